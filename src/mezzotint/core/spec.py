@@ -1,0 +1,197 @@
+"""Specs: an object written as the tree of constructor calls that made it.
+
+``spec(obj)`` gives plain data, ``build(tree)`` gives the object back; there is no shadow hierarchy of config classes.
+A node is ``{"part": "samplers.Heun", "steps": 18, ...}``: the name of a part and its constructor's arguments, defaults
+included, so that a default that changes later does not change what was saved. A part used in two places is one node
+(a YAML anchor) and is built once. Sequences come back as tuples.
+
+Names are looked up inside mezzotint (``"samplers.Heun"``) and inside installed packages that declare the entry point
+group ``mezzotint.parts`` (``"mypackage.samplers.Mine"``), and what is found must be a part. Nothing else is ever
+imported, so a stranger's file cannot run code of its choosing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from abc import ABCMeta
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import torch
+
+from mezzotint.core.errors import Refusal, nearest
+
+Tree = Any
+PART = "part"
+
+
+class Part:
+    """Marks what a spec may name: frozen dataclasses (value parts) and modules that record their arguments."""
+
+
+class _Recording(ABCMeta):
+    """Keeps the arguments of the outermost constructor call, defaults included, as ``_arguments``."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        # This metaclass's own __call__(*args, **kwargs) would otherwise hide the constructor.
+        _, *rest = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+        return inspect.Signature(rest)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        bound = inspect.signature(cls).bind(*args, **kwargs)
+        bound.apply_defaults()
+        object.__setattr__(made, "_arguments", _flat(cls, bound.arguments))
+        return made
+
+
+class Module(torch.nn.Module, Part, metaclass=_Recording):
+    """A ``torch.nn.Module`` that is a part: it remembers the call that made it, so a config can make it again."""
+
+    _arguments: dict[str, Any]
+
+
+def _flat(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            out.update(arguments[name])
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            raise TypeError(f"{cls.__name__} is a part and cannot take *{name}: give it one tuple")
+        else:
+            out[name] = arguments[name]
+    return out
+
+
+def rooms() -> tuple[str, ...]:
+    """The rooms of the house: the sub-packages of mezzotint."""
+    import mezzotint
+
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(mezzotint.__path__) if module.ispkg))
+
+
+def name_of(cls: type) -> str:
+    """The name a spec uses for a part's class: ``"room.Class"`` inside mezzotint, the full path outside."""
+    package, _, rest = cls.__module__.partition(".")
+    if package != "mezzotint":
+        return f"{cls.__module__}.{cls.__qualname__}"
+    room = rest.split(".", 1)[0]
+    public = getattr(importlib.import_module(f"mezzotint.{room}"), cls.__qualname__, None)
+    return f"{room}.{cls.__qualname__}" if public is cls else f"{rest}.{cls.__qualname__}"
+
+
+def spec(obj: object) -> Tree:
+    """Plain data from which :func:`build` makes ``obj`` again; refuses what is neither plain nor a part."""
+    return _spec(obj, {}, "it")
+
+
+def _spec(obj: object, seen: dict[int, tuple[object, Tree]], where: str) -> Tree:
+    if obj is None or isinstance(obj, bool | int | float | str):
+        return obj
+    if isinstance(obj, Part) and not isinstance(obj, type):
+        if id(obj) in seen:
+            return seen[id(obj)][1]
+        if isinstance(obj, Module):
+            arguments = obj._arguments
+        elif dataclasses.is_dataclass(obj):
+            arguments = {f.name: getattr(obj, f.name) for f in dataclasses.fields(obj) if f.init}
+        else:
+            raise Refusal(f"{type(obj).__name__} is a part but neither a frozen dataclass nor a spec.Module")
+        node: dict[str, Tree] = {PART: name_of(type(obj))}
+        seen[id(obj)] = (obj, node)
+        node.update({key: _spec(value, seen, f"{type(obj).__name__}.{key}") for key, value in arguments.items()})
+        return node
+    if isinstance(obj, list | tuple):
+        return [_spec(item, seen, where) for item in obj]
+    if isinstance(obj, Mapping):
+        if PART in obj or not all(isinstance(key, str) for key in obj):
+            raise Refusal(f"{where} holds a mapping that a config cannot: keys are strings other than {PART!r}")
+        return {key: _spec(value, seen, f"{where}[{key!r}]") for key, value in obj.items()}
+    raise Refusal(
+        f"{where} is a {type(obj).__name__}, which a config cannot hold: use numbers, strings, sequences, mappings or parts"
+    )
+
+
+def resolve(name: str) -> type:
+    """The class of a part by its name in a spec."""
+    if not isinstance(name, str):
+        raise Refusal(f"a part's name is a string such as 'samplers.Heun', not {name!r}")
+    first, _, rest = name.partition(".")
+    inside = rooms()
+    if first in inside:
+        module, path = f"mezzotint.{first}", rest
+    else:
+        declared = {point.value.partition(":")[0] for point in entry_points(group="mezzotint.parts")}
+        homes = [home for home in declared if name == home or name.startswith(home + ".")]
+        if not homes:
+            raise Refusal(f"no part is called {name!r}: {nearest(first, [*inside, *declared])}")
+        module = max(homes, key=len)
+        path = name[len(module) + 1 :]
+    found: Any = importlib.import_module(module)
+    here = module
+    for step in path.split("."):
+        child = getattr(found, step, None) if not step.startswith("_") else None
+        if child is None and inspect.ismodule(found) and hasattr(found, "__path__"):
+            if step in {m.name for m in pkgutil.iter_modules(found.__path__)} and not step.startswith("_"):
+                child = importlib.import_module(f"{here}.{step}")
+        # A module found as an attribute must lie inside: `samplers.grids.os` is not a part of the house.
+        if child is None or (inspect.ismodule(child) and not child.__name__.startswith(here + ".")):
+            parts = [n for n, v in vars(found).items() if isinstance(v, type) and issubclass(v, Part)]
+            raise Refusal(f"{here.removeprefix('mezzotint.')!r} has no part {step!r}: {nearest(step, parts)}")
+        found, here = child, f"{here}.{step}"
+    if not (isinstance(found, type) and issubclass(found, Part)) or inspect.isabstract(found):
+        raise Refusal(f"{name!r} is not a part that can be built")
+    return found
+
+
+def parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """The constructor parameters of a part by name."""
+    return dict(inspect.signature(cls).parameters)
+
+
+def check_keys(cls: type, keys: list[str]) -> None:
+    """Refuse argument names the constructor of ``cls`` does not have, and report those it needs."""
+    known = parameters(cls)
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+        for key in keys:
+            if key not in known:
+                raise Refusal(f"{name_of(cls)} has no setting {key!r}: {nearest(key, list(known))}")
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    missing = [n for n, p in known.items() if p.default is p.empty and p.kind in plain and n not in keys]
+    if missing:
+        raise Refusal(f"{name_of(cls)} needs {', '.join(missing)}")
+
+
+def build(tree: Tree) -> Any:
+    """Make the object a spec describes; unknown names and settings are refused with the nearest known one."""
+    return _build(tree, {}, ())
+
+
+def _build(tree: Tree, made: dict[int, Any], above: tuple[int, ...]) -> Any:
+    if isinstance(tree, Mapping):
+        if id(tree) in made:
+            return made[id(tree)]
+        if id(tree) in above:
+            raise Refusal("a config refers to itself")
+        above = (*above, id(tree))
+        if PART not in tree:
+            return {key: _build(value, made, above) for key, value in tree.items()}
+        cls = resolve(tree[PART])
+        check_keys(cls, [key for key in tree if key != PART])
+        arguments = {key: _build(value, made, above) for key, value in tree.items() if key != PART}
+        try:
+            obj = cls(**arguments)
+        except Refusal:
+            raise
+        except (TypeError, ValueError) as error:
+            raise Refusal(f"{tree[PART]} cannot be made from these settings: {error}") from error
+        made[id(tree)] = obj
+        return obj
+    if isinstance(tree, list | tuple):
+        return tuple(_build(item, made, above) for item in tree)
+    return tree

@@ -1,0 +1,9 @@
+"""Data sets: pictures with their conditions, read in batches and split for good."""
+
+from mezzotint.data.arrays import Arrays
+from mezzotint.data.data import Data
+from mezzotint.data.digits import Digits
+from mezzotint.data.folder import Folder
+from mezzotint.data.root import find
+
+__all__ = ["Arrays", "Data", "Digits", "Folder", "find"]

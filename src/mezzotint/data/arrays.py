@@ -1,0 +1,173 @@
+"""Pictures in a ``.npz`` file, the usual container of small research sets.
+
+Numbers decide what they mean by one rule: bytes are 0..255; floats with a negative entry are [-1, 1], floats without
+one are [0, 1]; anything outside is refused, not guessed at. Object arrays, which would need a pickle, are never read.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
+from mezzotint.data.resize import fit, sides
+
+Array = NDArray[Any]
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Arrays(Data):
+    """Pictures of a ``.npz`` file, x (C, H, W) in [-1, 1], with ``Condition(label)`` where labels are named.
+
+    Arguments:
+        path: the file.
+        images: name of the array (N, H, W) or (N, H, W, C) with C from 1 to 4, uint8 or float.
+        label: name of the integer array (N,), or None for a set without labels.
+        classes: names by label; by default ``"0"``, ``"1"``, ... up to the largest label of the file.
+        split: ``"train"``, ``"held_out"`` or ``"all"``.
+        held_out_path: a second file with the held-out pictures; then all of the first is the train split.
+        held_out_share: else the share held out, by a hash of the row number, in [0, 1).
+        size: pixels of a side, (height, width), or None to keep the size; by area, centre kept.
+        budget: bytes that the arrays of a file may unpack to.
+    """
+
+    path: str
+    images: str = "images"
+    label: str | None = "labels"
+    classes: tuple[str, ...] = ()
+    split: str = "train"
+    held_out_path: str | None = None
+    held_out_share: float = 0.1
+    size: int | tuple[int, int] | None = None
+    budget: int = 2**33
+    _pictures: Array = field(init=False, repr=False, compare=False)
+    _labels: Rows | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        check_share(self.held_out_share)
+        size = sides(self.size)
+        self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
+        if self.held_out_path is not None:
+            self._set(held_out_path=os.fspath(self.held_out_path))
+        pictures, labels = self._load(self.path)
+        signed = bool(len(pictures)) and pictures.min() < 0
+        classes = tuple(self.classes)
+        if labels is not None and not classes:
+            classes = tuple(str(label) for label in range(int(labels.max()) + 1))
+        parts = [(pictures, labels, self.path)]
+        if self.held_out_path is None:
+            mine = [row for row in range(len(pictures)) if in_split(str(row), self.split, self.held_out_share)]
+            parts = [(pictures[mine], None if labels is None else labels[mine], self.path)]
+        elif not os.path.isfile(self.held_out_path):
+            raise Refusal(f"there is no file {os.fspath(self.held_out_path)!r} with held-out pictures")
+        elif self.split != "train":
+            other, theirs = self._load(self.held_out_path)
+            if other.shape[1:] != pictures.shape[1:] or other.dtype != pictures.dtype:
+                raise Refusal(
+                    f"{self.held_out_path!r} holds {other.dtype} pictures of shape {other.shape[1:]}, "
+                    f"{self.path!r} {pictures.dtype} of shape {pictures.shape[1:]}; the two must agree"
+                )
+            parts = [*parts[self.split == "held_out" :], (other, theirs, self.held_out_path)]
+        for _, part, where in parts:
+            if part is not None and len(part) and labels is not None and int(part.max()) >= len(classes):
+                raise Refusal(f"{where!r} holds the label {int(part.max())}, but there are {len(classes)} classes")
+        if not sum(len(part) for part, _, _ in parts):
+            raise Refusal(f"no picture of {self.path!r} falls into the split {self.split!r}; choose another share")
+        self._set(
+            classes=classes,
+            _pictures=np.concatenate([_values(part, signed, where) for part, _, where in parts]),
+            _labels=None if labels is None else np.concatenate([part for _, part, _ in parts if part is not None]),
+        )
+        if size is not None:
+            whole = self._pictures
+            fitted = [fit(whole[row : row + _CHUNK], size) for row in range(0, len(whole), _CHUNK)]
+            self._set(_pictures=np.concatenate(fitted))
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _load(self, path: str) -> tuple[Array, Rows | None]:
+        """The arrays of one file, checked: pictures (N, H, W, C) and labels (N,)."""
+        pictures, *rest = _read(path, [self.images] + ([] if self.label is None else [self.label]), self.budget)
+        if pictures.ndim == 3:
+            pictures = pictures[..., None]
+        if pictures.ndim != 4 or not 1 <= pictures.shape[3] <= 4 or not pictures.size:
+            raise Refusal(
+                f"{self.images!r} of {path!r} has the shape {pictures.shape}, but pictures are (N, H, W) or "
+                "(N, H, W, C) with C from 1 to 4"
+            )
+        if pictures.dtype != np.uint8 and pictures.dtype.kind != "f":
+            raise Refusal(f"{self.images!r} of {path!r} is {pictures.dtype}, but only uint8 and floats are read")
+        if not rest:
+            return pictures, None
+        labels = rest[0]
+        if labels.shape != (len(pictures),) or labels.dtype.kind not in "iu" or (len(labels) and labels.min() < 0):
+            raise Refusal(
+                f"{self.label!r} of {path!r} is {labels.dtype} of shape {labels.shape}, but labels are integers "
+                f"from 0, one for each of {len(pictures)} pictures"
+            )
+        return pictures, labels.astype(np.int64)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._pictures.shape[1:]
+        return channels, height, width
+
+    @property
+    def labels(self) -> Rows | None:
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def read(self, rows: Rows) -> Tensor:
+        pictures = self._pictures[rows]
+        if pictures.dtype == np.uint8:
+            return unit(pictures)
+        return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
+
+
+def _read(path: str, names: list[str], budget: int) -> list[Array]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {item.filename.removesuffix(".npy"): item.file_size for item in archive.infolist()}
+        for name in names:
+            if name not in sizes:
+                hint = "; pass label=None for a set without labels" if name == names[-1] and len(names) > 1 else ""
+                raise Refusal(f"{path!r} has no array {name!r}: {nearest(name, list(sizes))}{hint}")
+        if sum(sizes[name] for name in names) > budget:
+            raise Refusal(f"the arrays of {path!r} unpack to more than budget = {budget} bytes; raise it if they fit")
+        with np.load(path, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except Refusal:
+        raise
+    except FileNotFoundError:
+        raise Refusal(f"there is no file {path!r}") from None
+    except Exception as error:  # a damaged archive fails in zipfile, zlib, the header's parser or numpy
+        raise Refusal(f"{path!r} cannot be read as a .npz file without pickles: {error}") from error
+
+
+def _values(pictures: Array, signed: bool, path: str) -> Array:
+    """Bytes as they are, floats as float32 in [-1, 1]."""
+    if pictures.dtype == np.uint8:
+        return pictures
+    low = -1.0 if signed else 0.0
+    # Written so that a NaN, which compares false, is refused as well.
+    if pictures.size and not (pictures.min() >= low and pictures.max() <= 1.0):
+        raise Refusal(
+            f"the pictures of {path!r} run from {pictures.min():.4g} to {pictures.max():.4g}, "
+            f"but floats lie in [0, 1], or in [-1, 1] where any is negative"
+        )
+    values = pictures.astype(np.float32)
+    return values if signed else values * 2 - 1

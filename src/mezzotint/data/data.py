@@ -1,0 +1,145 @@
+"""A data set: pictures with their conditions, always read in batches.
+
+``data[index]`` answers with ``(x, cond)`` whatever the index is: an integer gives a batch of one, a slice, a list, an
+integer array or tensor, or a boolean mask gives as many rows as it names. Nothing is drawn at random: item k is the
+same picture on every machine, in every worker, so the order of training is decided in one place, by whoever picks the
+indices. A data set is one *split* of its source; the siblings are parts like itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import Part
+
+Rows = NDArray[np.int64]
+Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
+SPLITS = ("train", "held_out", "all")
+_CHUNK = 1024
+
+
+class Data(Part, ABC):
+    """One split of a source of pictures, as a frozen dataclass with a field ``split``.
+
+    An author writes ``shape``, ``classes``, ``labels`` and ``read``; the rest follows. Pixels lie in [-1, 1].
+    """
+
+    split: str
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one picture."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by label, or () where there are none."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Rows | None:
+        """Class of every picture of this split, int64 (N,), or None."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Pictures in this split."""
+
+    @abstractmethod
+    def read(self, rows: Rows) -> Tensor:
+        """The pictures of these rows, float32 (B, C, H, W) in [-1, 1]."""
+
+    def __getitem__(self, index: Index) -> tuple[Tensor, Condition]:
+        """A batch: pictures float32 (B, C, H, W) and their ``Condition(label)``, or ``NONE`` without labels."""
+        rows = self._rows(index)
+        labels = self.labels
+        return self.read(rows), NONE if labels is None else Condition(label=torch.from_numpy(labels[rows]))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Condition]]:
+        return (self[row] for row in range(len(self)))
+
+    def _rows(self, index: Index) -> Rows:
+        if isinstance(index, Tensor):
+            index = index.detach().cpu().numpy()
+        if not isinstance(index, int | slice):
+            index = np.asarray(index)
+            index = index if index.size else index.astype(np.int64)  # an empty list would be an array of floats
+        return np.atleast_1d(self._numbers[index])
+
+    @cached_property
+    def _numbers(self) -> Rows:
+        return np.arange(len(self), dtype=np.int64)
+
+    def sibling(self, split: str) -> Self:
+        """Another split of the same source: ``"train"``, ``"held_out"`` or ``"all"``."""
+        return self if split == self.split else dataclasses.replace(cast(Any, self), split=split)
+
+    def held_out(self) -> Self:
+        """The pictures kept back from training, as a part of the same kind."""
+        return self.sibling("held_out")
+
+    @property
+    def mean(self) -> float:
+        """Mean over every entry of the *train* split, whichever split this is."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over every entry of the *train* split: what a denoiser calls ``sigma_data``."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[float, float]:
+        train = self.sibling("train")
+        if train is not self:
+            return train._moments
+        count = len(self) * int(np.prod(self.shape))
+        mean = sum(x.double().sum().item() for x in self._chunks()) / count
+        # A second pass: the sum of squares less the square of the sum loses digits where the mean is large.
+        spread = sum((x.double() - mean).square_().sum().item() for x in self._chunks()) / count
+        return mean, float(np.sqrt(spread))
+
+    def _chunks(self) -> Iterator[Tensor]:
+        return (self.read(self._numbers[start : start + _CHUNK]) for start in range(0, len(self), _CHUNK))
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that no data set has."""
+    if split not in SPLITS:
+        raise Refusal(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
+
+
+def check_share(share: float) -> None:
+    """Refuse a held-out share outside [0, 1)."""
+    if not 0.0 <= share < 1.0:
+        raise Refusal(f"the held-out share is {share}, but a share lies in [0, 1)")
+
+
+def fraction(name: str) -> float:
+    """A number in [0, 1) that depends on a name only: the first 8 bytes of its BLAKE2b as a binary fraction."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") / 2.0**64
+
+
+def in_split(name: str, split: str, share: float) -> bool:
+    """Whether a named item belongs to a split: it is held out where its ``fraction`` is below ``share``.
+
+    Items never change sides because others come or go, and a larger share only moves items from train to held out.
+    """
+    return split == "all" or (fraction(name) < share) == (split == "held_out")
+
+
+def unit(pictures: NDArray[np.uint8]) -> Tensor:
+    """Bytes (B, H, W, C) as float32 (B, C, H, W): 0 becomes -1, 255 becomes 1."""
+    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1.0)

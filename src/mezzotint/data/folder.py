@@ -1,0 +1,223 @@
+"""A folder of pictures, one sub-folder a class.
+
+The folder is the whole description: class names are the names of the sub-folders in sorted order, and a folder with
+pictures but no sub-folders is a set without labels. Which split a picture belongs to is decided by a hash of its path
+inside the folder, so pictures added later never move others across.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.errors import Refusal
+from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
+from mezzotint.data.picture import ENDINGS, MAX_PIXELS, channels_of, decode
+from mezzotint.data.resize import fit, sides
+
+Bytes = NDArray[np.uint8]
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Folder(Data):
+    """Pictures of a folder, x (C, H, W) in [-1, 1], ``Condition(label)`` where there are sub-folders.
+
+    PNG, JPEG, WebP, BMP and GIF files are taken at any depth, names that start with a dot are passed over. Pictures are
+    decoded once, when the part is made, and kept as bytes if this split fits ``budget``; else headers are checked then
+    and pictures decoded when they are asked for. ``skipped`` says which files were left out, and why.
+
+    Arguments:
+        path: the folder.
+        size: pixels of a side, (height, width), or None where all pictures have one size; by area, centre kept.
+        channels: 1 grey, 3 colour, None for colour if any header announces it.
+        split: ``"train"``, ``"held_out"`` or ``"all"``.
+        held_out_share: share of the paths that is held out, in [0, 1).
+        skip_broken: leave out broken and oversized pictures instead of refusing (all of the split are then decoded
+            once, kept or not).
+        max_pixels: the largest width times height of a file that is unpacked.
+        budget: bytes of decoded pictures to keep in memory.
+    """
+
+    path: str
+    size: int | tuple[int, int] | None = None
+    channels: int | None = None
+    split: str = "train"
+    held_out_share: float = 0.1
+    skip_broken: bool = False
+    max_pixels: int = MAX_PIXELS
+    budget: int = 2**30
+    skipped: dict[str, str] = field(init=False, repr=False, compare=False)
+    _files: tuple[Path, ...] = field(init=False, repr=False, compare=False)
+    _labels: Rows | None = field(init=False, repr=False, compare=False)
+    _classes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _shape: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+    _kept: Bytes | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        check_share(self.held_out_share)
+        if self.channels not in (None, 1, 3):
+            raise Refusal(f"channels is {self.channels!r}, but pictures are read as 1 (grey) or 3 (colour)")
+        size = sides(self.size)
+        self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
+        root = Path(self.path)
+        classes, found = _listing(root)
+        names = [unicodedata.normalize("NFC", file.relative_to(root).as_posix()) for file, _ in found]
+        mine = [row for row, name in enumerate(names) if in_split(name, self.split, self.held_out_share)]
+        if not mine:
+            raise Refusal(
+                f"none of the {len(found)} pictures in {self.path!r} falls into the split {self.split!r} at a held-out "
+                f"share of {self.held_out_share}; choose another share"
+            )
+        self._set(skipped={}, _classes=classes, _shape=self._measure([file for file, _ in found]))
+        kept, good = self._check([found[row][0] for row in mine])
+        rows = [row for row, fine in zip(mine, good, strict=True) if fine]
+        labels = np.array([found[row][1] for row in rows], dtype=np.int64)
+        for label in sorted({found[row][1] for row in mine} - set(labels.tolist())):
+            what = f"class {classes[label]!r} of {self.path!r}" if classes else repr(self.path)
+            raise Refusal(f"no picture in {what} can be read; replace them or take the folder away")
+        self._set(_files=tuple(found[row][0] for row in rows), _labels=labels if classes else None, _kept=kept)
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _measure(self, files: list[Path]) -> tuple[int, int, int]:
+        """The shape of all splits: what was asked for, and where nothing was, what the files are."""
+        if self.channels is None:
+            headers = _each(self._tolerant(lambda file: channels_of(file, self.max_pixels)), files)
+            channels = max((header for header in headers if isinstance(header, int)), default=3)
+        else:
+            channels = self.channels
+        size = sides(self.size)
+        if size is not None:
+            return channels, *size
+        for file in files:
+            try:
+                height, width, _ = decode(file, channels, self.max_pixels).shape
+            except Refusal:
+                if not self.skip_broken:
+                    raise
+            else:
+                return channels, height, width
+        raise Refusal(f"no picture in {self.path!r} can be read; replace them")
+
+    def _check(self, files: list[Path]) -> tuple[Bytes | None, list[bool]]:
+        """Decode or at least look at every file; which are good, and their bytes if they are kept."""
+        channels, height, width = self._shape
+        keep = len(files) * channels * height * width <= self.budget
+        if keep:
+            kept = np.empty((len(files), height, width, channels), dtype=np.uint8)
+
+        def look(row: int) -> bool:
+            if keep:
+                kept[row] = self._decode(files[row])
+            elif self.skip_broken:
+                self._decode(files[row])
+            else:
+                channels_of(files[row], self.max_pixels)
+            return True
+
+        good = []
+        for row, answer in enumerate(_each(self._tolerant(look), range(len(files)))):
+            good.append(not isinstance(answer, Refusal))
+            if isinstance(answer, Refusal):
+                self.skipped[files[row].relative_to(self.path).as_posix()] = str(answer)
+        return (kept if all(good) else kept[good]) if keep else None, good
+
+    def _tolerant(self, look: Callable[[Item], Answer]) -> Callable[[Item], Answer | Refusal]:
+        """``look``, with refusals returned instead of raised where broken pictures are to be skipped."""
+
+        def tolerant(item: Item) -> Answer | Refusal:
+            try:
+                return look(item)
+            except Refusal as refusal:
+                if not self.skip_broken:
+                    raise
+                return refusal
+
+        return tolerant
+
+    def _decode(self, file: Path) -> Bytes:
+        channels, height, width = self._shape
+        picture = decode(file, channels, self.max_pixels)
+        if self.size is None and picture.shape != (height, width, channels):
+            raise Refusal(
+                f"the image {str(file)!r} is {picture.shape[1]} x {picture.shape[0]} pixels, the first of the folder "
+                f"{width} x {height}; pass a size to bring all to one"
+            )
+        return fit(picture, (height, width))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._classes
+
+    @property
+    def labels(self) -> Rows | None:
+        return self._labels
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, rows: Rows) -> Tensor:
+        if self._kept is not None:
+            return unit(self._kept[rows])
+        channels, height, width = self._shape
+        blank = np.empty((0, height, width, channels), dtype=np.uint8)
+        return unit(np.stack([self._decode(self._files[row]) for row in rows]) if len(rows) else blank)
+
+
+def _listing(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """Class names and (file, label) of every picture, sorted; label 0 throughout where there are no sub-folders."""
+    if not root.is_dir():
+        raise Refusal(f"there is no folder {str(root)!r}")
+    loose = sorted(item for item in root.iterdir() if _is_picture(item))
+    folders = sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith((".", "__MACOSX")))
+    if loose and folders:
+        raise Refusal(
+            f"{str(root)!r} holds both pictures ({loose[0].name!r}) and sub-folders ({folders[0].name!r}); "
+            "either put every picture into the sub-folder of its class, or all into one folder without sub-folders"
+        )
+    if not loose and not folders:
+        raise Refusal(f"no images in {str(root)!r}: it holds no {', '.join(ENDINGS)} files and no sub-folders")
+    found = [(file, 0) for file in loose]
+    for label, folder in enumerate(folders):
+        inside = sorted(
+            Path(here, name)
+            for here, below, names in os.walk(folder)
+            for name in names
+            if _is_picture(Path(here, name)) and not _hidden(Path(here), folder)
+        )
+        if not inside:
+            raise Refusal(f"no images in {str(folder)!r}: class {folder.name!r} is empty; fill or remove it")
+        found += [(file, label) for file in inside]
+    return tuple(folder.name for folder in folders), found
+
+
+def _is_picture(item: Path) -> bool:
+    return item.suffix.lower() in ENDINGS and not item.name.startswith(".") and item.is_file()
+
+
+def _hidden(here: Path, folder: Path) -> bool:
+    return any(step.startswith(".") for step in here.relative_to(folder).parts)
+
+
+def _each(look: Callable[[Item], Answer], items: Iterable[Item]) -> Iterable[Answer]:
+    """Answers in order, computed by a few threads: Pillow unpacks outside the interpreter's lock."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        yield from pool.map(look, items)

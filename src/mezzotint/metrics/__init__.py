@@ -1,0 +1,24 @@
+"""Measures of samples: each with counts and a 95 % interval, beside what real pictures score in their place."""
+
+from mezzotint.metrics.classifier import Classifier
+from mezzotint.metrics.estimate import Estimate
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.frechet import frechet, gaussian_frechet
+from mezzotint.metrics.judge import Judge, classification_accuracy
+from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
+from mezzotint.metrics.report import Report, evaluate
+
+__all__ = [
+    "Classifier",
+    "Estimate",
+    "Extractor",
+    "Judge",
+    "Report",
+    "classification_accuracy",
+    "close_share",
+    "evaluate",
+    "frechet",
+    "gaussian_frechet",
+    "nearest",
+    "neighbour_ratio",
+]

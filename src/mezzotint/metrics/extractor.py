@@ -1,0 +1,162 @@
+"""A recorded feature extractor: a number names the network it was measured with.
+
+A Frechet distance in learnt features means nothing without the features. An extractor is therefore a thing with a
+record: what it is, how it was trained, on which pictures, how well it does on pictures it never saw, and the SHA-256
+of its weights. It is saved beside a report, or trained again; the same seed, pictures, machine and number of threads
+give the same weights, and the hash says whether they did.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import build, spec
+from mezzotint.core.store import check_folder, fill_module, load_tensors, save_tensors, write_folder
+from mezzotint.metrics.classifier import Classifier
+from mezzotint.metrics.estimate import Estimate, share
+from mezzotint.metrics.pictures import checked, fingerprint, shrink
+
+SIDE = 64
+IMAGES = 14_400
+_BATCH = 64
+_RATE = 4e-3
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A trained classifier with its record; make one with :meth:`train` or :meth:`load`.
+
+    Arguments:
+        classifier: the network, frozen.
+        record: plain data: ``spec``, ``seed``, ``images`` (seen in training), ``train`` (fingerprint and count),
+            ``held_out`` (accuracy with interval, or None) and ``sha256`` of the weights.
+    """
+
+    classifier: Classifier
+    record: dict[str, Any]
+
+    @classmethod
+    def train(
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        held_out: tuple[Tensor, Tensor] | None = None,
+        *,
+        seed: int = 0,
+        seen: int | None = None,
+        width: int = 16,
+        features: int = 64,
+    ) -> Extractor:
+        """Train a classifier with cross-entropy (labels smoothed by 0.1) and AdamW on a one-cycle rate.
+
+        Arguments:
+            images: training pictures (N, C, H, W) in [-1, 1]; above 64 pixels a side they are shrunk by area.
+            labels: their classes (N,).
+            held_out: pictures and labels for the accuracy in the record.
+            seed: of the weights and of the order of pictures; torch's own generator is left as it was.
+            seen: pictures seen in training, counted with repetition; by default 14,400, but each at least once.
+        """
+        images, classes = _labelled(images, labels)
+        small = shrink(images, SIDE)
+        seen = max(IMAGES, len(small)) if seen is None else seen
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            shape = (small.shape[1], small.shape[2], small.shape[3])
+            classifier = Classifier(shape, int(classes.max()) + 1, width=width, features=features)
+            _fit(classifier, small, classes, math.ceil(seen / _BATCH), torch.Generator().manual_seed(seed))
+        classifier.eval().requires_grad_(False)
+        made = cls(classifier, {})
+        accuracy = None if held_out is None else made.accuracy(*held_out).plain()
+        made.record.update(
+            spec=spec(classifier),
+            seed=seed,
+            images=seen,
+            train={"count": len(images), "sha256": fingerprint(images, classes)},
+            held_out=accuracy,
+            sha256=made.sha256,
+        )
+        return made
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights, by name in the order of the network."""
+        return fingerprint(*self.classifier.state_dict().values())
+
+    def features(self, images: Tensor) -> NDArray[np.float64]:
+        """Penultimate features (N, features) of pictures (N, C, H, W) in [-1, 1], in float64."""
+        return self._each(images, self.classifier.features).double().numpy()
+
+    def accuracy(self, images: Tensor, labels: Tensor) -> Estimate:
+        """Share of pictures whose likeliest class is their label."""
+        images, classes = _labelled(images, labels)
+        hits = int((self._each(images, self.classifier).argmax(1) == classes).sum())
+        return share("extractor accuracy", hits, len(classes))
+
+    @torch.no_grad()
+    def _each(self, images: Tensor, look: Any) -> Tensor:
+        small = shrink(images, SIDE).float()
+        return torch.cat([look(small[row : row + _CHUNK]) for row in range(0, len(small), _CHUNK)])
+
+    def save(self, path: str | Path) -> Path:
+        """Write a folder with ``extractor.json`` (the record), the weights as safetensors, and a manifest of hashes."""
+
+        def fill(folder: Path) -> None:
+            (folder / "extractor.json").write_text(json.dumps(self.record, indent=1), encoding="utf-8")
+            save_tensors(folder / "model.safetensors", self.classifier.state_dict())
+
+        return write_folder(path, fill, replace=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Extractor:
+        """Read a folder written by :meth:`save`; what is damaged or not what its record says is refused."""
+        folder = Path(path)
+        check_folder(folder)
+        try:
+            record = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
+            tree, digest = record["spec"], record["sha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise Refusal(f"{str(folder)!r} holds no extractor: its extractor.json is missing or unreadable") from None
+        classifier = build(tree)
+        if not isinstance(classifier, Classifier):
+            raise Refusal(f"{str(folder)!r} does not describe a classifier")
+        fill_module(classifier, load_tensors(folder / "model.safetensors"), repr(str(folder / "model.safetensors")))
+        made = cls(classifier.eval().requires_grad_(False), record)
+        if made.sha256 != digest:
+            raise Refusal(f"the weights in {str(folder)!r} are not those its record names; train the extractor again")
+        return made
+
+
+def _labelled(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    pictures, classes = checked(images, labels, "the labelled pictures")
+    assert classes is not None
+    return pictures, classes
+
+
+def _fit(classifier: Classifier, images: Tensor, labels: Tensor, steps: int, generator: torch.Generator) -> None:
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=_RATE, weight_decay=0.01, fused=True)
+    rows = torch.empty(0, dtype=torch.int64)
+    for step in range(steps):
+        if len(rows) < min(_BATCH, len(images)):
+            rows = torch.randperm(len(images), generator=generator)
+        batch, rows = rows[:_BATCH], rows[_BATCH:]
+        # Up for a fifth of the way, then down along a half cosine.
+        way = (step + 1) / steps
+        rate = way / 0.2 if way < 0.2 else 0.5 * (1 + math.cos(math.pi * (way - 0.2) / 0.8))
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * rate
+        logits = classifier(images[batch])
+        loss = torch.nn.functional.cross_entropy(logits, labels[batch], label_smoothing=0.1)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()

@@ -1,0 +1,134 @@
+"""A report: every measure of a set of samples, beside the same measure of real pictures at equal counts.
+
+No number stands alone. Each measure comes with its interval and with what real training pictures score in the samples'
+place, from as many pictures, against the same held-out ones; so "1.3 times real" can be said, and the size of the sets
+cancels. What was measured with what (extractor, judge, counts, fingerprints) is part of the report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.errors import Refusal
+from mezzotint.core.rng import Rng
+from mezzotint.metrics.estimate import Estimate
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.frechet import frechet
+from mezzotint.metrics.judge import ROWS, Judge, classification_accuracy
+from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
+from mezzotint.metrics.pictures import Source, checked, fingerprint, flat, subset, table
+
+PIXEL_SIDE = 16
+TRAIN_LIMIT = 60_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """Measures of samples and of real pictures in their place.
+
+    Arguments:
+        measures: estimates of the samples by name: ``accuracy``, ``classification_score``, ``frechet_features``,
+            ``frechet_pixels``, ``neighbour_ratio``, ``close_share``; the first three need labels.
+        real: estimates of real pictures by the same names, where they have a meaning.
+        extractor: the record of the feature extractor, or None.
+        counts: pictures by role, and fingerprints of the sets.
+    """
+
+    measures: dict[str, Estimate]
+    real: dict[str, Estimate]
+    extractor: dict[str, Any] | None
+    counts: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.measures[name]
+
+    def times_real(self, name: str) -> float:
+        """A measure of the samples over that of real pictures: for Frechet distances, 1 is as good as real."""
+        return self.measures[name].value / self.real[name].value
+
+    def plain(self) -> dict[str, Any]:
+        """The report as plain data for JSON."""
+        return {
+            "measures": {
+                name: {**found.plain(), "real": self.real[name].plain() if name in self.real else None}
+                for name, found in self.measures.items()
+            },
+            "times_real": {name: self.times_real(name) for name in self.measures if name.startswith("frechet")},
+            "extractor": self.extractor,
+            "counts": self.counts,
+        }
+
+
+def evaluate(
+    samples: Tensor,
+    labels: Tensor | None,
+    train: Source,
+    held_out: Source,
+    *,
+    extractor: Extractor | None = None,
+    rng: Rng | None = None,
+    draws: int = 100,
+) -> Report:
+    """Judge samples against a data set.
+
+    Samples are clamped to [-1, 1], as they are when shown. Frechet distances are of n samples against the held-out
+    pictures, beside n training pictures against the same, with n the smaller of the two counts; in pixels, of pictures
+    shrunk by area to at most 16 a side. Without labels, only pixels and neighbours are measured.
+
+    Arguments:
+        samples: pictures (N, C, H, W).
+        labels: the classes they were asked to show (N,), or None.
+        train, held_out: splits of a data set; of more than 60,000 pictures a fixed random subset.
+        extractor: one made before on this train split; else one is trained and its record is in the report.
+        rng: one key for the bootstrap.
+        draws: resamplings for each Frechet distance; four times as many for neighbours. 0 for no intervals there.
+    """
+    rng = Rng([0]) if rng is None else rng
+    x, y = checked(*table(train, TRAIN_LIMIT), "the training pictures")
+    z, w = checked(*table(held_out, TRAIN_LIMIT), "the held-out pictures")
+    samples, labels = checked(samples, labels, "the samples")
+    if not samples.shape[1:] == x.shape[1:] == z.shape[1:]:
+        raise Refusal(
+            f"samples are {tuple(samples.shape[1:])}, training pictures {tuple(x.shape[1:])} and held-out ones "
+            f"{tuple(z.shape[1:])}; they must have one shape"
+        )
+    n = min(len(samples), len(x))
+    mine, theirs = subset(len(samples), n), subset(len(x), n)
+    fresh, like = samples[mine], x[theirs]
+    measures: dict[str, Estimate] = {}
+    real: dict[str, Estimate] = {}
+    if labels is not None and y is not None and w is not None:
+        judge = Judge.fit(x, y)
+        measures["accuracy"] = judge.accuracy(samples, labels)
+        real["accuracy"] = judge.accuracy(z, w)
+        k = min(n, ROWS)
+        few, some = subset(n, k), subset(len(x), k)
+        measures["classification_score"] = classification_accuracy(fresh[few], labels[mine][few], z, w)
+        real["classification_score"] = (
+            classification_accuracy(x[some], y[some], z, w) if k < min(len(x), ROWS) else real["accuracy"]
+        )
+        if extractor is None:
+            extractor = Extractor.train(x, y, (z, w))
+        away = extractor.features(z)
+        for found, pictures in ((measures, fresh), (real, like)):
+            name = "frechet_features"
+            found[name] = frechet(extractor.features(pictures), away, rng.at(name), draws, name)
+    for found, pictures in ((measures, fresh), (real, like)):
+        name = "frechet_pixels"
+        found[name] = frechet(flat(pictures, PIXEL_SIDE), flat(z, PIXEL_SIDE), rng.at(name), draws, name)
+    near, apart = nearest(samples, x), nearest(z, x)
+    measures["neighbour_ratio"] = neighbour_ratio(near, apart, rng.at("neighbours"), 4 * draws)
+    measures["close_share"] = close_share(near, apart, rng.at("neighbours"), 4 * draws)
+    counts = {
+        "samples": len(samples),
+        "train": len(x),
+        "held_out": len(z),
+        "compared": n,
+        "train_sha256": fingerprint(x, torch.empty(0) if y is None else y),
+        "held_out_sha256": fingerprint(z, torch.empty(0) if w is None else w),
+    }
+    return Report(measures, real, None if extractor is None else extractor.record, counts)

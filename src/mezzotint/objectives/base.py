@@ -1,0 +1,71 @@
+"""An objective turns a model and clean data into one loss per sample.
+
+A further term is objective -> objective over the same corrupted batch: it reads the inner loss's :class:`Shot` and
+neither corrupts nor asks again. An objective may own parameters (heads, critics); they are trained and checkpointed
+with the model's and never reach the averages, exports or samplers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mezzotint.core.condition import Condition
+from mezzotint.core.distribution import Distribution
+from mezzotint.core.rng import Rng
+from mezzotint.core.spec import Module
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.processes.base import Process
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One corrupted batch and what the model said of it."""
+
+    x0: Tensor
+    x_t: Tensor
+    t: Tensor
+    cond: Condition
+    answer: Distribution
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Values (B,) to be reduced by the trainer, their parts by name for the log, and the shot they came from."""
+
+    value: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    shot: Shot | None = None
+
+
+class Objective(Module, ABC):
+    """(model, x, cond, rng) -> Loss.
+
+    Attributes:
+        players: the turns of a round; player p trains ``objective.p``, ``"model"`` the rest.
+    """
+
+    players: tuple[str, ...] = ("model",)
+
+    @abstractmethod
+    def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
+        """One loss per sample; every draw is named under ``rng``."""
+
+    def update(self, model: Denoiser, loss: Loss) -> None:
+        """Called after each optimiser step with values and times gathered over ranks."""
+        return None
+
+
+class Levels(Module, ABC):
+    """Where to train: which times to draw, and with what weight. It may remember."""
+
+    @abstractmethod
+    def forward(self, process: Process, shape: tuple[int, ...], rng: Rng) -> tuple[Tensor, Tensor]:
+        """(t, weight), both float64 (B,)."""
+
+    def update(self, t: Tensor, value: Tensor) -> None:
+        """Hear how it went: times (B,) and losses (B,) of the last step."""
+        return None

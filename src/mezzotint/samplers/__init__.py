@@ -1,0 +1,22 @@
+"""Samplers: a rule for one interval t -> s; grids: where the intervals lie."""
+
+from mezzotint.samplers.ancestral import Ancestral
+from mezzotint.samplers.base import Sampler, State, Transition
+from mezzotint.samplers.euler import Euler
+from mezzotint.samplers.grids import Grid, Karras, Level, Uniform
+from mezzotint.samplers.heun import Heun
+from mezzotint.samplers.sampling import Sampling
+
+__all__ = [
+    "Ancestral",
+    "Euler",
+    "Grid",
+    "Heun",
+    "Karras",
+    "Level",
+    "Sampler",
+    "Sampling",
+    "State",
+    "Transition",
+    "Uniform",
+]

@@ -1,0 +1,84 @@
+"""Frechet distance: closed forms, another square root, invariances, missing rank, and honest intervals."""
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+from scipy.stats import ortho_group
+
+from mezzotint.core import Refusal
+from mezzotint.metrics import frechet, gaussian_frechet
+
+
+def covariance(seed: int, size: int, rank: int | None = None) -> np.ndarray:
+    root = np.random.default_rng(seed).normal(size=(size, rank or 2 * size))
+    return root @ root.T / size
+
+
+def test_diagonal_gaussians_in_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1, 3, 40):
+        m, n, s, t = rng.normal(size=(4, size))
+        want = ((m - n) ** 2).sum() + ((abs(s) - abs(t)) ** 2).sum()
+        assert gaussian_frechet(m, np.diag(s**2), n, np.diag(t**2)) == pytest.approx(want, rel=1e-12)
+
+
+def test_missing_rank_in_closed_form() -> None:
+    rng = np.random.default_rng(1)
+    turn = ortho_group.rvs(50, random_state=2)
+    s, t = np.zeros((2, 50))
+    s[:10], t[5:25] = rng.uniform(0.5, 2, 10), rng.uniform(0.5, 2, 20)
+    zero = np.zeros(50)
+    got = gaussian_frechet(zero, turn @ np.diag(s**2) @ turn.T, zero, turn @ np.diag(t**2) @ turn.T)
+    assert got == pytest.approx(((s - t) ** 2).sum(), abs=1e-6)
+    a = rng.normal(size=(20, 200))
+    assert frechet(a, a, draws=0).value < 1e-6
+    assert frechet(a, a + 0.1, draws=0).value == pytest.approx(200 * 0.01, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_the_general_square_root(seed: int) -> None:
+    a, b = covariance(seed, 24), covariance(seed + 10, 24)
+    m, n = np.random.default_rng(seed).normal(size=(2, 24))
+    want = ((m - n) ** 2).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real)
+    assert gaussian_frechet(m, a, n, b) == pytest.approx(want, rel=1e-9)
+    assert gaussian_frechet(n, b, m, a) == pytest.approx(want, rel=1e-9)
+
+
+def test_tables_are_fitted_as_the_field_does() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(300, 8)) @ rng.normal(size=(8, 8)), rng.gamma(2.0, size=(200, 8))
+    product = np.linalg.eigvals(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False))  # as torchmetrics takes its trace
+    want = ((a.mean(0) - b.mean(0)) ** 2).sum() + a.var(0, ddof=1).sum() + b.var(0, ddof=1).sum()
+    want -= 2 * np.sqrt(product.real).sum()
+    found = frechet(a.astype(np.float32), b, draws=3)
+    assert found.value == pytest.approx(want, rel=1e-5) and (found.count, found.against) == (300, 200)
+    turn, shift = ortho_group.rvs(8, random_state=0), rng.normal(size=8)
+    assert frechet(a @ turn + shift, b @ turn + shift, draws=0).value == pytest.approx(want, rel=1e-9)
+    assert frechet(3 * a, 3 * b, draws=0).value == pytest.approx(9 * want, rel=1e-9)
+
+
+def test_bias_halves_when_pictures_double() -> None:
+    # Equal distributions: what is measured is all bias.
+    rng = np.random.default_rng(4)
+    few, many = (np.mean([frechet(*rng.normal(size=(2, n, 6)), draws=0).value for _ in range(60)]) for n in (150, 300))
+    assert few / many == pytest.approx(2, rel=0.15)
+
+
+def test_interval_has_the_width_of_the_real_spread() -> None:
+    rng = np.random.default_rng(5)
+
+    def drawn() -> tuple[np.ndarray, np.ndarray]:
+        return rng.normal(size=(200, 4)), 0.5 + rng.normal(size=(200, 4)) * np.array([1, 1.5, 0.7, 1])
+
+    spread = np.std([frechet(*drawn(), draws=0).value for _ in range(200)])
+    widths = [(lambda e: e.high - e.low)(frechet(*drawn(), draws=100)) for _ in range(8)]
+    assert np.mean(widths) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.2)
+
+
+def test_unfit_tables_are_refused() -> None:
+    ones = np.ones((4, 3))
+    for a, b in ((ones, np.ones((4, 2))), (ones[0], ones), (ones[:1], ones)):
+        with pytest.raises(Refusal, match="two tables"):
+            frechet(a, b)
+    with pytest.raises(Refusal, match="NaN"):
+        frechet(ones, ones * np.nan)

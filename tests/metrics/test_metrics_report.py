@@ -1,0 +1,105 @@
+"""The report: real pictures score as real, and noised copies of the training set fail at every level of noise."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mezzotint.core import NONE, Condition, Refusal
+from mezzotint.metrics import Extractor, Report, evaluate
+
+
+def bars(report: Report) -> dict[str, bool]:
+    """The bars that a model of the digits has to meet, all at once."""
+    return {
+        "accuracy": report["accuracy"].value >= 0.96,
+        "classification_score": report["classification_score"].value >= 0.95,
+        "frechet_features": report.times_real("frechet_features") <= 1.5,
+        "frechet_pixels": report.times_real("frechet_pixels") <= 1.5,
+        "neighbour_ratio": report["neighbour_ratio"].value >= 0.9,
+    }
+
+
+class Table:
+    """A data set from two tensors."""
+
+    def __init__(self, x: Tensor, y: Tensor | None) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: object) -> tuple[Tensor, Condition]:
+        rows = torch.as_tensor(rows)
+        return self.x[rows], NONE if self.y is None else Condition(label=self.y[rows])
+
+
+def noised(real: SimpleNamespace, level: float) -> Tensor:
+    noise = torch.randn(real.x.shape, generator=torch.Generator().manual_seed(int(1000 * level)))
+    return real.x + level * real.data.std * noise
+
+
+@pytest.mark.parametrize("level", [0.0, 0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 1.0])
+def test_noised_copies_of_the_training_set_fail(real: SimpleNamespace, extractor: Extractor, level: float) -> None:
+    report = evaluate(noised(real, level), real.y, real.data, real.data.held_out(), extractor=extractor, draws=0)
+    met = bars(report)
+    assert not all(met.values())
+    # Which bars catch them, with room to spare: neighbours below 0.35 of the data's spread, pixels from 0.25 on.
+    if level <= 0.3:
+        assert report["neighbour_ratio"].value < 0.75
+    if level >= 0.25:
+        assert report.times_real("frechet_pixels") > 1.8
+    if level <= 0.5:
+        assert met["accuracy"] and met["classification_score"]
+
+
+def test_fresh_real_pictures_meet_every_bar(real: SimpleNamespace) -> None:
+    # Half of the held-out digits as samples against the other half: what a perfect model would be told.
+    z, w, other = real.z[::2], real.w[::2], Table(real.z[1::2], real.w[1::2])
+    report = evaluate(z, w, real.data, other, draws=20)
+    met = bars(report)
+    # 180 pictures are too few to train a classifier of ten classes to the bar, whoever drew them.
+    assert all(met[name] for name in met if name != "classification_score")
+    assert report["classification_score"].high >= report.real["classification_score"].low
+    for name in ("frechet_features", "frechet_pixels"):
+        assert (report[name].count, report[name].against) == (report.real[name].count, report.real[name].against)
+        assert report[name].low <= report.real[name].value <= report[name].high
+
+
+def test_training_pictures_are_as_good_as_real_but_for_copying(real: SimpleNamespace, extractor: Extractor) -> None:
+    order = torch.randperm(len(real.x), generator=torch.Generator().manual_seed(0))
+    start = time.process_time()
+    report = evaluate(real.x[order], real.y[order], real.data, real.data.held_out(), extractor=extractor, draws=40)
+    assert time.process_time() - start < 8
+    for name in ("frechet_features", "frechet_pixels"):
+        assert report.times_real(name) == pytest.approx(1, abs=1e-6)
+    assert report["neighbour_ratio"].value < 1e-6 and report["close_share"].value == 1
+    assert report["classification_score"].value == pytest.approx(report.real["classification_score"].value)
+    plain = json.loads(json.dumps(report.plain(), allow_nan=False))
+    assert plain["measures"]["frechet_pixels"]["real"]["value"] == report.real["frechet_pixels"].value
+    assert plain["extractor"]["sha256"] == extractor.sha256 and plain["counts"]["compared"] == 1437
+
+
+def test_pixels_beyond_what_is_shown_do_not_count(real: SimpleNamespace, extractor: Extractor) -> None:
+    loud = torch.where(real.x.abs() == 1, real.x * 5, real.x)
+    report = evaluate(loud, real.y, real.data, real.data.held_out(), extractor=extractor, draws=0)
+    assert report.times_real("frechet_pixels") == pytest.approx(1, abs=1e-9)
+
+
+def test_without_labels_pixels_and_neighbours_remain(real: SimpleNamespace) -> None:
+    report = evaluate(real.x[:100], None, Table(real.x, None), Table(real.z, None), draws=5)
+    assert set(report.measures) == {"frechet_pixels", "neighbour_ratio", "close_share"} and report.extractor is None
+    assert report["frechet_pixels"].count == report.real["frechet_pixels"].count == 100
+
+
+def test_unfit_samples_are_refused(real: SimpleNamespace) -> None:
+    held = real.data.held_out()
+    with pytest.raises(Refusal, match="NaN"):
+        evaluate(real.x * torch.nan, real.y, real.data, held)
+    with pytest.raises(Refusal, match="one shape"):
+        evaluate(real.x[..., :7], real.y, real.data, held)
+    with pytest.raises(Refusal, match="labels are of shape"):
+        evaluate(real.x, real.y[:5], real.data, held)
