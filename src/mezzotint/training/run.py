@@ -1,0 +1,162 @@
+"""A run folder: everything a training run leaves behind, describing itself.
+
+    config.yaml environment.json metrics.jsonl
+    samples/<images>.png                       fixed seeds, so pictures of one run can be compared
+    checkpoints/<images>/                      {model, ema-*, optimizer, objective}.safetensors state.json manifest.json
+    model/                                     the exportable folder: the average of the weights, its config and card
+
+A checkpoint is written whole or not at all; the latest is the newest that is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.core import config
+from mezzotint.core.errors import Refusal
+from mezzotint.core.store import MANIFEST, SCHEMA, check_folder, load_tensors, save_tensors, write_folder
+
+CHECKPOINTS = "checkpoints"
+
+
+def environment() -> dict[str, Any]:
+    """What ran: versions and the machine, without anything that names a place or a person."""
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": {n: installed(n) for n in ("mezzotint", "torch", "numpy", "accelerate", "safetensors", "pillow")},
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+        "byteorder": sys.byteorder,
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder by its path."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: str | Path, tree: Mapping[str, Any], resume: bool = False) -> Run:
+        """Begin a run, or go on with one.
+
+        Arguments:
+            path: the folder; it must be new or empty unless ``resume``.
+            tree: the config, written as ``config.yaml``; on resuming, the model and the data must be the same.
+        """
+        run = cls(Path(path))
+        if run.path.exists() and not run.path.is_dir():
+            raise Refusal(f"{str(path)!r} is a file; a run needs a folder of its own")
+        if run.path.is_dir() and any(run.path.iterdir()):
+            if not resume:
+                raise Refusal(
+                    f"the folder {str(path)!r} is not empty; go on with the run in it by --resume, or name another folder"
+                )
+            before = run.config
+            for part in ("model", "data"):
+                if before.get(part) != _plain(tree[part]):
+                    raise Refusal(
+                        f"the run in {str(path)!r} has another {part} than this recipe; resume with its own config.yaml, "
+                        "or train into a new folder"
+                    )
+        run.path.mkdir(parents=True, exist_ok=True)
+        (run.path / "samples").mkdir(exist_ok=True)
+        (run.path / CHECKPOINTS).mkdir(exist_ok=True)
+        _replace(run.path / "config.yaml", config.dumps({"schema": SCHEMA, **tree}))
+        _replace(run.path / "environment.json", json.dumps(environment(), indent=1))
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """A run that exists."""
+        run = cls(Path(path))
+        if not (run.path / "config.yaml").is_file() or not (run.path / CHECKPOINTS).is_dir():
+            raise Refusal(f"{str(path)!r} is not a run folder: it has no config.yaml with checkpoints beside it")
+        return run
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config it was started with."""
+        tree = config.load(self.path / "config.yaml")
+        if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+            found = tree.get("schema") if isinstance(tree, dict) else None
+            raise Refusal(f"{str(self.path)!r} has schema {found}, this version of mezzotint reads {SCHEMA}")
+        return tree
+
+    def log(self, **row: Any) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
+        path = self.path / "metrics.jsonl"
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+    def forget_after(self, images: int) -> None:
+        """Drop log lines beyond ``images``: they belong to steps that are about to be done again."""
+        kept = [json.dumps(row) + "\n" for row in self.metrics() if row.get("images", 0) <= images]
+        if (self.path / "metrics.jsonl").is_file():
+            _replace(self.path / "metrics.jsonl", "".join(kept))
+
+    def checkpoints(self) -> list[int]:
+        """Images seen at every checkpoint that has its manifest, in order."""
+        folder = self.path / CHECKPOINTS
+        names = [p.name for p in folder.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file()]
+        return sorted(map(int, names))
+
+    def save(self, images: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint: one safetensors file a name, and ``state.json``."""
+
+        def fill(folder: Path) -> None:
+            for name, group in tensors.items():
+                save_tensors(folder / f"{name}.safetensors", group)
+            (folder / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+        return write_folder(self.path / CHECKPOINTS / f"{images:010d}", fill, replace=True)
+
+    def load(self, images: int, names: tuple[str, ...] = ()) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Read a checkpoint after checking it against its manifest; ``names`` limits which files are read."""
+        folder = self.path / CHECKPOINTS / f"{images:010d}"
+        check_folder(folder)
+        files = {p.stem: p for p in sorted(folder.glob("*.safetensors")) if not names or p.stem in names}
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return {name: load_tensors(path) for name, path in files.items()}, state
+
+    def latest(self) -> Iterator[int]:
+        """Checkpoints from the newest back, for a reader that skips damaged ones."""
+        yield from reversed(self.checkpoints())
+
+
+def _plain(tree: Any) -> Any:
+    return config.loads(config.dumps(tree))
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
