@@ -43,7 +43,7 @@ class Classes(ConditionPart):
             self._check(label)
             if len(label) and (int(label.min()) < 0 or int(label.max()) >= self.count):
                 wrong = int(label.min()) if int(label.min()) < 0 else int(label.max())
-                raise Refusal(f"label {wrong} is out of range: this model has {self.count} classes, 0 to {self.count - 1}")
+                raise Refusal(f"label {wrong} is out of range: this model knows the classes 0 to {self.count - 1}")
         return {}
 
     def forward(self, values: Mapping[str, Tensor], keep: Tensor) -> Context:

@@ -79,7 +79,8 @@ def merge(contexts: list[Context]) -> Context:
         return contexts[0]
     vectors = [c.vector for c in contexts if c.vector is not None]
     if len({v.shape[-1] for v in vectors}) > 1:
-        raise Refusal(f"families give vectors of widths {[v.shape[-1] for v in vectors]}; they are added, so make them one")
+        widths = [v.shape[-1] for v in vectors]
+        raise Refusal(f"families give vectors of widths {widths}; they are added, so make them one")
     tokens = [c for c in contexts if c.tokens is not None]
     masks = [
         c.mask if c.mask is not None else torch.ones(c.tokens.shape[:2], dtype=torch.bool, device=c.tokens.device)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Self, TypeVar, cast
 
 import torch
@@ -18,15 +19,17 @@ Index = int | slice | Sequence[int] | Tensor
 
 
 def rows(tensor: Tensor, index: Index) -> Tensor:
-    """Rows of ``tensor`` (B, ...) under ``index``; an integer keeps the batch axis, so one row comes back as (1, ...)."""
-    if isinstance(index, int):
+    """Rows of ``tensor`` (B, ...) under ``index``; an integer keeps the batch axis: one row is (1, ...)."""
+    if isinstance(index, Integral) or (isinstance(index, Tensor) and not index.ndim and index.dtype != torch.bool):
+        index = int(index)
         if not -len(tensor) <= index < len(tensor):
             raise IndexError(f"row {index} of a batch of {len(tensor)}")
         index = index % len(tensor)
         return tensor[index : index + 1]
     if isinstance(index, slice):
         return tensor[index]
-    return tensor[torch.as_tensor(index, device=tensor.device)]
+    places = torch.as_tensor(index, device=tensor.device)
+    return tensor[places if len(places) else places.long()]  # an empty list would be a tensor of floats
 
 
 class Batched(ABC):

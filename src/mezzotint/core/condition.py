@@ -135,8 +135,12 @@ class Condition(Batched):
         return pick(True), pick(False)
 
     def __or__(self, other: Condition) -> Condition:
-        """Both conditions together; where both hold a name, the right side wins."""
-        replaced = {family(name) for name in other.values}
+        """Both conditions together; where both hold a name, the right side wins.
+
+        A name the right side gives anew is kept unless the right side drops it; names that only join a family (what
+        a frozen encoder adds) leave its dropped rows dropped.
+        """
+        replaced = {family(name) for name in other.values if name in self.values}
         keep = {name: rows for name, rows in self.keep.items() if name not in replaced}
         return _restore({**self.values, **other.values}, {**keep, **other.keep})
 

@@ -83,6 +83,12 @@ class Trainable(Denoiser, ABC):
     Objectives compare ``want=("output",)`` with :meth:`target`, so the preconditioning is the weight of the loss.
     """
 
+    def lower(self, dtype: torch.dtype | None) -> None:
+        """Run the network in another precision from now on; None: in the one it is in. Not part of the config."""
+        self.inner_dtype = dtype
+
+    inner_dtype: torch.dtype | None = None
+
     @abstractmethod
     def target(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """What the network should have answered for x_t (B, *shape) corrupted from x_0 at t."""

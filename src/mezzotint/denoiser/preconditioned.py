@@ -120,7 +120,9 @@ class Preconditioned(Trainable):
         skip, out = self._scales(t, x)
         inside = x * self._scale_in(t, x) if self.scaled else x
         inner = tuple(name for name in want if name != "output")
-        said = self.network(inside, NOISES[self.noise](self.process, t).to(x.dtype), self._context(cond, len(x)), inner)
+        noise, context = NOISES[self.noise](self.process, t).to(x.dtype), self._context(cond, len(x))
+        with torch.autocast(x.device.type, self.inner_dtype, enabled=self.inner_dtype is not None):
+            said = self.network(inside, noise, context, inner)
         sample, aux = (said, {}) if isinstance(said, Tensor) else (said.sample, dict(said.aux))
         sample = sample.to(x.dtype)
         if "output" in want:

@@ -5,7 +5,7 @@
 where F is what the network said and F* what it should have said (``model.target``), so the preconditioning is part of
 the weight. The standard weights are written on the error of the clean estimate, w_x0, and carried over:
 
-| name      | on \|x_0 error\|^2        | is                                                                    |
+| name      | on squared x_0 error     | is                                                                    |
 |-----------|---------------------------|-----------------------------------------------------------------------|
 | output    | 1 / out^2                 | plain error of the network's output; EDM's own with prediction "edm"  |
 | x0        | 1                         |                                                                       |

@@ -6,8 +6,6 @@ entry p mod N of permutation p div N: nothing has to be remembered but p.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,9 +36,3 @@ class Order:
             out[done : done + few] = self._permutation[offset : offset + few]
             done += few
         return out
-
-    def batches(self, step: int, batch: int, mine: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """The indices of every step from ``step`` on that fall to this process: places ``mine`` of each batch."""
-        while True:
-            yield self.at(step * batch, batch)[mine]
-            step += 1

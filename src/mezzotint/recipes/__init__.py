@@ -1,0 +1,5 @@
+"""Recipes: which parts, how long, on what - as data."""
+
+from mezzotint.recipes.classes import DEMO, of_data
+
+__all__ = ["DEMO", "of_data"]

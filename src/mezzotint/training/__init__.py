@@ -1,0 +1,10 @@
+"""Training: a loop counted in images, averages of the weights, and run folders that describe themselves."""
+
+from mezzotint.training.checkpoint import reconstruct
+from mezzotint.training.ema import PowerAverage
+from mezzotint.training.rate import Rate
+from mezzotint.training.run import Run
+from mezzotint.training.start import train
+from mezzotint.training.trainer import Progress, Trainer
+
+__all__ = ["PowerAverage", "Progress", "Rate", "Run", "Trainer", "reconstruct", "train"]

@@ -1,0 +1,132 @@
+"""What a checkpoint holds, and how a run goes on from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.core.errors import Refusal
+from mezzotint.core.store import fill_module, save_model
+from mezzotint.data.data import Data
+from mezzotint.samplers.base import Sampler
+from mezzotint.training.ema import PowerAverage, combination, combine
+from mezzotint.training.run import Run
+
+
+def average_name(sigma_rel: float) -> str:
+    """The file of an average: ``ema-0.050``."""
+    return f"ema-{sigma_rel:.3f}"
+
+
+def store(
+    run: Run,
+    turn: nn.Module,
+    averages: Sequence[PowerAverage],
+    optimizer: Any,
+    step: int,
+    batch: int,
+    skipped: int,
+) -> Path:
+    """Write the checkpoint of ``step``: model, averages, objective, optimiser and counters."""
+    objective, model = turn.get_submodule("objective"), turn.get_submodule("model")
+    tensors: dict[str, dict[str, Tensor]] = {"model": model.state_dict()}
+    tensors |= {average_name(a.sigma_rel): a.model.state_dict() for a in averages}
+    if objective.state_dict():
+        tensors["objective"] = objective.state_dict()
+    held: dict[str, Tensor] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        held |= {f"{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    tensors["optimizer"] = held
+    state = {"step": step, "images": step * batch, "batch": batch, "skipped": skipped}
+    state["averages"] = [{"sigma_rel": a.sigma_rel, "gamma": a.gamma, "file": average_name(a.sigma_rel)} for a in averages]
+    return run.save(step * batch, tensors, state)
+
+
+def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int) -> int:
+    """Put the newest complete checkpoint back and return its step; 0 if there is none.
+
+    A damaged checkpoint is passed over with a word on standard error; the one before it is used.
+    """
+    for images in run.latest():
+        try:
+            tensors, state = run.load(images)
+        except Refusal as refusal:
+            print(f"passing over a checkpoint: {refusal}", file=sys.stderr)
+            continue
+        where = f"the checkpoint of {images} images in {str(run.path)!r}"
+        if state.get("batch") != batch:
+            raise Refusal(f"{where} was trained with batches of {state.get('batch')}, not {batch}: a run keeps its batch size")
+        fill_module(turn.get_submodule("model"), tensors["model"], where)
+        if "objective" in tensors:
+            fill_module(turn.get_submodule("objective"), tensors["objective"], where)
+        for average in averages:
+            name = average_name(average.sigma_rel)
+            if name not in tensors:
+                raise Refusal(f"{where} has no average of relative length {average.sigma_rel}; a run keeps its averages")
+            fill_module(average.model, tensors[name], where)
+        filled: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.get("optimizer", {}).items():
+            index, _, key = name.partition(".")
+            filled.setdefault(int(index), {})[key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": filled, "param_groups": groups})
+        run.forget_after(images)
+        return int(state["step"])
+    return 0
+
+
+def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images: int) -> None:
+    """Write ``model/``: the average of the weights with its config, its usual sampler and its card."""
+    lines = [
+        f"# A model of {len(data)} pictures",
+        "",
+        f"Trained by mezzotint for {images} images on samples of shape {tuple(data.shape)}; these are the weights averaged "
+        f"with relative length {average.sigma_rel:g}.",
+        "",
+        f"Classes: {', '.join(data.classes) or 'none'}.",
+        "",
+        "It was judged on nothing but what the run's report says, and it knows nothing but its data: do not use its "
+        "pictures as evidence of anything, and mind the rights in the pictures it was trained on.",
+        "",
+    ]
+    save_model(run.path / "model", average.model, card="\n".join(lines), sampler=sampler, classes=tuple(data.classes), data=data)
+
+
+def reconstruct(run: Run, sigma_rel: float, model: nn.Module, images: int | None = None) -> nn.Module:
+    """Fill ``model`` with the average of relative length ``sigma_rel`` at ``images``, from all snapshots up to there.
+
+    Arguments:
+        run: whose checkpoints to combine.
+        sigma_rel: any length in (0, 0.28]; it is good near and between the lengths that were tracked.
+        model: what receives the weights.
+        images: at which checkpoint; None: the last.
+    """
+    from mezzotint.training.ema import gamma_of
+
+    done = run.checkpoints()
+    if not done:
+        raise Refusal(f"{str(run.path)!r} has no checkpoint to average")
+    at = done[-1] if images is None else images
+    if at not in done:
+        raise Refusal(f"there is no checkpoint at {at} images; there are {', '.join(map(str, done))}")
+    steps: list[float] = []
+    gammas: list[float] = []
+    snapshots: list[dict[str, Tensor]] = []
+    end = 0
+    for seen in done[: done.index(at) + 1]:
+        _, state = run.load(seen, names=("nothing",))
+        files = [entry["file"] for entry in state["averages"]]
+        tensors, _ = run.load(seen, names=tuple(files))
+        for entry in state["averages"]:
+            steps.append(state["step"])
+            gammas.append(entry["gamma"])
+            snapshots.append(tensors[entry["file"]])
+        end = state["step"]
+    weights = combination(steps, gammas, end, gamma_of(sigma_rel))
+    fill_module(model, combine(snapshots, weights), "the combination of snapshots")
+    return model

@@ -1,0 +1,79 @@
+"""What to do when a loss is not a number: skip the step, count, name where it began, stop when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.core.errors import Refusal
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    if isinstance(value, tuple | list):
+        return all(_finite(item) for item in value)
+    return True
+
+
+def culprit(model: nn.Module, again: Callable[[], object]) -> str:
+    """The first place where something is not finite: a weight, a module's answer when ``again`` runs, or a gradient."""
+    for name, parameter in model.named_parameters():
+        if not _finite(parameter):
+            return f"the weight {name}"
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not found and not _finite(output):
+                found.append(f"the answer of {name} ({type(module).__name__})")
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            again()
+    finally:
+        for handle in hooks:
+            handle.remove()
+    if found:
+        return found[0]
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not _finite(parameter.grad):
+            return f"the gradient of {name}"
+    return "the loss itself"
+
+
+class Skips:
+    """Counts skipped steps and stops a run that does not recover.
+
+    Arguments:
+        patience: how many in a row are too many.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.total, self.running = patience, 0, 0
+
+    def good(self) -> None:
+        """A step went through."""
+        self.running = 0
+
+    def bad(self, where: str) -> None:
+        """A step was skipped; refuses to go on after ``patience`` in a row."""
+        self.total += 1
+        self.running += 1
+        if self.running >= self.patience:
+            raise Refusal(
+                f"training stopped: {self.running} steps in a row were not finite, beginning in {where}; "
+                "the last checkpoint is intact - lower the rate (training.rate.peak), clip harder, or use precision fp32"
+            )
+
+
+def grads_finite(parameters: Iterable[Tensor]) -> bool:
+    """Whether every gradient is finite."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    return bool(torch.stack([g.isfinite().all() for g in grads]).all()) if grads else True

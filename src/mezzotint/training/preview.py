@@ -1,0 +1,48 @@
+"""What a run shows of itself on the way: samples of fixed seeds, and the error on pictures it never saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.rng import Rng
+from mezzotint.data.data import Data
+from mezzotint.denoiser.base import Denoiser, Trainable
+from mezzotint.objectives.base import Objective
+from mezzotint.samplers.base import Sampler
+from mezzotint.training.levels import ErrorByLevel
+from mezzotint.training.pictures import enlargement, grid, save_png
+from mezzotint.training.run import Run
+
+_ROWS, _COLUMNS, _HELD_OUT = 4, 10, 512
+
+
+def preview(run: Run, model: Denoiser, data: Data, sampler: Sampler, images: int) -> None:
+    """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row."""
+    columns = min(_COLUMNS, len(data.classes)) if data.classes else _COLUMNS
+    labels = torch.arange(columns).repeat(_ROWS)
+    cond = Condition(label=labels) if data.classes else NONE
+    x = sampler(model, cond, rng=Rng(range(len(labels))))
+    height, width = data.shape[-2:]
+    save_png(run.path / "samples" / f"{images:010d}.png", grid(x, columns, enlargement(height, width)))
+
+
+@torch.no_grad()
+def held_out(objective: Objective, model: Denoiser, data: Data, seed: int) -> dict[str, Any] | None:
+    """The objective's loss on up to 512 held-out pictures under fixed keys, and its error by level; None without any."""
+    others = data.held_out()
+    few = min(_HELD_OUT, len(others))
+    if not few or not isinstance(model, Trainable):
+        return None
+    errors, total = ErrorByLevel(model.device), 0.0
+    for start in range(0, few, 128):
+        rows = range(start, min(start + 128, few))
+        x, cond = others[list(rows)]
+        keys = Rng([seed]).at("held out").repeat(len(rows)).at(torch.tensor(rows))
+        loss = objective(model, x.to(model.device), cond.to(model.device), keys)
+        total += float(loss.value.double().sum())
+        if loss.shot is not None:
+            errors.add(model, loss.shot)
+    return {"loss": total / few, "count": few, "levels": errors.rows()}

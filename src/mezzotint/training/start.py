@@ -1,0 +1,49 @@
+"""From a recipe's tree to a finished run: build the parts under the seed, then fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.spec import build
+from mezzotint.data.data import Data
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.training.run import Run
+from mezzotint.training.trainer import Progress, Trainer
+
+KEYS = ("model", "data", "training")
+
+
+def train(
+    tree: Mapping[str, Any],
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Train what a config describes.
+
+    Arguments:
+        tree: ``model``, ``data`` and ``training``, each the spec of a part.
+        folder: where the run is written.
+        resume: go on with the run that is there.
+        progress: called at every log line.
+    """
+    for key in tree:
+        if key not in (*KEYS, "schema"):
+            raise Refusal(f"a training config has no entry {key!r}: {nearest(str(key), KEYS)}")
+    missing = [key for key in KEYS if key not in tree]
+    if missing:
+        raise Refusal(f"a training config needs {', '.join(KEYS)}; this one lacks {', '.join(missing)}")
+    trainer, data = build(tree["training"]), build(tree["data"])
+    if not isinstance(trainer, Trainer) or not isinstance(data, Data):
+        raise Refusal("'training' must be a training.Trainer and 'data' a data set")
+    torch.manual_seed(trainer.seed)  # initial weights are the one draw left to torch's own generator
+    model = build(tree["model"])
+    if not isinstance(model, Denoiser):
+        raise Refusal("'model' must be a denoiser such as denoiser.Preconditioned")
+    return trainer.fit(model, data, folder, resume=resume, progress=progress)
