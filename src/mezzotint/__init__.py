@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mezzotint.core import NONE, Condition, Refusal, Rng, build, spec
+    from mezzotint.core import NONE, Condition, Refusal, Rng
+    from mezzotint.core.spec import build, spec
     from mezzotint.core.store import load_model as load
 
 __version__ = "0.1.0"

@@ -105,7 +105,7 @@ class Condition(Batched):
 
     def drop(self, *families: str) -> Condition:
         """The same condition with every row of these families (all, if none is named) to be ignored."""
-        named = families or self.families
+        named = [name for name in families or self.families if name in self.families]
         return _restore(self.values, {**self.keep, **{f: torch.zeros_like(self.kept(f)) for f in named}})
 
     def dropout(self, p: float | Mapping[str, float], rng: Rng) -> Condition:
@@ -126,6 +126,7 @@ class Condition(Batched):
 
     def take(self, *families: str) -> tuple[Condition, Condition]:
         """Split into (these families, the rest); what is not there is not missed."""
+
         def pick(inside: bool) -> Condition:
             return _restore(
                 {n: v for n, v in self.values.items() if (family(n) in families) == inside},

@@ -6,6 +6,7 @@ part used twice is an anchor, and durations may be written ``200k`` or ``2M``.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,11 +27,13 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$"),
-    list("-+0123456789."),
-)
+# Both ways: the writer quotes the string "1e-4" only if it knows that the reader would take it for a number.
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$"),
+        list("-+0123456789."),
+    )
 
 
 def loads(text: str, where: str = "the config") -> Tree:
@@ -70,7 +73,10 @@ def count(value: int | str) -> int:
     if not match:
         raise Refusal(f"{value!r} is not a count: write 50000, 200k or 2M")
     scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()]
-    return round(float(match[1].replace("_", "")) * scale)
+    exact = float(match[1].replace("_", "")) * scale
+    if abs(exact - round(exact)) > 1e-6:
+        raise Refusal(f"{value!r} is not a whole number: write 50000, 200k or 2M")
+    return round(exact)
 
 
 def edit(tree: Tree, changes: Iterable[str]) -> Tree:
@@ -90,7 +96,8 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
             elif isinstance(node, Mapping):
                 known = set(node) - {PART}
                 if PART in node:
-                    known |= set(parameters(resolve(node[PART])))
+                    several = inspect.Parameter.VAR_KEYWORD
+                    known |= {n for n, p in parameters(resolve(node[PART])).items() if p.kind is not several}
                 if key != PART and key not in known:
                     raise Refusal(f"{where} has no setting {key!r}: {nearest(key, sorted(known))}")
                 index = key
@@ -115,5 +122,8 @@ def _copy(tree: Tree, seen: dict[int, Tree]) -> Tree:
         out.update({key: _copy(value, seen) for key, value in tree.items()})
         return out
     if isinstance(tree, list | tuple):
-        return [_copy(item, seen) for item in tree]
+        items: list[Tree] = []
+        seen[id(tree)] = items
+        items.extend(_copy(item, seen) for item in tree)
+        return items
     return tree

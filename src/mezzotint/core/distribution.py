@@ -120,7 +120,9 @@ class Dirac(Distribution):
         return self.value
 
     def lerp(self, other: Distribution, weight: Weight) -> Dirac:
-        return Dirac(lerp(self.value, other.mean, weight), other.aux)
+        if not isinstance(other, Dirac):
+            raise TypeError(f"a Dirac cannot be bent towards a {type(other).__name__}: both answers need one kind")
+        return Dirac(lerp(self.value, other.value, weight), other.aux)
 
     def given(self, x: Tensor, mask: Tensor) -> Dirac:
         return replace(self, value=torch.where(mask, x, self.value))

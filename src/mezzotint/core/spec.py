@@ -102,6 +102,8 @@ def _spec(obj: object, seen: dict[int, tuple[object, Tree]], where: str) -> Tree
             arguments = {f.name: getattr(obj, f.name) for f in dataclasses.fields(obj) if f.init}
         else:
             raise Refusal(f"{type(obj).__name__} is a part but neither a frozen dataclass nor a spec.Module")
+        if PART in arguments:
+            raise Refusal(f"{where} has a setting called {PART!r}, which a config keeps for names: rename it")
         node: dict[str, Tree] = {PART: name_of(type(obj))}
         seen[id(obj)] = (obj, node)
         node.update({key: _spec(value, seen, f"{type(obj).__name__}.{key}") for key, value in arguments.items()})
@@ -113,7 +115,8 @@ def _spec(obj: object, seen: dict[int, tuple[object, Tree]], where: str) -> Tree
             raise Refusal(f"{where} holds a mapping that a config cannot: keys are strings other than {PART!r}")
         return {key: _spec(value, seen, f"{where}[{key!r}]") for key, value in obj.items()}
     raise Refusal(
-        f"{where} is a {type(obj).__name__}, which a config cannot hold: use numbers, strings, sequences, mappings or parts"
+        f"{where} is a {type(obj).__name__}, which a config cannot hold: "
+        "use numbers, strings, sequences, mappings or parts"
     )
 
 
@@ -135,13 +138,15 @@ def resolve(name: str) -> type:
     found: Any = importlib.import_module(module)
     here = module
     for step in path.split("."):
-        child = getattr(found, step, None) if not step.startswith("_") else None
+        # Only modules are walked through: what a class or a table holds is not a part of the house.
+        child = getattr(found, step, None) if inspect.ismodule(found) and not step.startswith("_") else None
         if child is None and inspect.ismodule(found) and hasattr(found, "__path__"):
             if step in {m.name for m in pkgutil.iter_modules(found.__path__)} and not step.startswith("_"):
                 child = importlib.import_module(f"{here}.{step}")
         # A module found as an attribute must lie inside: `samplers.grids.os` is not a part of the house.
         if child is None or (inspect.ismodule(child) and not child.__name__.startswith(here + ".")):
-            parts = [n for n, v in vars(found).items() if isinstance(v, type) and issubclass(v, Part)]
+            inner = vars(found) if inspect.ismodule(found) else {}
+            parts = [n for n, v in inner.items() if isinstance(v, type) and issubclass(v, Part)]
             raise Refusal(f"{here.removeprefix('mezzotint.')!r} has no part {step!r}: {nearest(step, parts)}")
         found, here = child, f"{here}.{step}"
     if not (isinstance(found, type) and issubclass(found, Part)) or inspect.isabstract(found):
@@ -188,10 +193,12 @@ def _build(tree: Tree, made: dict[int, Any], above: tuple[int, ...]) -> Any:
             obj = cls(**arguments)
         except Refusal:
             raise
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise Refusal(f"{tree[PART]} cannot be made from these settings: {error}") from error
         made[id(tree)] = obj
         return obj
     if isinstance(tree, list | tuple):
-        return tuple(_build(item, made, above) for item in tree)
+        if id(tree) in above:
+            raise Refusal("a config refers to itself")
+        return tuple(_build(item, made, (*above, id(tree))) for item in tree)
     return tree

@@ -41,6 +41,8 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
         replace: whether a folder already there gives way (it is removed only after the new one is complete).
     """
     path = Path(path)
+    if path.exists() and not replace:
+        raise Refusal(f"{str(path)!r} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(work, ignore_errors=True)
@@ -57,7 +59,12 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
             if not replace:
                 raise Refusal(f"{str(path)!r} exists already")
             path.rename(old)
-        work.rename(path)
+        try:
+            work.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
         _flush(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
@@ -77,22 +84,24 @@ def check_folder(path: Path) -> None:
     """Refuse a folder whose files are not those of its manifest."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files, schema = manifest["files"], manifest["schema"]
+        schema = manifest["schema"]
+        entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
     except FileNotFoundError:
         raise Refusal(f"{str(path)!r} has no {MANIFEST}, so it is not a complete folder of mezzotint") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
     if schema != SCHEMA:
-        raise Refusal(f"{str(path)!r} has schema {schema}, this version of mezzotint reads {SCHEMA}; install the one it names")
-    for name, entry in files.items():
+        raise Refusal(f"{str(path)!r} has schema {schema}, but this version of mezzotint reads schema {SCHEMA}")
+    for name, (size, digest) in entries.items():
         file = path / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise Refusal(f"the {MANIFEST} of {str(path)!r} names a file outside its folder: {name!r}")
         if not file.is_file():
             raise Refusal(f"{str(file)!r} is missing")
-        if file.stat().st_size != entry["bytes"]:
-            raise Refusal(f"{str(file)!r} is truncated or altered: {file.stat().st_size} bytes, {entry['bytes']} were written")
-        if sha256(file) != entry["sha256"]:
+        found = file.stat().st_size
+        if found != size:
+            raise Refusal(f"{str(file)!r} is truncated or altered: it has {found} bytes, {size} were written")
+        if sha256(file) != digest:
             raise Refusal(f"{str(file)!r} is damaged: its SHA-256 is not the one that was written")
 
 
@@ -119,15 +128,16 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
 def fill_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Put weights into a module after checking that names and shapes are exactly the module's."""
     own = module.state_dict()
-    for name in own.keys() | tensors.keys():
+    other = "it belongs to another architecture"
+    for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors:
-            raise Refusal(f"{where} lacks the weight {name!r} of this model: it belongs to another architecture")
+            raise Refusal(f"{where} lacks the weight {name!r} of this model: {other}")
         if name not in own:
-            raise Refusal(f"{where} holds a weight {name!r} that this model does not have: it belongs to another architecture")
+            raise Refusal(f"{where} holds a weight {name!r} that this model does not have: {other}")
         if own[name].shape != tensors[name].shape:
             raise Refusal(
                 f"{where} holds {name!r} of shape {tuple(tensors[name].shape)}, "
-                f"this model needs {tuple(own[name].shape)}: it belongs to another architecture"
+                f"this model needs {tuple(own[name].shape)}: {other}"
             )
     module.load_state_dict(dict(tensors))
 

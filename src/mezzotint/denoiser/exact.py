@@ -63,7 +63,7 @@ class _Mixture(Denoiser):
         if "label" not in cond:
             return torch.ones(count, len(self.labels), dtype=torch.bool, device=self.labels.device)
         label, keep = cond["label"].to(self.labels.device), cond.kept("label").to(self.labels.device)
-        allowed = (self.labels[None] == label[:, None]) | ~keep[:, None]
+        allowed: Tensor = (self.labels[None] == label[:, None]) | ~keep[:, None]
         if not bool(allowed.any(1).all()):
             raise Refusal(f"a label is out of range: the components carry {sorted(set(self.labels.tolist()))}")
         return allowed
@@ -118,7 +118,7 @@ class Mixture(_Mixture):
         spreads, axes = torch.linalg.eigh(cov)
         if float(spreads.min()) < -1e-9 * max(1.0, float(spreads.max())):
             raise Refusal("a covariance has a negative eigenvalue")
-        w = torch.ones(len(mu), dtype=torch.float64) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
+        w = torch.as_tensor([1.0] * len(mu) if weights is None else weights, dtype=torch.float64)
         if w.shape != mu.shape[:1] or not bool((w > 0).all()):
             raise Refusal(f"{len(mu)} components need as many positive weights")
         self._start(process, len(mu), labels)
@@ -199,7 +199,8 @@ class Empirical(_Mixture):
         squared = torch.stack([((row - scale * self.data) ** 2).sum(-1) for row, scale in zip(flat, a, strict=True)])
         safe = torch.where(s > 0, s, 1.0)
         size = flat.shape[1]
-        log_joint = -0.5 * squared / safe**2 - size * (safe.log() + 0.5 * math.log(2 * math.pi)) - math.log(len(self.data))
+        log_norm = size * (safe.log() + 0.5 * math.log(2 * math.pi)) + math.log(len(self.data))
+        log_joint = -0.5 * squared / safe**2 - log_norm
         restricted = log_joint.masked_fill(~allowed, -torch.inf)
         share = restricted.softmax(1)
         mean = torch.stack([(row[:, None] * self.data).sum(0) for row in share])

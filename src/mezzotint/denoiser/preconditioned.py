@@ -116,6 +116,7 @@ class Preconditioned(Trainable):
         return self.encoder(cond, count)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac:
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         t = t.to(device=x.device, dtype=torch.float64)
         skip, out = self._scales(t, x)
         inside = x * self._scale_in(t, x) if self.scaled else x
@@ -153,5 +154,3 @@ class Preconditioned(Trainable):
     def trivial(self, x_t: Tensor, t: Tensor) -> Tensor:
         alpha, sigma = self.process.scales(t, x_t)
         return PREDICTIONS["edm"].skip(alpha, sigma, self.sigma_data).to(x_t) * x_t
-
-

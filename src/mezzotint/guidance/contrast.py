@@ -103,8 +103,9 @@ class Without(Denoiser):
         if missing or not denoiser.nulls:
             what = missing[0] if missing else "any condition"
             raise Refusal(
-                f"this model never learnt what to say without {what!r}, so guidance has nothing to move away from; train it "
-                f"with dropout (objectives.Denoising(dropout=0.1)), or guide with a weaker model (guidance.Autoguidance)"
+                f"this model never learnt what to say without {what!r}, so guidance has nothing to move away from; "
+                "train it with dropout (objectives.Denoising(dropout=0.1)), "
+                "or guide with a weaker model (guidance.Autoguidance)"
             )
         self.denoiser, self.families = denoiser, tuple(families) or denoiser.nulls
         self.process, self.shape = denoiser.process, denoiser.shape

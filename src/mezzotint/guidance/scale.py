@@ -35,7 +35,8 @@ class Between(Part):
             raise Refusal(f"an interval of levels needs 0 <= low <= high <= 1, not {self.low} and {self.high}")
 
     def __call__(self, u: Tensor) -> Tensor:
-        return torch.where((u > self.low) & (u <= self.high), self.scale, 1.0)
+        inside = (u > self.low) & (u <= self.high)
+        return torch.where(inside, torch.full_like(u, self.scale), 1.0)  # in the precision of u, not in float32
 
 
 def between(scale: float, low: float, high: float) -> Between:
@@ -48,7 +49,7 @@ def evaluate(scale: Scale, u: Tensor, cond: Condition) -> Tensor:
     if isinstance(scale, str):
         if scale not in cond:
             raise Refusal(f"the guidance scale is to be read from {scale!r}, which the condition does not hold")
-        values = cond[scale].to(device=u.device, dtype=torch.float64)
+        values: Tensor = cond[scale].to(device=u.device, dtype=torch.float64)
         return values.reshape(-1, *(1 for _ in range(u.ndim - 1))).expand_as(u)
     if callable(scale):
         return scale(u).to(torch.float64)

@@ -27,7 +27,7 @@ Answer = Distribution | Tensor
 
 
 class Process(Part, ABC):
-    """The laws of a corruption. Times are float64, (B,) or of the rank of x with ones; shapes never include the batch."""
+    """The laws of a corruption. Times are float64, (B,) or of the rank of x with ones; shapes have no batch."""
 
     kind: ClassVar[str]
 
@@ -93,7 +93,7 @@ class Continuous(Process):
         """The noise in x_t if its clean data is x_0: (x_t - alpha x_0) / sigma, and 0 where sigma is 0."""
         alpha, sigma = self.scales(t, x)
         safe = torch.where(sigma > 0, sigma, 1.0)
-        return torch.where(sigma > 0, (x - alpha.to(x) * x0) / safe.to(x), torch.zeros((), dtype=x.dtype))
+        return torch.where(sigma > 0, (x - alpha.to(x) * x0) / safe.to(x), 0.0)
 
     def corrupt(self, x0: Tensor, t: Tensor) -> Gaussian:
         alpha, sigma = self.scales(t, x0)
@@ -121,7 +121,8 @@ class Continuous(Process):
         """
         answer = x0 if isinstance(x0, Distribution) else Dirac(x0)
         if not isinstance(answer, Dirac | Gaussian):
-            raise TypeError(f"a {type(self).__name__} process bridges Dirac and Gaussian answers, not {type(answer).__name__}")
+            kinds = f"Dirac and Gaussian answers, not {type(answer).__name__}"
+            raise TypeError(f"a {type(self).__name__} process bridges {kinds}")
         alpha_t, sigma_t = self.scales(t, x)
         alpha_s, sigma_s = self.scales(s, x)
         held = (alpha_t == alpha_s) & (sigma_t == sigma_s)

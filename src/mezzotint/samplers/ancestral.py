@@ -35,6 +35,8 @@ class Ancestral(Transition):
 
     def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
         if not denoiser.clean:
-            raise Refusal("Ancestral bridges an answer about x_0, but this denoiser answers about its next time: walk it with Chain")
+            raise Refusal(
+                "Ancestral bridges an answer about x_0, but this denoiser answers about its next time: use Chain"
+            )
         answer = denoiser(state.x, state.t, cond)
         return denoiser.process.bridge(state.x, answer, state.t, s, self.eta)

@@ -55,6 +55,11 @@ def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     return whole.index_copy(0, rows.to(whole.device), part.to(whole.dtype))
 
 
+def _rows(mask: Tensor) -> Tensor:
+    """The rows in which ``mask`` (B, ...) holds anywhere."""
+    return mask.reshape(len(mask), -1).any(1).nonzero()[:, 0]
+
+
 @dataclass(frozen=True)
 class Sampler(Part, ABC):
     """One rule for one interval.
@@ -85,42 +90,40 @@ class Sampler(Part, ABC):
         Arguments:
             s: a number, (B,), or of the rank of x with ones.
         """
-        s = torch.as_tensor(s, dtype=torch.float64).cpu()
-        t = state.t
-        s = s.expand_as(t) if s.ndim == 0 else s
-        if s.ndim != t.ndim:
-            s, t = expand(s, state.x), expand(t, state.x)
-        s, t = torch.broadcast_tensors(s, t)
-        index = (s != t).flatten(1).any(1).nonzero()[:, 0] if s.ndim > 1 else (s != t).nonzero()[:, 0]
+        to, t = torch.as_tensor(s, dtype=torch.float64).cpu(), state.t
+        if to.ndim not in (0, t.ndim):
+            to, t = expand(to, state.x), expand(t, state.x)
+        t, to = t + torch.zeros_like(to), to + torch.zeros_like(t)
+        index = _rows(to != t)
         if not len(index):
             return state
         if len(index) < len(t):
             # Rows that stay are not evaluated and keep their keys: a row's fate is its own, whatever the others do.
-            part = self.step(denoiser, state[index], s[index], cond[index] if cond else cond)
+            part = self.step(denoiser, state[index], to[index], cond[index] if cond else cond)
             memory = state.memory or tuple(m.new_zeros((len(t), *m.shape[1:])) for m in part.memory)
             x, keys = _put(state.x, index, part.x), _put(state.rng.keys, index, part.rng.keys)
-            memory = tuple(_put(m, index, p) for m, p in zip(memory, part.memory, strict=True)) if part.memory else memory
-            return State(x, s if s.ndim == state.t.ndim else s, state.rng.rebuild({"keys": keys}), memory)
+            if part.memory:
+                memory = tuple(_put(m, index, p) for m, p in zip(memory, part.memory, strict=True))
+            return State(x, to, state.rng.rebuild({"keys": keys}), memory)
         x, memory = state.x, state.memory
-        rising = s > t
+        rising = to > t
         if bool(rising.any()):
-            top = torch.maximum(s, t)
+            top = torch.maximum(to, t)
             noised = denoiser.process.renoise(x, t, top).sample(state.rng.at("renoise"))
             where = expand(rising, x).to(x.device)
             x, t = torch.where(where, noised, x), top
-            forget = rising.flatten(1).any(1) if rising.ndim > 1 else rising
+            forget = rising.reshape(len(rising), -1).any(1)
             memory = tuple(torch.where(expand(forget, m).to(m.device), torch.zeros_like(m), m) for m in memory)
-        falling = (s < t).flatten(1).any(1) if s.ndim > 1 else s < t
-        index = falling.nonzero()[:, 0]
+        index = _rows(to < t)
         if len(index) == len(t):
-            x, memory = self.move(denoiser, State(x, t, state.rng.at("move"), memory), s, cond)
+            x, memory = self.move(denoiser, State(x, t, state.rng.at("move"), memory), to, cond)
         elif len(index):
             now = State(x, t, state.rng.at("move"), memory)[index]
-            moved, part_memory = self.move(denoiser, now, s[index], cond[index] if cond else cond)
+            moved, part_memory = self.move(denoiser, now, to[index], cond[index] if cond else cond)
             memory = memory or tuple(m.new_zeros((len(t), *m.shape[1:])) for m in part_memory)
             x = _put(x, index, moved)
             memory = tuple(_put(m, index, p) for m, p in zip(memory, part_memory, strict=True))
-        return State(x, s, state.rng.at("next"), memory)
+        return State(x, to, state.rng.at("next"), memory)
 
     def trajectory(
         self,
@@ -148,7 +151,7 @@ class Sampler(Part, ABC):
         cond = denoiser.prepare(cond).to(denoiser.device)
         if times is None:
             own = denoiser.times
-            times = self.grid(denoiser.process, self.steps) if own is None else torch.cat([own.cpu(), own.new_zeros(1).cpu()])
+            times = self.grid(denoiser.process, self.steps) if own is None else torch.cat([own, own.new_zeros(1)])
         times = torch.as_tensor(times, dtype=torch.float64).cpu()
         first = times[0]
         if start is None:
@@ -160,7 +163,7 @@ class Sampler(Part, ABC):
         x = x.to(torch.promote_types(x.dtype, torch.float32)) if x.is_floating_point() else x
         if len(x) != len(rng):
             raise Refusal(f"a start of {len(x)} samples for {len(rng)} keys")
-        t = first.expand(len(rng)).clone() if first.ndim == 0 else first.clone()
+        t = first.expand(len(rng), *first.shape[1:]).clone()
         state = State(x, t, rng.at("steps"))
         yield state
         for s in times[1:]:

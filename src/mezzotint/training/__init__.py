@@ -3,8 +3,9 @@
 from mezzotint.training.checkpoint import reconstruct
 from mezzotint.training.ema import PowerAverage
 from mezzotint.training.rate import Rate
+from mezzotint.training.recorder import Progress
 from mezzotint.training.run import Run
 from mezzotint.training.start import train
-from mezzotint.training.trainer import Progress, Trainer
+from mezzotint.training.trainer import Trainer
 
 __all__ = ["PowerAverage", "Progress", "Rate", "Run", "Trainer", "reconstruct", "train"]

@@ -14,7 +14,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.store import fill_module, save_model
 from mezzotint.data.data import Data
 from mezzotint.samplers.base import Sampler
-from mezzotint.training.ema import PowerAverage, combination, combine
+from mezzotint.training.ema import PowerAverage, combination, combine, gamma_of
 from mezzotint.training.run import Run
 
 
@@ -42,8 +42,10 @@ def store(
     for index, values in optimizer.state_dict()["state"].items():
         held |= {f"{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
     tensors["optimizer"] = held
-    state = {"step": step, "images": step * batch, "batch": batch, "skipped": skipped}
-    state["averages"] = [{"sigma_rel": a.sigma_rel, "gamma": a.gamma, "file": average_name(a.sigma_rel)} for a in averages]
+    state: dict[str, Any] = {"step": step, "images": step * batch, "batch": batch, "skipped": skipped}
+    state["averages"] = [
+        {"sigma_rel": a.sigma_rel, "gamma": a.gamma, "file": average_name(a.sigma_rel)} for a in averages
+    ]
     return run.save(step * batch, tensors, state)
 
 
@@ -60,14 +62,18 @@ def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimiz
             continue
         where = f"the checkpoint of {images} images in {str(run.path)!r}"
         if state.get("batch") != batch:
-            raise Refusal(f"{where} was trained with batches of {state.get('batch')}, not {batch}: a run keeps its batch size")
+            raise Refusal(
+                f"{where} was trained with batches of {state.get('batch')}, not {batch}: a run keeps its batch size"
+            )
         fill_module(turn.get_submodule("model"), tensors["model"], where)
         if "objective" in tensors:
             fill_module(turn.get_submodule("objective"), tensors["objective"], where)
         for average in averages:
             name = average_name(average.sigma_rel)
             if name not in tensors:
-                raise Refusal(f"{where} has no average of relative length {average.sigma_rel}; a run keeps its averages")
+                raise Refusal(
+                    f"{where} has no average of relative length {average.sigma_rel}; a run keeps its averages"
+                )
             fill_module(average.model, tensors[name], where)
         filled: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.get("optimizer", {}).items():
@@ -85,8 +91,8 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
     lines = [
         f"# A model of {len(data)} pictures",
         "",
-        f"Trained by mezzotint for {images} images on samples of shape {tuple(data.shape)}; these are the weights averaged "
-        f"with relative length {average.sigma_rel:g}.",
+        f"Trained by mezzotint for {images} images on samples of shape {tuple(data.shape)}; these are the weights "
+        f"averaged with relative length {average.sigma_rel:g}.",
         "",
         f"Classes: {', '.join(data.classes) or 'none'}.",
         "",
@@ -94,7 +100,14 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
         "pictures as evidence of anything, and mind the rights in the pictures it was trained on.",
         "",
     ]
-    save_model(run.path / "model", average.model, card="\n".join(lines), sampler=sampler, classes=tuple(data.classes), data=data)
+    save_model(
+        run.path / "model",
+        average.model,
+        card="\n".join(lines),
+        sampler=sampler,
+        classes=tuple(data.classes),
+        data=data,
+    )
 
 
 def reconstruct(run: Run, sigma_rel: float, model: nn.Module, images: int | None = None) -> nn.Module:
@@ -106,8 +119,6 @@ def reconstruct(run: Run, sigma_rel: float, model: nn.Module, images: int | None
         model: what receives the weights.
         images: at which checkpoint; None: the last.
     """
-    from mezzotint.training.ema import gamma_of
-
     done = run.checkpoints()
     if not done:
         raise Refusal(f"{str(run.path)!r} has no checkpoint to average")

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mezzotint.core.errors import Refusal
+from mezzotint.denoiser.base import Denoiser
 
 Floats = NDArray[np.float64]
 LONGEST = 0.28  # gamma >= 0: at gamma = 0 every step counts alike and sigma_rel = 1 / sqrt(12)
@@ -52,17 +53,17 @@ class PowerAverage:
         sigma_rel: its relative length.
     """
 
-    def __init__(self, model: nn.Module, sigma_rel: float) -> None:
+    def __init__(self, model: Denoiser, sigma_rel: float) -> None:
         self.sigma_rel, self.gamma = sigma_rel, gamma_of(sigma_rel)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, model: Denoiser, step: int) -> None:
         """Take in the weights after optimiser step ``step`` (1 for the first)."""
         beta = (1 - 1 / step) ** (self.gamma + 1)
-        mine, theirs = list(self.model.parameters()), list(model.parameters())
+        mine: list[Tensor] = list(self.model.parameters())
         if mine:
-            torch._foreach_lerp_(mine, [p.detach() for p in theirs], 1 - beta)
+            torch._foreach_lerp_(mine, [p.detach() for p in model.parameters()], 1 - beta)
         for own, other in zip(self.model.buffers(), model.buffers(), strict=True):
             own.copy_(other)
 
@@ -72,9 +73,7 @@ def inner(t_a: Floats, gamma_a: Floats, t_b: Floats, gamma_b: Floats) -> Floats:
     early = t_a <= t_b
     t_low, t_high = np.where(early, t_a, t_b), np.where(early, t_b, t_a)
     g_high = np.where(early, gamma_b, gamma_a)
-    result: Floats = (
-        (gamma_a + 1) * (gamma_b + 1) * (t_low / t_high) ** g_high / ((gamma_a + gamma_b + 1) * t_high)
-    )
+    result: Floats = (gamma_a + 1) * (gamma_b + 1) * (t_low / t_high) ** g_high / ((gamma_a + gamma_b + 1) * t_high)
     return result
 
 

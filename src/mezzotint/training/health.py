@@ -69,7 +69,7 @@ class Skips:
         if self.running >= self.patience:
             raise Refusal(
                 f"training stopped: {self.running} steps in a row were not finite, beginning in {where}; "
-                "the last checkpoint is intact - lower the rate (training.rate.peak), clip harder, or use precision fp32"
+                "the last checkpoint is intact - lower training.rate.peak, clip harder, or use precision fp32"
             )
 
 

@@ -33,7 +33,9 @@ def grid(x: Tensor, columns: int, scale: int = 1, gap: int = 1) -> Pixels:
     tiles = pixels(x)
     count, height, width, channels = tiles.shape
     lines = -(-count // columns)
-    sheet = np.full((lines * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), 32, np.uint8)
+    sheet = np.full(
+        (lines * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), 32, np.uint8
+    )
     for i, tile in enumerate(tiles):
         top = gap + (i // columns) * (height * scale + gap)
         left = gap + (i % columns) * (width * scale + gap)
@@ -72,7 +74,9 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise Refusal(f"{str(path)!r} cannot be read as a picture: {error}") from None
     if not isinstance(text, str):
-        raise Refusal(f"{str(path)!r} carries no settings: it was not written by mezzotint, or another program saved it")
+        raise Refusal(
+            f"{str(path)!r} carries no settings: it was not written by mezzotint, or another program saved it"
+        )
     try:
         settings = json.loads(text)
     except ValueError:

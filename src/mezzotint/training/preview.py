@@ -31,7 +31,7 @@ def preview(run: Run, model: Denoiser, data: Data, sampler: Sampler, images: int
 
 @torch.no_grad()
 def held_out(objective: Objective, model: Denoiser, data: Data, seed: int) -> dict[str, Any] | None:
-    """The objective's loss on up to 512 held-out pictures under fixed keys, and its error by level; None without any."""
+    """The loss on up to 512 held-out pictures under fixed keys, and the error by level; None without any."""
     others = data.held_out()
     few = min(_HELD_OUT, len(others))
     if not few or not isinstance(model, Trainable):

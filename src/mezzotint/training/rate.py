@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mezzotint.core.config import count
@@ -35,4 +36,4 @@ class Rate(Part):
         if seen <= begin:
             return self.peak * up
         progress = min(1.0, (seen - begin) / max(1e-9, total - begin))
-        return self.peak * up * (1 - progress**0.5)
+        return self.peak * up * (1 - math.sqrt(progress))

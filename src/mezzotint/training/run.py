@@ -68,14 +68,14 @@ class Run:
         if run.path.is_dir() and any(run.path.iterdir()):
             if not resume:
                 raise Refusal(
-                    f"the folder {str(path)!r} is not empty; go on with the run in it by --resume, or name another folder"
+                    f"the folder {str(path)!r} is not empty; go on with its run by --resume, or name another folder"
                 )
             before = run.config
             for part in ("model", "data"):
                 if before.get(part) != _plain(tree[part]):
                     raise Refusal(
-                        f"the run in {str(path)!r} has another {part} than this recipe; resume with its own config.yaml, "
-                        "or train into a new folder"
+                        f"the run in {str(path)!r} has another {part} than this recipe; resume with its own "
+                        "config.yaml, or train into a new folder"
                     )
         run.path.mkdir(parents=True, exist_ok=True)
         (run.path / "samples").mkdir(exist_ok=True)

@@ -12,8 +12,9 @@ from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser
+from mezzotint.training.recorder import Progress
 from mezzotint.training.run import Run
-from mezzotint.training.trainer import Progress, Trainer
+from mezzotint.training.trainer import Trainer
 
 KEYS = ("model", "data", "training")
 

@@ -6,17 +6,15 @@ draw the same numbers, and a batch split over processes or into pieces is the sa
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from mezzotint.core.condition import Condition
 from mezzotint.core.config import count
@@ -28,31 +26,15 @@ from mezzotint.denoiser.base import Denoiser, Trainable
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.heun import Heun
-from mezzotint.training.checkpoint import export, restore, store
+from mezzotint.training.checkpoint import restore
 from mezzotint.training.ema import PowerAverage
+from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit, grads_finite
-from mezzotint.training.levels import ErrorByLevel
-from mezzotint.training.order import Order
-from mezzotint.training.preview import held_out, preview
 from mezzotint.training.rate import Rate
+from mezzotint.training.recorder import Progress, Recorder
 from mezzotint.training.run import Run
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands; handed to ``fit``'s ``progress``."""
-
-    images: int
-    total: int
-    loss: float
-    per_second: float
-
-    @property
-    def seconds_left(self) -> float:
-        """At the present pace."""
-        return (self.total - self.images) / max(self.per_second, 1e-9)
 
 
 class Turn(nn.Module):
@@ -75,7 +57,7 @@ class Trainer(Part):
         objective: what to minimise.
         images: how long, in images seen (``200_000``, ``"2M"``).
         batch: images a step, over all processes and pieces.
-        accumulate: pieces a batch is computed in, to save memory; the result is the same.
+        accumulate: pieces a batch is computed in, to save memory; the result is the same to rounding.
         rate: learning rate by images seen.
         betas: of Adam.
         clip: largest gradient norm; 0 does not clip.
@@ -83,7 +65,7 @@ class Trainer(Part):
         precision: ``fp32`` or ``bf16`` inside the network; everything else stays float32.
         seed: of the order, the noise and the initial weights where :func:`mezzotint.training.train` builds them.
         log, save, picture: how often, in images; by default a hundredth, a quarter and a quarter of the run.
-        sampler: for the pictures and as the model's usual one.
+        sampler: for the pictures, and as the model's usual one.
         workers: processes that read data; 0 reads in this one.
         patience: stop after so many non-finite steps in a row.
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
@@ -117,10 +99,13 @@ class Trainer(Part):
         if count(self.images) < self.batch:
             raise Refusal(f"training for {self.images} images is less than one batch of {self.batch}")
 
-    def _every(self, value: int | str | None, share: int) -> int:
-        """An interval of the schedule in steps, at least one."""
-        images = count(self.images) // share if value is None else count(value)
-        return max(1, images // self.batch)
+    def every(self) -> dict[str, int]:
+        """The intervals of log lines, checkpoints and pictures, in steps."""
+        shares = {"log": (self.log, 100), "save": (self.save, 4), "picture": (self.picture, 4)}
+        images = {
+            name: count(self.images) // n if value is None else count(value) for name, (value, n) in shares.items()
+        }
+        return {name: max(1, number // self.batch) for name, number in images.items()}
 
     def fit(
         self,
@@ -137,128 +122,74 @@ class Trainer(Part):
         if not isinstance(denoiser, Trainable):
             raise Refusal(f"a {type(denoiser).__name__} has nothing to train; wrap a network in Preconditioned")
         if tuple(denoiser.shape) != tuple(data.shape):
-            raise Refusal(f"the model is made for samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}")
+            raise Refusal(
+                f"the model makes samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}"
+            )
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
-        run = Run.create(folder, tree, resume)
         accelerator = Accelerator()
-        ranks, rank = accelerator.num_processes, accelerator.process_index
+        ranks, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
         if self.batch % (ranks * self.accumulate):
             raise Refusal(f"a batch of {self.batch} cannot be shared by {ranks} processes in {self.accumulate} pieces")
-        denoiser.to(accelerator.device).train().requires_grad_(True)
+        run = Run.create(folder, tree, resume)
+        denoiser.to(device).train().requires_grad_(True)
         denoiser.lower(PRECISIONS[self.precision])
         averages = [PowerAverage(denoiser, length) for length in self.averages]
-        turn = Turn(self.objective, denoiser).to(accelerator.device)
+        turn = Turn(self.objective, denoiser).to(device)
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0)
         step = restore(run, turn, averages, optimizer, self.batch) if resume else 0
-        if not resume:
-            run.forget_after(-1)
         wrapped, optimizer = accelerator.prepare(turn, optimizer)
         total = -(-count(self.images) // self.batch)
-        each = {name: self._every(getattr(self, name), share) for name, share in (("log", 100), ("save", 4), ("picture", 4))}
-        mine = np.arange(self.batch)[rank :: ranks]
-        order = Order(len(data), self.seed)
-        loader = DataLoader(
-            _Reader(data), batch_size=None, sampler=_Batches(order, step, total, self.batch, mine), num_workers=self.workers
-        )
-        keys, places = Rng([self.seed]).at("training"), torch.from_numpy(mine)
-        skips, writer = Skips(self.patience), self._writer(run) if accelerator.is_main_process else None
-        errors = ErrorByLevel(accelerator.device)
-        losses, since, clock = [], step, time.perf_counter()
+        mine = np.arange(self.batch)[rank::ranks]
+        places, keys = torch.from_numpy(mine), Rng([self.seed]).at("training")
+        skips = Skips(self.patience)
+        recorder = None
+        if accelerator.is_main_process:
+            recorder = Recorder(
+                run, turn, averages, data, self.sampler,
+                seed=self.seed, batch=self.batch, total=total, every=self.every(),
+                progress=progress, tensorboard=self.tensorboard,
+            )  # fmt: skip
 
-        for x, cond in loader:
+        for x, cond in feed(data, self.seed, step, total, self.batch, mine, self.workers):
             rate = self.rate((step + 1) * self.batch, total * self.batch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(int(keys.at("layers", step).keys[0]))
+            torch.manual_seed(int(keys.at("layers", step, rank).keys[0]))  # dropout layers draw from torch's generator
             rng = keys.at("step", step).repeat(len(mine)).at(places)
-            x, cond = x.to(accelerator.device), cond.to(accelerator.device)
-            value, shots = torch.zeros((), dtype=torch.float64, device=x.device), []
-            for i in range(self.accumulate):
-                rows = slice(i * len(x) // self.accumulate, (i + 1) * len(x) // self.accumulate)
-                last = i == self.accumulate - 1
-                with accelerator.no_sync(wrapped) if not last else nullcontext():
+            x, cond = x.to(device), cond.to(device)
+            value, shots = torch.zeros((), dtype=torch.float64, device=device), []
+            for piece in range(self.accumulate):
+                rows = slice(piece * len(x) // self.accumulate, (piece + 1) * len(x) // self.accumulate)
+                last = piece == self.accumulate - 1
+                with nullcontext() if last else accelerator.no_sync(wrapped):
                     loss = wrapped(x[rows], cond[rows] if cond else cond, rng[rows])
+                    # Gradients are averaged over processes, so each counts its share of the batch that many times.
                     accelerator.backward(loss.value.sum() * ranks / self.batch)
-                value = value + loss.value.detach().double().sum() * ranks / self.batch
+                value += loss.value.detach().double().sum() * ranks / self.batch
                 shots.append(loss)
             mean = float(accelerator.reduce(value, "mean"))
-            norm = float(nn.utils.clip_grad_norm_(weights, self.clip if self.clip > 0 else float("inf")))
+            norm = float(nn.utils.clip_grad_norm_(weights, self.clip or float("inf")))
+            step += 1
             if np.isfinite(mean) and np.isfinite(norm) and grads_finite(weights):
                 optimizer.step()
                 skips.good()
-                step += 1
                 for average in averages:
                     average.update(denoiser, step)
                 for loss in shots:
                     self.objective.update(denoiser, loss)
-                    if loss.shot is not None:
-                        errors.add(denoiser, loss.shot)
-                losses.append(mean)
-            else:
-                where = culprit(turn, lambda x=x, cond=cond, rng=rng: turn(x, cond, rng))
-                step += 1  # the batch is spent: the same one again would fail again
-                run.log(images=step * self.batch, event="skipped", where=where, loss=repr(mean), norm=repr(norm))
+                if recorder is not None:
+                    recorder.good(mean, shots)
+            else:  # the batch is spent: the same one again would fail again
+                where = culprit(turn, partial(turn, x, cond, rng))
+                if recorder is not None:
+                    recorder.skipped(step * self.batch, where, mean, norm)
                 skips.bad(where)
             optimizer.zero_grad()
-
-            images, end = step * self.batch, step == total
-            if accelerator.is_main_process and (step % each["log"] == 0 or end) and losses:
-                now = time.perf_counter()
-                pace = (step - since) * self.batch / max(now - clock, 1e-9)
-                row: dict[str, Any] = {"loss": float(np.mean(losses)), "rate": rate, "norm": norm, "images_per_second": pace}
-                run.log(images=images, step=step, **row, skipped=skips.total, levels=errors.rows())
-                for name, number in row.items() if writer is not None else ():
-                    writer.add_scalar(name, number, images)
-                if progress is not None:
-                    progress(Progress(images, total * self.batch, row["loss"], pace))
-                losses, since, clock = [], step, now
-                errors = ErrorByLevel(accelerator.device)
-            if accelerator.is_main_process and (step % each["picture"] == 0 or end):
-                pause = time.perf_counter()
-                preview(run, averages[0].model, data, self.sampler, images)
-                clock += time.perf_counter() - pause
-            if accelerator.is_main_process and (step % each["save"] == 0 or end):
-                pause = time.perf_counter()
-                run.log(images=images, step=step, held_out=held_out(self.objective, averages[0].model, data, self.seed))
-                store(run, turn, averages, optimizer, step, self.batch, skips.total)
-                export(run, averages[0], data, self.sampler, images)
-                clock += time.perf_counter() - pause
-        denoiser.eval()
-        if writer is not None:
-            writer.close()
+            if recorder is not None:
+                recorder.after(step, optimizer, rate, norm, skips.total)
+        if recorder is not None:
+            recorder.close()
         accelerator.wait_for_everyone()
+        denoiser.eval()
         return run
-
-    def _writer(self, run: Run) -> Any:
-        if not self.tensorboard:
-            return None
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise Refusal("training.tensorboard needs the extra: pip install 'mezzotint[tensorboard]'") from None
-        return SummaryWriter(str(run.path / "tensorboard"))  # type: ignore[no-untyped-call]
-
-
-class _Reader:
-    """Reads whole batches by their list of indices; what a DataLoader calls a data set."""
-
-    def __init__(self, data: Data) -> None:
-        self.data = data
-
-    def __getitem__(self, rows: Any) -> tuple[Tensor, Condition]:
-        return self.data[rows]
-
-
-class _Batches:
-    """The index lists of every step still to come."""
-
-    def __init__(self, order: Order, step: int, total: int, batch: int, mine: Any) -> None:
-        self.order, self.step, self.total, self.batch, self.mine = order, step, total, batch, mine
-
-    def __iter__(self) -> Iterator[Any]:
-        for step in range(self.step, self.total):
-            yield self.order.at(step * self.batch, self.batch)[self.mine]
-
-    def __len__(self) -> int:
-        return max(0, self.total - self.step)

@@ -1,0 +1,137 @@
+"""What every verb shares with the person in front of it: threads, one JSON document, tables and progress.
+
+Results go to standard output, everything said on the way to standard error. On a terminal progress is a bar (rich,
+imported then); elsewhere it is a plain line at every tenth of the way, so that logs stay readable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Protocol
+
+from tyro.conf import arg
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+"""A switch: off unless named."""
+Threads = Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 2, or 1 on one core)")]
+"""How many threads torch computes with."""
+MOST_THREADS = 2
+
+
+def use_threads(count: int | None = None) -> int:
+    """Set torch's threads: ``count``, else OMP_NUM_THREADS, else min(2, cores); call it before anything imports torch.
+
+    Waiting is passive, because idle threads that spin take the cores from those that work.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if count is None:
+        count = int(given) if given.isdigit() and int(given) else min(MOST_THREADS, os.cpu_count() or 1)
+    fresh = "torch" not in sys.modules
+    if fresh:
+        os.environ["OMP_NUM_THREADS"] = str(max(1, count))
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    if count < 1:
+        from mezzotint.core.errors import Refusal
+
+        raise Refusal(f"--threads is {count}, but something has to do the work: at least 1")
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+    return count
+
+
+def emit(document: Any) -> None:
+    """The one JSON document of a verb, on standard output; numbers that JSON does not know become null."""
+    print(json.dumps(_finite(document), indent=1, ensure_ascii=False))
+
+
+def _finite(tree: Any) -> Any:
+    if isinstance(tree, float):
+        return tree if tree - tree == 0 else None
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    return [_finite(item) for item in tree] if isinstance(tree, list | tuple) else tree
+
+
+def note(text: str) -> None:
+    """A word on the way, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Aligned columns, the first ``left`` of them to the left, the others to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )
+
+
+def number(value: float | None) -> str:
+    """A measured value for people: four digits, or a dash."""
+    return "-" if value is None or value != value else f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``3 days``."""
+    whole = round(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 2 * 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} days"
+
+
+class Meter(Protocol):
+    """Told how far the work is; shows it."""
+
+    def __call__(self, done: int, total: int, note: str = "", per_second: float | None = None) -> None: ...
+
+
+@contextmanager
+def progress(what: str, unit: str = "images") -> Iterator[Meter]:
+    """A meter for work counted in ``unit``: a bar on a terminal, else a line at every tenth of the way.
+
+    Arguments:
+        what: one word for the work, such as ``training``.
+        unit: what is counted.
+    """
+    start = time.perf_counter()
+
+    def text(done: int, total: int, extra: str, pace: float | None) -> str:
+        pace = done / max(time.perf_counter() - start, 1e-9) if pace is None else pace
+        speed = f"{pace:,.0f} {unit}/s" if pace >= 10 else f"{pace:.1f} {unit}/s"
+        left = f"{duration((total - done) / max(pace, 1e-9))} left" if done < total else f"{duration(time.perf_counter() - start)}"
+        return "  ".join(filter(None, (f"{done:,} / {total:,} {unit}", extra, speed, left)))
+
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+        with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
+            task = bar.add_task(what, total=None, text="")
+
+            def draw(done: int, total: int, note: str = "", per_second: float | None = None) -> None:
+                bar.update(task, total=total, completed=done, text=text(done, total, note, per_second), refresh=True)
+
+            yield draw
+    else:
+        shown = [-1]
+
+        def line(done: int, total: int, note: str = "", per_second: float | None = None) -> None:
+            tenth = 10 * done // max(total, 1)
+            if tenth > shown[0]:
+                shown[0] = tenth
+                print(f"{what}  {text(done, total, note, per_second)}", file=sys.stderr, flush=True)
+
+        yield line

@@ -1,0 +1,139 @@
+"""From the words of a command line to a verb and an exit code.
+
+The table of verbs is the whole register: the name, the module that does it, and one line for the help. A verb's module
+is imported only when it is asked for; its arguments are the dataclass that annotates the parameter of its ``run``, whose
+docstring is the help text. What a person can get wrong comes back as one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any, get_type_hints
+
+VERBS = {
+    "demo": ("mezzotint.cli.demo", "train on real digits, sample, judge and report: about two minutes on two cores"),
+    "train": ("mezzotint.cli.train", "train a model on a recipe, a folder of pictures, an .npz file or the digits"),
+    "sample": ("mezzotint.cli.sample", "make pictures with a trained model, or repeat those of a PNG"),
+    "evaluate": ("mezzotint.cli.evaluate", "judge a model against the pictures it was trained on and ones held out"),
+    "show": ("mezzotint.cli.show", "say what a run, a model or a recipe is"),
+    "runs": ("mezzotint.cli.runs", "list runs, or compare them"),
+}
+_DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_FULL = (28, 30, 122)  # ENOSPC, EROFS, EDQUOT
+
+
+def usage() -> str:
+    """The help of the command itself."""
+    verbs = "\n".join(f"  {name:<10}{line}" for name, (_, line) in VERBS.items())
+    return f"""usage: mezzotint VERB [...]
+
+Train conditional diffusion models, sample them, and judge what they make.
+
+verbs:
+{verbs}
+
+options:
+  -h, --help   this text; mezzotint VERB --help explains a verb
+  --version    the version
+
+Every verb takes --json: one JSON document on standard output, progress and errors on standard error.
+
+begin with:
+  mezzotint demo
+  mezzotint train digits --out runs/digits
+  mezzotint sample runs/digits --label 3 --seeds 0-63 --out threes.png
+  mezzotint evaluate runs/digits
+
+exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why), 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused) or 130 (interrupted)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if words else 2
+    if words[0] in ("--version", "-V"):
+        from mezzotint import __version__
+
+        print(f"mezzotint {__version__}")
+        return 0
+    machine = "--json" in words
+    if words[0] not in VERBS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(words[0], VERBS, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"verbs: {', '.join(VERBS)}"
+        return _refuse(f"there is no verb {words[0]!r}: {hint}", machine)
+    try:
+        return _verb(words[0], words[1:], machine)
+    except KeyboardInterrupt:
+        print("mezzotint: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        return _refuse(sentence, machine)
+
+
+def _verb(name: str, words: list[str], machine: bool) -> int:
+    module = importlib.import_module(VERBS[name][0])
+    args = _parse(name, module, words, machine)
+    if isinstance(args, int):
+        return args
+    code: int = module.run(args)
+    return code
+
+
+def _parse(name: str, module: Any, words: list[str], machine: bool) -> Any:
+    """The verb's arguments, or the exit code where there is nothing left to do."""
+    import tyro
+
+    shape = get_type_hints(module.run)["args"]
+    heard = io.StringIO()
+    asked_for_help = "-h" in words or "--help" in words
+    try:
+        with redirect_stderr(heard if machine and not asked_for_help else sys.stderr):
+            return tyro.cli(
+                shape,
+                prog=f"mezzotint {name}",
+                description=inspect.getdoc(shape),
+                args=words,
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
+            )
+    except SystemExit as stop:
+        if machine and heard.getvalue():
+            plain = re.sub(r"[^\x20-\x7e]+", " ", heard.getvalue()).strip()
+            return _refuse(re.sub(r"\s{2,}", " ", plain), machine)
+        return stop.code if isinstance(stop.code, int) else 2
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell a person, or None for a defect of ours."""
+    errors = sys.modules.get("mezzotint.core.errors")
+    if errors is not None and isinstance(error, errors.Refusal):
+        return str(error)
+    if isinstance(error, OSError) and (isinstance(error, _DISK) or error.errno in _FULL):
+        where = f" {str(error.filename)!r}" if error.filename else ""
+        return f"the disk refused{where}: {(error.strerror or str(error)).lower()}"
+    return None
+
+
+def _refuse(sentence: str, machine: bool) -> int:
+    """Say it on standard error, as JSON where a machine listens; the exit code of refusals."""
+    said = json.dumps({"error": sentence, "code": 2}, ensure_ascii=False) if machine else f"mezzotint: {sentence}"
+    print(said, file=sys.stderr)
+    return 2

@@ -1,0 +1,136 @@
+"""What each measure means, when not to trust it, and how to say in plain words what a report found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mezzotint.cli.bar import Bar
+
+if TYPE_CHECKING:
+    from mezzotint.metrics.report import Report
+
+
+@dataclass(frozen=True)
+class Words:
+    """One measure in words.
+
+    Arguments:
+        title: its name for people.
+        means: what it is.
+        doubt: when not to trust it.
+        share: whether it is a share, written in per cent.
+    """
+
+    title: str
+    means: str
+    doubt: str
+    share: bool = False
+
+    def number(self, value: float | None) -> str:
+        """A value as it is written; what was not computed is a dash."""
+        if value is None or value != value:
+            return "–"
+        return f"{100 * value:.1f} %" if self.share else f"{value:.3g}"
+
+
+WORDS: dict[str, Words] = {
+    "accuracy": Words(
+        "Judge accuracy",
+        "The share of samples that show the class they were asked for, as seen by a support vector machine that learnt "
+        "from the real training pictures. Beside it: the same judge on real held-out pictures, the ceiling.",
+        "It is blind to variety: one perfect picture per class, over and over, would score 100 %.",
+        share=True,
+    ),
+    "classification_score": Words(
+        "Classification score",
+        "A classifier that learns from the samples alone, tested on real held-out pictures. It falls when samples show "
+        "the wrong class and when they miss part of what a class looks like.",
+        "It does not see copying, and with few samples a class it measures their number more than their quality.",
+        share=True,
+    ),
+    "frechet_features": Words(
+        "Fréchet distance, features",
+        "How far the samples lie from held-out pictures as a crowd, in the features of a small classifier: it compares "
+        "means and covariances. Beside it: as many real training pictures in the samples’ place.",
+        "Only the ratio to real travels. The number belongs to this extractor and these counts; it is not the FID of papers.",
+    ),
+    "frechet_pixels": Words(
+        "Fréchet distance, pixels",
+        "The same distance in the pixels themselves, which sees what the features may ignore, such as noise and blur.",
+        "Zero would mean equal means and covariances, not equal pictures.",
+    ),
+    "neighbour_ratio": Words(
+        "Nearest-neighbour ratio",
+        "A test for copying: the mean distance of samples to their nearest training picture, over that of held-out "
+        "pictures. New pictures score about 1, copies 0.",
+        "Noise hides copies (the distance in pixels then gives them away), and a ratio far above 1 is no virtue.",
+    ),
+    "close_share": Words(
+        "Close share",
+        "The share of samples that lie nearer to a training picture than all but the nearest 5 % of held-out pictures "
+        "do. New pictures score 5 %.",
+        "As above: only the measures together are a judgement.",
+        share=True,
+    ),
+}
+
+
+def words(measure: str) -> Words:
+    """The words for a measure, or its bare name for one nobody has described."""
+    return WORDS.get(measure) or Words(measure.replace("_", " "), "", "")
+
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def spell(count: int) -> str:
+    """A small count as a word."""
+    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else f"{count:,}"
+
+
+def headline(report: Report, bars: Mapping[str, Bar]) -> str:
+    """Whether the bars hold, in one short line."""
+    failed = [words(name).title for name, bar in bars.items() if not bar.holds(report)]
+    if not failed:
+        return f"All {spell(len(bars))} bars hold."
+    what = " and ".join(filter(None, [", ".join(failed[:-1]), failed[-1]]))
+    held = len(bars) - len(failed)
+    return f"{spell(held).capitalize()} of {spell(len(bars))} bars hold; not met: {what}."
+
+
+def verdict(report: Report) -> str:
+    """What a report found, in one paragraph for somebody who knows none of the measures."""
+    said = []
+    measures, real = report.measures, report.real
+    if "accuracy" in measures:
+        said.append(
+            f"Asked for a class, the model drew it {100 * measures['accuracy'].value:.1f} times in 100, as an "
+            f"independent judge sees it; the judge reads real pictures it never saw right "
+            f"{100 * real['accuracy'].value:.1f} times in 100."
+        )
+    if "classification_score" in measures:
+        said.append(
+            f"A classifier that learnt from these samples alone is right on {100 * measures['classification_score'].value:.1f} % "
+            f"of real held-out pictures; one that learnt from as many real pictures, on "
+            f"{100 * real['classification_score'].value:.1f} %."
+        )
+    if "frechet_pixels" in measures:
+        ways = [("in features", "frechet_features"), ("in pixels", "frechet_pixels")]
+        times = [f"{report.times_real(name):.2f} times {place}" for place, name in ways if name in measures]
+        said.append(
+            f"As a crowd the samples lie {' and '.join(times)} as far from held-out pictures as real training pictures do."
+        )
+    if "neighbour_ratio" in measures:
+        ratio = measures["neighbour_ratio"].value
+        near = (
+            "they are no nearer to the training pictures than new pictures are, so nothing here looks copied"
+            if ratio >= 0.97
+            else "they are a little nearer to the training pictures than new pictures are, as from a model that leans on "
+            "what it has seen without repeating it"
+            if ratio >= 0.9
+            else "they are clearly nearer to the training pictures than new pictures are: a sign of copying"
+        )
+        said.append(f"With a nearest-neighbour ratio of {ratio:.2f}, {near}.")
+    return " ".join(said)

@@ -1,0 +1,47 @@
+"""How batches reach the loop: index lists from the order, read by a DataLoader, in this process or in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mezzotint.core.condition import Condition
+from mezzotint.data.data import Data
+from mezzotint.training.order import Order
+
+Rows = NDArray[np.int64]
+
+
+class _Reader(Dataset[tuple[Tensor, Condition]]):
+    """Reads whole batches by their list of indices."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def __getitem__(self, rows: Any) -> tuple[Tensor, Condition]:
+        return self.data[rows]
+
+
+class _Batches(Sampler[Rows]):
+    """The index lists of the steps from ``step`` to ``total``, at the places of each batch that are this process's."""
+
+    def __init__(self, order: Order, step: int, total: int, batch: int, mine: Rows) -> None:
+        self.order, self.step, self.total, self.batch, self.mine = order, step, total, batch, mine
+
+    def __iter__(self) -> Iterator[Rows]:
+        for step in range(self.step, self.total):
+            yield self.order.at(step * self.batch, self.batch)[self.mine]
+
+    def __len__(self) -> int:
+        return max(0, self.total - self.step)
+
+
+def feed(data: Data, seed: int, step: int, total: int, batch: int, mine: Rows, workers: int) -> DataLoader[Any]:
+    """Batches ``(x, cond)`` of every step still to come."""
+    batches: Any = _Batches(Order(len(data), seed), step, total, batch, mine)
+    return DataLoader(_Reader(data), batch_size=None, sampler=batches, num_workers=workers)

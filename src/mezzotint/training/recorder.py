@@ -1,0 +1,130 @@
+"""What a run writes on the way: log lines, pictures and checkpoints, each at its own interval of steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from torch import nn
+
+from mezzotint.core.errors import Refusal
+from mezzotint.data.data import Data
+from mezzotint.denoiser.base import Trainable
+from mezzotint.objectives.base import Loss, Objective
+from mezzotint.samplers.base import Sampler
+from mezzotint.training.checkpoint import export, store
+from mezzotint.training.ema import PowerAverage
+from mezzotint.training.levels import ErrorByLevel
+from mezzotint.training.preview import held_out, preview
+from mezzotint.training.run import Run
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands; handed to ``fit``'s ``progress``."""
+
+    images: int
+    total: int
+    loss: float
+    per_second: float
+
+    @property
+    def seconds_left(self) -> float:
+        """At the present pace."""
+        return (self.total - self.images) / max(self.per_second, 1e-9)
+
+
+class Recorder:
+    """Keeps the figures between log lines and writes what is due after a step.
+
+    Arguments:
+        run: where to write.
+        turn: objective and model, as trained.
+        averages: of the model; the first is shown and exported.
+        data: what is trained on.
+        sampler: for the pictures, and the model's usual one.
+        seed, batch, total: of the run; ``total`` in steps.
+        every: intervals in steps by ``log``, ``save`` and ``picture``.
+        progress: called at every log line.
+        tensorboard: whether to write events too.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        turn: nn.Module,
+        averages: Sequence[PowerAverage],
+        data: Data,
+        sampler: Sampler,
+        *,
+        seed: int,
+        batch: int,
+        total: int,
+        every: Mapping[str, int],
+        progress: Callable[[Progress], None] | None,
+        tensorboard: bool,
+    ) -> None:
+        self.run, self.turn, self.averages, self.data, self.sampler = run, turn, averages, data, sampler
+        self.seed, self.batch, self.total, self.every, self.progress = seed, batch, total, every, progress
+        self.objective = cast(Objective, turn.get_submodule("objective"))
+        self.model = cast(Trainable, turn.get_submodule("model"))
+        self.writer = _writer(run) if tensorboard else None
+        self._restart()
+
+    def _restart(self) -> None:
+        self.errors = ErrorByLevel(self.model.device)
+        self.losses: list[float] = []
+        self.seen, self.clock = 0, time.perf_counter()
+
+    def good(self, value: float, shots: Sequence[Loss]) -> None:
+        """Take in a step that went through: its mean loss and its corrupted batches."""
+        self.losses.append(value)
+        self.seen += self.batch
+        for loss in shots:
+            if loss.shot is not None:
+                self.errors.add(self.model, loss.shot)
+
+    def skipped(self, images: int, where: str, loss: float, norm: float) -> None:
+        """Write down a step that was not finite."""
+        self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
+
+    def after(self, step: int, optimizer: Any, rate: float, norm: float, skips: int) -> None:
+        """Write whatever is due after ``step``."""
+        images, end = step * self.batch, step == self.total
+        if self.losses and (end or step % self.every["log"] == 0):
+            pace = self.seen / max(time.perf_counter() - self.clock, 1e-9)
+            row = {"loss": float(np.mean(self.losses)), "rate": rate, "norm": norm, "images_per_second": pace}
+            self.run.log(images=images, step=step, **row, skipped=skips, levels=self.errors.rows())
+            for name, number in row.items():
+                if self.writer is not None:
+                    self.writer.add_scalar(name, number, images)
+            if self.progress is not None:
+                self.progress(Progress(images, self.total * self.batch, row["loss"], pace))
+            self._restart()
+        pause = time.perf_counter()
+        shown = self.averages[0]
+        if end or step % self.every["picture"] == 0:
+            preview(self.run, shown.model, self.data, self.sampler, images)
+        if end or step % self.every["save"] == 0:
+            unseen = held_out(self.objective, shown.model, self.data, self.seed)
+            self.run.log(images=images, step=step, held_out=unseen)
+            store(self.run, self.turn, self.averages, optimizer, step, self.batch, skips)
+            export(self.run, shown, self.data, self.sampler, images)
+        self.clock += time.perf_counter() - pause
+
+    def close(self) -> None:
+        """Finish what writes in the background."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def _writer(run: Run) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise Refusal("training.tensorboard needs the extra: pip install 'mezzotint[tensorboard]'") from None
+    made: Any = SummaryWriter
+    return made(str(run.path / "tensorboard"))
