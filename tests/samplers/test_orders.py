@@ -28,7 +28,7 @@ SAMPLERS: dict[str, tuple[type[Sampler], dict[str, float], int]] = {
     "Ancestral eta=0": (Ancestral, {"eta": 0.0}, 1),
     "Heun": (Heun, {}, 2),
 }
-STEPS = (40, 80, 160, 320)
+STEPS = (20, 40, 80, 160)
 STARTS = 16
 D = 3
 
@@ -91,7 +91,7 @@ def reference(name: str, end: float) -> torch.Tensor:
 
 
 def u_scales(process: Continuous, u: float) -> tuple[float, float]:
-    """(alpha, sigma) at level u, by hand: only the ratio u / (1 - u) and the kind of process are used."""
+    """(alpha, sigma) at level u, written out: flow, variance exploding, or on the unit circle."""
     if isinstance(process, Flow):
         return 1 - u, u
     if isinstance(process, EDM):
@@ -117,15 +117,17 @@ def errors(sampler: str, process: str, grid: str) -> tuple[list[float], float]:
     return out, math.log(out[0] / out[-1], STEPS[-1] / STEPS[0])
 
 
-@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("process", PROCESSES)
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    ("sampler", "grid"),
+    [("Euler", "Level"), ("Euler", "Karras"), ("Ancestral eta=0", "Level"), ("Heun", "Level"), ("Heun", "Karras")],
+)
 def test_order(sampler: str, process: str, grid: str) -> None:
     found, order = errors(sampler, process, grid)
     row = "  ".join(f"{error:.2e}" for error in found)
     print(f"\n{sampler:16} {process:7} {grid:7} N = {STEPS}: {row}   order {order:.3f}", end="")
     assert abs(order - SAMPLERS[sampler][2]) < 0.25
-    assert found[-1] < {1: 0.05, 2: 2e-3}[SAMPLERS[sampler][2]]  # towards the truth, not towards something else
+    assert found[-1] < {1: 0.03, 2: 2e-4}[SAMPLERS[sampler][2]]  # towards the truth, not towards something else
 
 
 def test_exact_heun_is_fast() -> None:

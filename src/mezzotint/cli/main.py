@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), end="")
-        return 0 if words else 2
+        return 0
     if words[0] in ("--version", "-V"):
         from mezzotint import __version__
 

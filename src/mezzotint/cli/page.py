@@ -51,6 +51,11 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
     return Html(opening if name in _VOID else f"{opening}{join(children)}</{name}>")
 
 
+def section(title: str, *parts: object) -> Html:
+    """A part of a page under its heading."""
+    return tag("section", tag("h2", title), *parts)
+
+
 @cache
 def _style() -> Html:
     return Html((files("mezzotint.cli") / "page.css").read_text(encoding="utf-8"))

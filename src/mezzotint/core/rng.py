@@ -48,8 +48,8 @@ def _named(name: str) -> int:
 
 def _words(numbers: Iterable[int]) -> Keys:
     if isinstance(numbers, Tensor):
-        words: Keys = numbers.detach().cpu().to(torch.int64).numpy().reshape(-1).view(np.uint64)
-        return words
+        whole: NDArray[np.int64] = numbers.detach().cpu().to(torch.int64).numpy()
+        return whole.reshape(-1).view(np.uint64)
     return np.array([int(n) & _MASK for n in numbers], dtype=np.uint64)
 
 

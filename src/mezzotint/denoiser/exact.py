@@ -131,7 +131,7 @@ class Mixture(_Mixture):
         self.register_buffer("log_weights", (w / w.sum()).log())
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac:
-        flat = x.double().flatten(1)
+        flat = x.double().flatten(1).contiguous()  # other strides would add up in another order
         alpha, sigma = self.process.scales(t, x)
         if alpha[0].numel() > 1:
             raise Refusal("an exact mixture answers one time per sample, not one per entry")
@@ -189,7 +189,7 @@ class Empirical(_Mixture):
         self.register_buffer("data", data.double().flatten(1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac:
-        flat = x.double().flatten(1)
+        flat = x.double().flatten(1).contiguous()  # other strides would add up in another order
         alpha, sigma = self.process.scales(t, x)
         if alpha[0].numel() > 1:
             raise Refusal("the exact denoiser of a data set answers one time per sample, not one per entry")

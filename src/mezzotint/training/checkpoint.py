@@ -52,13 +52,16 @@ def store(
 def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int) -> int:
     """Put the newest complete checkpoint back and return its step; 0 if there is none.
 
-    A damaged checkpoint is passed over with a word on standard error; the one before it is used.
+    A damaged checkpoint is passed over with a word on standard error; the one before it is used. Where there are some
+    and all are damaged, nothing is trained over them.
     """
+    damaged: Refusal | None = None
     for images in run.latest():
         try:
             tensors, state = run.load(images)
         except Refusal as refusal:
             print(f"passing over a checkpoint: {refusal}", file=sys.stderr)
+            damaged = refusal
             continue
         where = f"the checkpoint of {images} images in {str(run.path)!r}"
         if state.get("batch") != batch:
@@ -83,6 +86,9 @@ def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimiz
         optimizer.load_state_dict({"state": filled, "param_groups": groups})
         run.forget_after(images)
         return int(state["step"])
+    if damaged is not None:
+        raise Refusal(f"no checkpoint in {str(run.path)!r} is whole, so the run cannot go on; train into a new folder ({damaged})")
+    run.forget_after(-1)
     return 0
 
 

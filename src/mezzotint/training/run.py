@@ -60,12 +60,14 @@ class Run:
 
         Arguments:
             path: the folder; it must be new or empty unless ``resume``.
-            tree: the config, written as ``config.yaml``; on resuming, the model and the data must be the same.
+            tree: the config, written as ``config.yaml``; on resuming, the model and the data must be the same, and it is
+                written by :meth:`describe` once the checkpoint has agreed to it.
         """
         run = cls(Path(path))
         if run.path.exists() and not run.path.is_dir():
             raise Refusal(f"{str(path)!r} is a file; a run needs a folder of its own")
-        if run.path.is_dir() and any(run.path.iterdir()):
+        begun = run.path.is_dir() and any(run.path.iterdir())
+        if begun:
             if not resume:
                 raise Refusal(
                     f"the folder {str(path)!r} is not empty; go on with its run by --resume, or name another folder"
@@ -80,9 +82,14 @@ class Run:
         run.path.mkdir(parents=True, exist_ok=True)
         (run.path / "samples").mkdir(exist_ok=True)
         (run.path / CHECKPOINTS).mkdir(exist_ok=True)
-        _replace(run.path / "config.yaml", config.dumps({"schema": SCHEMA, **tree}))
-        _replace(run.path / "environment.json", json.dumps(environment(), indent=1))
+        if not begun:
+            run.describe(tree)
         return run
+
+    def describe(self, tree: Mapping[str, Any]) -> None:
+        """Write ``config.yaml`` and ``environment.json``; on resuming, once the checkpoint has agreed to the config."""
+        _replace(self.path / "config.yaml", config.dumps({"schema": SCHEMA, **tree}))
+        _replace(self.path / "environment.json", json.dumps(environment(), indent=1))
 
     @classmethod
     def open(cls, path: str | Path) -> Run:

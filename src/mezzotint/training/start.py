@@ -19,6 +19,16 @@ from mezzotint.training.trainer import Trainer
 KEYS = ("model", "data", "training")
 
 
+def check(tree: Mapping[str, Any]) -> None:
+    """Refuse a tree whose entries are not those of a training config."""
+    for key in tree:
+        if key not in (*KEYS, "schema"):
+            raise Refusal(f"a training config has no entry {key!r}: {nearest(str(key), KEYS)}")
+    missing = [key for key in KEYS if key not in tree]
+    if missing:
+        raise Refusal(f"a training config needs {', '.join(KEYS)}; this one lacks {', '.join(missing)}")
+
+
 def train(
     tree: Mapping[str, Any],
     folder: str | Path,
@@ -34,12 +44,7 @@ def train(
         resume: go on with the run that is there.
         progress: called at every log line.
     """
-    for key in tree:
-        if key not in (*KEYS, "schema"):
-            raise Refusal(f"a training config has no entry {key!r}: {nearest(str(key), KEYS)}")
-    missing = [key for key in KEYS if key not in tree]
-    if missing:
-        raise Refusal(f"a training config needs {', '.join(KEYS)}; this one lacks {', '.join(missing)}")
+    check(tree)
     trainer, data = build(tree["training"]), build(tree["data"])
     if not isinstance(trainer, Trainer) or not isinstance(data, Data):
         raise Refusal("'training' must be a training.Trainer and 'data' a data set")

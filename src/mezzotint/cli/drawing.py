@@ -1,0 +1,181 @@
+"""A trained model made ready to draw: its weights by hash, its classes by name, a sampler and a guidance by words.
+
+Pictures are drawn in batches of one size, so that a run of the same command adds the same numbers in the same order;
+what a picture *is* depends on the weights, the settings and its own seed only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.rng import Rng
+from mezzotint.core.spec import build
+from mezzotint.core.store import load_model, model_config, model_folder, sha256
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.guidance import CFG, between
+from mezzotint.samplers import Ancestral, Euler, Heun, Sampler
+from mezzotint.training import Run, reconstruct
+
+SAMPLERS: dict[str, tuple[Callable[[int], Sampler], int]] = {
+    "heun": (lambda steps: Heun(steps=steps), 18),
+    "euler": (lambda steps: Euler(steps=steps), 36),
+    "ddim": (lambda steps: Ancestral(steps=steps, eta=0.0), 36),
+    "ddpm": (lambda steps: Ancestral(steps=steps), 100),
+}
+"""By name: how to make it, and its usual number of steps; the deterministic ones cost about the same."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with what is known of it.
+
+    Arguments:
+        denoiser: frozen, on its device.
+        path: as the person wrote it.
+        sha256: of the weights file, or of the reconstructed weights.
+        classes: names by label; () for a model without classes.
+        sampler: its usual one.
+        average: the relative length of the reconstructed average, or None for the exported one.
+        images: seen when the average was taken, or None.
+    """
+
+    denoiser: Denoiser
+    path: str
+    sha256: str
+    classes: tuple[str, ...]
+    sampler: Sampler
+    average: float | None = None
+    images: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What a picture says of its model."""
+        return {"path": self.path, "sha256": self.sha256, "average": self.average, "images": self.images}
+
+
+def load(path: str, average: float | None = None, images: int | None = None, device: str = "auto") -> Model:
+    """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots."""
+    found = model_config(path)
+    denoiser = load_model(path)
+    if not isinstance(denoiser, Denoiser):
+        raise Refusal(f"{path!r} holds a {type(denoiser).__name__}, which does not draw pictures")
+    digest = sha256(model_folder(path) / "model.safetensors")
+    if average is not None:
+        run = Run.open(path)
+        done = run.checkpoints()
+        images = done[-1] if images is None and done else images
+        reconstruct(run, average, denoiser, images)
+        digest = _fingerprint(denoiser)
+    else:
+        images = None
+    sampler = build(found["sampler"]) if "sampler" in found else Heun(steps=18)
+    if not isinstance(sampler, Sampler):
+        raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
+    classes = _classes(denoiser, found.get("classes") or ())
+    denoiser.to(place(device))
+    return Model(denoiser, path, digest, classes, sampler, average, images)
+
+
+def _fingerprint(model: torch.nn.Module) -> str:
+    from mezzotint.metrics.pictures import fingerprint
+
+    return fingerprint(*(value for _, value in sorted(model.state_dict().items())))
+
+
+def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
+    """Class names, as many as the model knows labels; numbers where a name is missing."""
+    encoder: Any = getattr(denoiser, "encoder", None)
+    families = encoder.families if encoder is not None else ()
+    others = [family for family in families if family != "label"]
+    if others:
+        raise Refusal(f"this model is conditional on {', '.join(others)}, which the command line cannot give; use the library")
+    if "label" not in families:
+        return ()
+    count = int(getattr(encoder["label"], "count", len(names)))
+    return tuple(str(names[i]) if i < len(names) else str(i) for i in range(count))
+
+
+def place(name: str) -> torch.device:
+    """The device meant by ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise Refusal(f"there is no device {name!r} here that torch can use; take --device cpu") from None
+    return torch.device(name)
+
+
+def sampler_of(usual: Sampler, name: str | None, steps: int | None) -> Sampler:
+    """The sampler asked for by name and number of steps; what was not said is as usual."""
+    if name is None:
+        return usual if steps is None else replace(usual, steps=steps)
+    if name not in SAMPLERS:
+        raise Refusal(f"there is no sampler {name!r}: {nearest(name, list(SAMPLERS))}")
+    make, count = SAMPLERS[name]
+    return make(count if steps is None else steps)
+
+
+def guided(denoiser: Denoiser, scale: float, levels: tuple[float, float] | None) -> Denoiser:
+    """The denoiser under classifier-free guidance; itself at scale 1."""
+    if scale - scale != 0:
+        raise Refusal(f"--guidance is {scale}, but it is a number; 1 is the plain conditional model")
+    if scale == 1:
+        return denoiser
+    return CFG(denoiser, scale if levels is None else between(scale, *levels))
+
+
+def draw(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    labels: list[int] | None,
+    rng: Rng,
+    batch: int,
+    meter: Callable[[int, int], None],
+) -> Tensor:
+    """Pictures (N, C, H, W) on the CPU, drawn ``batch`` at a time.
+
+    Arguments:
+        labels: one a key, or None for a model without classes.
+        rng: one key a picture.
+        meter: told (done, total) after every batch.
+    """
+    if batch < 1:
+        raise Refusal(f"--batch is {batch}, but a batch holds at least one picture")
+    total = len(rng)
+    cond = NONE if labels is None else Condition(label=torch.tensor(labels))
+    made = []
+    for start in range(0, total, batch):
+        rows = slice(start, min(start + batch, total))
+        made.append(sampler(denoiser, cond[rows] if cond else cond, rng=rng[rows]).float().cpu())
+        meter(rows.stop, total)
+    x = torch.cat(made)
+    if not x.isfinite().all():
+        raise Refusal("the model drew pictures that are not finite; its training failed, or the guidance is far too strong")
+    return x
+
+
+def versions() -> dict[str, str]:
+    """What the arithmetic depends on besides the weights."""
+    from mezzotint import __version__
+
+    return {"mezzotint": __version__, "torch": torch.__version__}
+
+
+def exists(path: str | Path, overwrite: bool) -> Path:
+    """A place to write a file; one that is taken is refused unless it may be replaced."""
+    path = Path(path)
+    if path.is_dir():
+        raise Refusal(f"{str(path)!r} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise Refusal(f"{str(path)!r} exists already; name another file, or pass --overwrite to replace it")
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+    return path

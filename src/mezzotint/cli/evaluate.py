@@ -1,0 +1,266 @@
+"""``mezzotint evaluate``: what a model's pictures are worth, beside real ones in their place."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, table, use_threads
+from mezzotint.cli.sample import Device, SamplerName
+from mezzotint.cli.train import Settings
+
+if TYPE_CHECKING:
+    from mezzotint.data import Data
+    from mezzotint.metrics import Extractor
+
+MOST = 5000
+GOOD = {
+    "accuracy": "higher",
+    "classification_score": "higher",
+    "frechet_features": "lower",
+    "frechet_pixels": "lower",
+    "neighbour_ratio": "near 1",
+    "close_share": "lower",
+}
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a model against the pictures it was trained on and the ones held out.
+
+    Samples are drawn with the labels of the training set. Every number has a 95 % interval and stands beside what real
+    pictures score in the samples' place, from as many pictures:
+      accuracy               share of samples that an independent judge recognises as their label
+      classification_score   accuracy on held-out pictures of a classifier trained on the samples alone
+      frechet_features       distance to the held-out pictures in the features of a recorded extractor
+      frechet_pixels         the same in pixels, where nothing was learnt
+      neighbour_ratio        distance to the nearest training picture over that of held-out ones; far below 1 is copying
+      close_share            share of samples closer to a training picture than real new ones usually are
+
+    The report goes into the run folder, where runs list and runs compare find it; the extractor is kept there too.
+
+    examples:
+      mezzotint evaluate runs/digits
+      mezzotint evaluate runs/digits --guidance 1.5 --count 1000
+      mezzotint evaluate runs/digits --sampler ddim --steps 50 --out ddim.json
+    """
+
+    run: Annotated[Positional[str], arg(metavar="RUN", help_behavior_hint="")]
+    """A run folder or a model folder."""
+    count: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a training picture, at most 5000)")] = None
+    """How many samples to judge."""
+    guidance: Annotated[float, arg(metavar="SCALE")] = 1.0
+    """Classifier-free guidance; 1 is the plain model."""
+    interval: Annotated[str | None, arg(metavar="LOW-HIGH", help_behavior_hint="(default: all)")] = None
+    """Guide only between these noise levels, such as 0.2-0.8."""
+    sampler: Annotated[SamplerName | None, arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")] = None
+    """heun, euler, ddim or ddpm, as in sample."""
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the sampler's usual number)")] = None
+    """Intervals of the sampler."""
+    average: Annotated[float | None, arg(metavar="LENGTH", help_behavior_hint="(default: the exported weights)")] = None
+    """Judge an average of the weights of this relative length, such as 0.08."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Of the samples and of the intervals; another seed gives wholly other samples."""
+    out: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: RUN/reports/SETTINGS.json)")] = None
+    """The report."""
+    set: Settings = ()
+    """Edit the run's config for this once, such as data.path=/where/the/pictures/are/now."""
+    overwrite: Flag = False
+    """Replace a report given by --out that exists."""
+    batch: Annotated[int, arg(metavar="N")] = 256
+    """Pictures drawn at once."""
+    device: Device = "auto"
+    """Where to draw: cpu, cuda, cuda:1, mps."""
+    threads: Threads = None
+    """Threads to compute with on the CPU."""
+    json: Flag = False
+    """Print the report as JSON instead of a table."""
+
+
+def run(args: Evaluate) -> int:
+    """Draw samples, judge them, write the report."""
+    threads = use_threads(args.threads)
+    from mezzotint import metrics
+    from mezzotint.cli import drawing, wanted
+    from mezzotint.core.errors import Refusal
+    from mezzotint.core.rng import Rng
+    from mezzotint.core.spec import spec
+    from mezzotint.denoiser import Counted
+
+    import torch
+
+    start = time.perf_counter()
+    levels = wanted.interval(args.interval) if args.interval is not None else None
+    if levels is not None and args.guidance == 1:
+        raise Refusal("--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5")
+    if args.count is not None and args.count < 2:
+        raise Refusal(f"--count is {args.count}, but a judgement needs at least two samples")
+    model = drawing.load(args.run, args.average, device=args.device)
+    sampler = drawing.sampler_of(model.sampler, args.sampler, args.steps)
+    counted = Counted(model.denoiser)
+    denoiser = drawing.guided(counted, args.guidance, levels)
+    train = _data(args)
+    held_out = train.held_out()
+    if tuple(train.shape) != tuple(model.denoiser.shape):
+        raise Refusal(f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}")
+    count = min(len(train), MOST) if args.count is None else args.count
+    out = _out(args, count, sampler)
+    labels = _labels(train, count) if model.classes else None
+    keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
+    with progress("sampling", "pictures") as meter:
+        x = drawing.draw(denoiser, sampler, labels, keys, args.batch, meter)
+    note("judging")
+    extractor = _extractor(args.run, train, held_out) if labels is not None else None
+    asked = None if labels is None else torch.tensor(labels)
+    report = metrics.evaluate(x, asked, train, held_out, extractor=extractor, rng=Rng([args.seed]))
+    document = {
+        "model": model.record(),
+        "sampler": spec(sampler),
+        "guidance": args.guidance,
+        "interval": levels,
+        "seed": args.seed,
+        "evaluations_per_sample": counted.rows / count,
+        **report.plain(),
+        "device": model.denoiser.device.type,
+        "threads": threads,
+        "versions": drawing.versions(),
+        "seconds": time.perf_counter() - start,
+    }
+    _write(out, document)
+    if args.json:
+        emit({**document, "written": str(out)})
+        return 0
+    print(describe(document))
+    print(f"\n{duration(document['seconds'])}; the report is {out}")
+    return 0
+
+
+def describe(document: dict[str, Any]) -> str:
+    """A report as text: a table, and what it was measured on."""
+
+    def spread(found: dict[str, Any]) -> str:
+        low, high = found["low"], found["high"]
+        return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+    rows = []
+    for name, found in document["measures"].items():
+        real, times = found.get("real"), document["times_real"].get(name)
+        rows.append([
+            name,
+            number(found["value"]),
+            spread(found),
+            f"{found['count']:,}",
+            number(real["value"]) if real else "-",
+            spread(real) if real else "",
+            f"{times:.2f}" if times is not None else "-",
+            GOOD.get(name, ""),
+        ])  # fmt: skip
+    head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", "better")
+    sampler, counts, extractor = document["sampler"], document["counts"], document["extractor"]
+    lines = [table(head, rows), ""]
+    name = str(sampler.get("part", "")).rpartition(".")[2]
+    lines.append(
+        f"{name} with {sampler.get('steps')} steps, guidance {document['guidance']:g}: "
+        f"{document['evaluations_per_sample']:g} evaluations a sample"
+    )
+    lines.append(
+        f"{counts['samples']:,} samples, {counts['train']:,} training and {counts['held_out']:,} held-out pictures; "
+        f"Frechet distances of {counts['compared']:,}"
+    )
+    if extractor is not None:
+        accuracy = extractor.get("held_out")
+        score = f", accuracy {number(accuracy['value'])} on held-out pictures" if accuracy else ""
+        lines.append(f"features of the extractor {extractor['sha256'][:12]}{score}")
+    return "\n".join(lines)
+
+
+def _data(args: Evaluate) -> Data:
+    """The train split that the run's config names."""
+    from mezzotint.cli.source import built
+    from mezzotint.core import config
+    from mezzotint.core.errors import Refusal
+    from mezzotint.core.store import model_config
+    from mezzotint.data import Data
+
+    tree = model_config(args.run)
+    if "data" not in tree:
+        raise Refusal(f"the config of {args.run!r} names no data, so there is nothing to judge it against")
+    tree = config.edit(tree, [change for group in args.set for change in group])
+    try:
+        data: Data = built(tree["data"], Data, "'data' of the run's config")
+    except Refusal as refusal:
+        path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
+        if path is None or args.set:
+            raise
+        raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
+    return data.sibling("train")
+
+
+def _labels(train: Data, count: int) -> list[int]:
+    """The labels of a fixed random subset of the training set, of all of it over and over where it is too small."""
+    from mezzotint.core.errors import Refusal
+    from mezzotint.metrics.pictures import subset
+
+    labels = train.labels
+    if labels is None:
+        raise Refusal("the model was trained with labels, but its data have none now")
+    rows = subset(len(labels), count)
+    return [int(labels[rows[i % len(rows)]]) for i in range(count)]
+
+
+def _extractor(run: str, train: Data, held_out: Data) -> Extractor:
+    """The extractor kept beside the model; trained, and kept, where there is none for these pictures."""
+    from mezzotint.core.errors import Refusal
+    from mezzotint.core.store import model_folder
+    from mezzotint.metrics import Extractor
+    from mezzotint.metrics.pictures import checked, fingerprint
+    from mezzotint.metrics.pictures import table as pictures
+    from mezzotint.metrics.report import TRAIN_LIMIT
+
+    folder = model_folder(run)
+    home = (folder.parent if folder.name == "model" else folder) / "extractor"
+    x, y = checked(*pictures(train, TRAIN_LIMIT), "the training pictures")
+    z, w = checked(*pictures(held_out, TRAIN_LIMIT), "the held-out pictures")
+    assert y is not None and w is not None
+    if home.is_dir():
+        try:
+            kept = Extractor.load(home)
+            if kept.record["train"]["sha256"] == fingerprint(x, y):
+                return kept
+            note("the extractor kept with the run was trained on other pictures; training a new one")
+        except (Refusal, KeyError, TypeError) as error:
+            note(f"training the extractor anew: {error}")
+    made = Extractor.train(x, y, (z, w))
+    made.save(home)
+    return made
+
+
+def _out(args: Evaluate, count: int, sampler: Any) -> Any:
+    """Where the report goes; by default a name that says what was judged, in the run folder."""
+    from pathlib import Path
+
+    from mezzotint.cli.drawing import exists
+    from mezzotint.cli.results import REPORTS
+    from mezzotint.core.store import model_folder
+
+    if args.out is not None:
+        return exists(args.out, args.overwrite)
+    folder = model_folder(args.run)
+    home = folder.parent if folder.name == "model" else folder
+    eta = f"-eta{sampler.eta:g}" if hasattr(sampler, "eta") else ""
+    levels = f"-levels{args.interval}" if args.interval is not None else ""
+    average = f"-ema{args.average:g}" if args.average is not None else ""
+    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}-guidance{args.guidance:g}{levels}{average}-n{count}-seed{args.seed}"
+    return Path(home, REPORTS, f"{name}.json")
+
+
+def _write(path: Any, document: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,235 @@
+"""The report: one self-contained page that shows what a model makes, how it was judged, and how to go on.
+
+It works for any data: pictures of any size and number of channels, with classes or without. What cannot be shown (no
+classes, no held-out pictures, no log) is left out, and nothing on the page is fetched from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mezzotint.cli import shown
+from mezzotint.cli.chart import Line, chart
+from mezzotint.cli.page import Html, document, join, section, tag
+from mezzotint.cli.subject import Subject
+from mezzotint.cli.words import Words, headline, need, verdict, words
+from mezzotint.core import config
+from mezzotint.core.store import MANIFEST
+from mezzotint.metrics.estimate import Estimate
+from mezzotint.training.run import Run
+
+
+def render(subject: Subject, title: str | None = None) -> str:
+    """The page about a subject, as HTML that needs nothing beside it."""
+    title = title or f"{len(subject.samples):,} pictures, drawn from noise"
+    return document(
+        f"{title} – mezzotint",
+        _top(subject, title),
+        shown.grid(subject),
+        shown.strip(subject),
+        shown.guidance(subject),
+        _curves(subject),
+        _numbers(subject),
+        shown.neighbours(subject),
+        _how(subject),
+        _onwards(subject),
+        tag("footer", tag("p", "Written by mezzotint. This page is one file: nothing on it is loaded from elsewhere.", class_="note")),
+    )
+
+
+def _top(subject: Subject, title: str) -> Html:
+    """Title, verdict, and the measures at a glance."""
+    report, bars = subject.report, subject.bars
+    line = tag("strong", headline(report, bars)) if bars else None
+    cells = []
+    for name, found in report.measures.items():
+        bar = bars.get(name)
+        if bars and bar is None:
+            continue
+        value = words(name).number(found.value)
+        if name in report.real and name.startswith("frechet"):
+            value = f"{report.times_real(name):.2f} × real"
+        mark: object = None
+        if bar is not None:
+            held = bar.holds(report)
+            mark = tag("span", f"{'✓' if held else '✗'} {bar}", class_="good" if held else "bad")
+        cells.append(tag("li", tag("b", value), words(name).title, mark))
+    return tag(
+        "header",
+        tag("p", "mezzotint report", class_="eyebrow"),
+        tag("h1", title),
+        tag("p", join([line, " " if line else None, verdict(report)]), class_="lede"),
+        tag("ul", *cells, class_="tally"),
+    )
+
+
+def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, float]]:
+    """(middle of the bin in per cent, error, trivial error) over log rows, weighted by their counts."""
+    sums: dict[float, list[float]] = {}
+    for row in rows:
+        for entry in row.get("levels") or ():
+            total = sums.setdefault(50 * (entry["low"] + entry["high"]), [0.0, 0.0, 0.0])
+            for k, value in enumerate((1.0, entry["error"], entry["trivial"])):
+                total[k] += entry["count"] * value
+    return [(at, error / count, trivial / count) for at, (count, error, trivial) in sorted(sums.items()) if count]
+
+
+def _curves(subject: Subject) -> Html | None:
+    """The error by noise level beside the predictor that knows nothing, and the loss over time."""
+    logged = [row for row in subject.rows if "loss" in row]
+    checks = [row for row in subject.rows if row.get("held_out")]
+    if not logged:
+        return None
+    late = [row for row in logged if row["images"] > 0.75 * logged[-1]["images"]] or logged[-1:]
+    bins = _pooled(late)
+    fresh = _pooled([checks[-1]["held_out"]]) if checks else []
+    levels = chart(
+        [
+            Line("knows only the spread", [(at, trivial) for at, _, trivial in bins], "other"),
+            Line("model", [(at, error) for at, error, _ in bins], "model"),
+            Line("on held-out", [(at, error) for at, error, _ in fresh], "dots"),
+        ],
+        "share of noise",
+        "Error of the clean estimate by noise level: "
+        + "; ".join(f"{at:.0f} % noise, model {error:.3g}, trivial {trivial:.3g}" for at, error, trivial in bins),
+        [(0, "0"), (25, "25 %"), (50, "50 %"), (75, "75 %"), (100, "100 %")],
+        shade=True,
+    )
+    end = logged[-1]["images"]
+    curve = chart(
+        [
+            Line("loss", [(row["images"], row["loss"]) for row in logged], "model"),
+            Line("on held-out", [(row["images"], row["held_out"]["loss"]) for row in checks], "dots"),
+        ],
+        "images seen",
+        f"Training loss from {logged[0]['loss']:.3g} to {logged[-1]['loss']:.3g} over {end:,} images.",
+        [(0, "0"), *((end * k / 4, _short(end * k / 4)) for k in (1, 2, 3, 4))],
+    )
+    figures = [
+        tag(
+            "figure",
+            levels,
+            tag(
+                "figcaption",
+                "Squared error of the clean estimate, per entry, over the last quarter of training. The shaded band is what "
+                "was learnt; where it closes, nothing was. At pure noise the two must meet but for what the class tells.",
+            ),
+        )
+        if levels
+        else None,
+        tag(
+            "figure",
+            curve,
+            tag("figcaption", "The loss while training. The points are the averaged weights on pictures the model never saw."),
+        )
+        if curve
+        else None,
+    ]
+    return section("What it learnt, by noise level", tag("div", *figures, class_="charts"))
+
+
+def _short(count: float) -> str:
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return f"{count:.0f}"
+
+
+def _numbers(subject: Subject) -> Html:
+    """Every measure with its interval, its counts, what it means and when not to trust it."""
+    report, bodies = subject.report, []
+    for name, found in report.measures.items():
+        word, bar, real = words(name), subject.bars.get(name), report.real.get(name)
+        counts = f"{found.count:,} pictures" + (f" vs {found.against:,}" if found.against else "")
+        cell: object = "–"
+        if bar is not None:
+            held = bar.holds(report)
+            mark = tag("span", "holds" if held else "does not hold", class_="good" if held else "bad")
+            cell = join([mark, tag("small", str(bar))])
+        times = f"{report.times_real(name):.2f} × real" if real is not None and name.startswith("frechet") else None
+        cells = [
+            tag("td", word.title),
+            tag("td", word.number(found.value), tag("small", _interval(found, word)), tag("small", counts)),
+            tag("td", word.number(real.value) if real else "–", tag("small", _interval(real, word)) if real else None),
+            tag("td", cell, tag("small", times) if times else None),
+        ]
+        about = tag("td", f"{word.means} ", tag("em", "Mind: "), word.doubt, colspan=4)
+        bodies.append(tag("tbody", tag("tr", *cells), tag("tr", about, class_="about") if word.means else None))
+    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in ("Measure", "Samples", "Real", "Bar"))))
+    return section(
+        "The numbers",
+        tag(
+            "p",
+            "Each number stands beside what real pictures score in the samples’ place, from as many pictures and against "
+            "the same held-out ones. In brackets, 95 % intervals.",
+        ),
+        tag("table", head, *bodies),
+    )
+
+
+def _interval(found: Any, word: Any) -> str | None:
+    if found.low != found.low:
+        return None
+    return f"[{word.number(found.low)}, {word.number(found.high)}]".replace(" %,", ",")
+
+
+def _how(subject: Subject) -> Html:
+    """What was run, so that it can be run again."""
+    run, report, tree = subject.run, subject.report, subject.run.config
+    training, sampler = tree.get("training", {}), subject.sampler
+    parameters = sum(p.numel() for p in subject.model.parameters())
+    environment = _read(run, "environment.json")
+    manifest = _read(run, f"model/{MANIFEST}").get("files", {}).get("model.safetensors", {})
+    versions = environment.get("packages", {})
+    extractor = report.extractor or {}
+    facts: list[tuple[str, object]] = [
+        ("Data", f"{report.counts['train']:,} training pictures of shape {tuple(subject.data.shape)}, {report.counts['held_out']:,} held out"),
+        ("Model", f"{type(subject.model).__name__}, {parameters:,} parameters, process {type(subject.model.process).__name__}"),
+        ("Training", f"{training.get('images')} images in batches of {training.get('batch')}, seed {training.get('seed', 0)}"),
+        ("Sampling", f"{len(subject.samples):,} samples by {type(sampler).__name__} in {sampler.steps} steps, guidance scale {subject.scale:g}"),
+        ("Time", ", ".join(f"{name} {spent:.1f} s" for name, spent in subject.seconds.items()) or None),
+        ("Ran on", ", ".join(filter(None, [
+            f"Python {environment.get('python')}", environment.get("platform"), f"{environment.get('threads')} threads",
+            environment.get("accelerator"), *(f"{k} {v}" for k, v in versions.items() if v),
+        ])) if environment else None),
+        ("Run folder", tag("code", str(run.path))),
+        ("Weights", tag("code", f"sha256 {manifest['sha256']}") if "sha256" in manifest else None),
+        ("Training set", tag("code", f"sha256 {report.counts['train_sha256']}")),
+        ("Extractor", tag("code", f"sha256 {extractor['sha256']}") if "sha256" in extractor else None),
+    ]
+    listed = [part for name, value in facts if value is not None for part in (tag("dt", name), tag("dd", value))]
+    written = tag("details", tag("summary", "The whole config (config.yaml)"), tag("pre", config.dumps(tree)))
+    return section("What was run", tag("dl", *listed, class_="facts"), written)
+
+
+def _read(run: Run, name: str) -> dict[str, Any]:
+    """A JSON file of the run, or nothing where it is missing."""
+    path = run.path / name
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def commands(subject: Subject) -> list[tuple[str, str]]:
+    """What to do next: a sentence and the command line for it."""
+    where = shlex.quote(str(subject.run.path))
+    label = " --label 3" if len(subject.data.classes) > 3 else " --label 0" if subject.data.classes else ""
+    scale = " --scale 2" if "label" in subject.model.nulls and subject.classes else ""
+    beside = shlex.quote(str(subject.run.path.parent / "more.png"))
+    return [
+        ("Draw more, of one class and with guidance:" if label else "Draw more:",
+         f"mezzotint sample {where}{label} --seeds 0-63{scale} --out {beside}"),
+        ("Repeat a picture from the settings inside it:", f"mezzotint sample --like {beside} --out again.png"),
+        ("Judge it again, or at another scale:", f"mezzotint evaluate {where}"),
+        ("Train on your own pictures, one folder a class:", "mezzotint train path/to/pictures --out runs/mine"),
+    ]
+
+
+def _onwards(subject: Subject) -> Html:
+    steps = [part for says, line in commands(subject) for part in (tag("p", says, class_="step"), tag("pre", line))]
+    return section("Go on from here", *steps)

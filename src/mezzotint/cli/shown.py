@@ -1,0 +1,154 @@
+"""The pictures of a report: samples beside real ones, one on its way from noise, guidance, and nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mezzotint.cli.page import Html, section, tag
+from mezzotint.cli.subject import Subject
+from mezzotint.cli.tiles import COLUMNS, sheet, tiles
+from mezzotint.core.condition import NONE
+from mezzotint.core.rng import Rng
+from mezzotint.guidance.contrast import CFG
+from mezzotint.metrics.neighbours import SIDE, nearest
+from mezzotint.metrics.pictures import shrink, table
+from mezzotint.metrics.report import TRAIN_LIMIT
+
+ROWS = 8
+SCALES = (0.0, 1.0, 2.0, 3.0)
+
+
+def _names(subject: Subject) -> list[Html]:
+    classes = subject.classes
+    return [sheet([[tag("span", name, title=name) for name in classes]], subject.columns, "names")] if classes else []
+
+
+def grid(subject: Subject) -> Html:
+    """Samples, a column a class, and a row of real pictures to compare them with."""
+    data, columns = subject.data, subject.columns
+    if subject.labels is None:
+        picks = [list(range(start, min(start + columns, len(subject.samples)))) for start in range(0, columns * ROWS, columns)]
+    else:
+        by_class = [(subject.labels == label).nonzero()[:ROWS, 0].tolist() for label in range(columns)]
+        picks = [[column[row] if row < len(column) else -1 for column in by_class] for row in range(ROWS)]
+    cells = []
+    for row in picks:
+        kept = [i for i in row if i >= 0]
+        alts = [f"{subject.name(i)}, seed {subject.seeds[i]}" for i in kept]
+        made = dict(zip(kept, tiles(subject.samples[kept], alts), strict=True)) if kept else {}
+        cells.append([made.get(i) for i in row])
+    held = data.held_out()
+    source, kind = (held, "held-out") if len(held) else (data, "training")
+    labels = source.labels
+    real = list(range(min(columns, len(source))))
+    if subject.labels is not None and labels is not None:
+        real = [int((labels == label).nonzero()[0][0]) if (labels == label).any() else -1 for label in range(columns)]
+    kept = [i for i in real if i >= 0]
+    alts = [f"real {kind} picture" + (f" of {data.classes[int(labels[i])]}" if labels is not None else "") for i in kept]
+    theirs = dict(zip(kept, tiles(source[kept][0], alts), strict=True)) if kept else {}
+    what = f"one column a class{' (the first ten)' if len(data.classes) > COLUMNS else ''}, " if subject.classes else ""
+    return section(
+        "What it draws",
+        tag("p", f"Samples as they came: {what}the first seeds, none chosen by hand, at guidance scale {subject.scale:g}."),
+        tag(
+            "figure",
+            *_names(subject),
+            sheet(cells, columns),
+            tag("p", f"Real {kind} pictures, for comparison", class_="row"),
+            sheet([[theirs.get(i) for i in real]], columns),
+        ),
+    )
+
+
+@torch.no_grad()
+def strip(subject: Subject) -> Html:
+    """One sample on its way from noise: x_t above, what the model then takes the clean picture to be below."""
+    model, sampler = subject.model, subject.sampler
+    i = 0 if subject.labels is None else int((subject.labels == len(subject.classes) // 3).nonzero().flatten()[:1].sum())
+    cond = NONE if subject.labels is None else subject.cond(subject.labels[i : i + 1])
+    states = list(sampler.trajectory(model, cond, rng=Rng([subject.seeds[i]])))
+    states = [states[round(k * (len(states) - 1) / (COLUMNS - 1))] for k in range(COLUMNS)] if len(states) > COLUMNS else states
+    prepared = model.prepare(cond).to(model.device)
+    process: Any = model.process
+    levels = [float(process.level(state.t)) for state in states]
+    shown, clean = [], []
+    for state, level in zip(states, levels, strict=True):
+        # Noise at half its share of the picture's range, so that it is seen and not only clipped.
+        alpha, sigma = process.scales(state.t, state.x)
+        shown.append(state.x / (alpha**2 + (2 * sigma) ** 2).sqrt().to(state.x))
+        clean.append(model(state.x, state.t, prepared).mean if level > 0 else state.x)
+    noise = [f"{100 * level:.0f} %" if level > 0.01 or level == 0 else f"{100 * level:.1f} %" for level in levels]
+    x_t = tiles(torch.cat(shown), [f"the picture at {n} noise" for n in noise])
+    x_0 = tiles(torch.cat(clean), [f"the clean estimate at {n} noise" for n in noise])
+    return section(
+        "How it gets there",
+        tag(
+            "p",
+            f"A {subject.name(i)}, seed {subject.seeds[i]}, from pure noise to a picture. Above, the picture on its way; "
+            "below, what the model takes the clean picture to be at that moment. Early estimates are means over all that "
+            "is still possible, hence the blur.",
+        ),
+        tag(
+            "figure",
+            sheet([noise, x_t, x_0], len(states)),
+            tag("figcaption", "Above each column, the share of noise u = σ / (α + σ)."),
+        ),
+    )
+
+
+def guidance(subject: Subject) -> Html | None:
+    """The same seeds at several scales of guidance, where the model can be guided by its classes."""
+    if not subject.classes or "label" not in subject.model.nulls:
+        return None
+    columns = subject.columns
+    cond, rng = subject.cond(torch.arange(columns)), Rng(range(columns))
+    rows: list[object] = []
+    for scale in SCALES:
+        x = subject.sampler(CFG(subject.model, scale), cond, rng=rng)
+        alts = [f"sample of {name}, seed {k}, guidance scale {scale:g}" for k, name in enumerate(subject.classes)]
+        plain = {0.0: " – without the class", 1.0: " – the plain model"}.get(scale, "")
+        rows += [tag("p", f"Scale {scale:g}{plain}", class_="row"), sheet([tiles(x, alts)], columns)]
+    return section(
+        "What guidance does",
+        tag(
+            "p",
+            "The same noise in every row. Guidance above 1 pushes samples away from what the model would draw without "
+            "being told the class: clearer, and less varied. All numbers on this page are without it, at scale 1."
+            if subject.scale == 1
+            else "The same noise in every row. Guidance above 1 pushes samples away from what the model would draw without "
+            "being told the class: clearer, and less varied.",
+        ),
+        tag("figure", *_names(subject), *rows),
+    )
+
+
+def neighbours(subject: Subject) -> Html:
+    """Samples above, the training picture nearest to each below: from the nearest of all to the farthest."""
+    train, _ = table(subject.data, TRAIN_LIMIT)
+    samples = subject.samples.detach().float().cpu().clamp(-1, 1)
+    apart = torch.from_numpy(nearest(samples, train))
+    order = apart.argsort(stable=True)
+    rows = [int(order[round(k * (len(order) - 1) / (COLUMNS - 1))]) for k in range(COLUMNS)]
+    here, there = (shrink(x, SIDE).flatten(1).double() for x in (samples[rows], train))
+    found = torch.cdist(here, there).argmin(1)
+    held = table(subject.data.held_out(), TRAIN_LIMIT)[0] if len(subject.data.held_out()) else None
+    beside = (
+        f" A new, held-out picture lies {nearest(held, train).mean():.2f} from its nearest training picture on average; "
+        f"a sample, {float(apart.mean()):.2f}."
+        if held is not None
+        else ""
+    )
+    above = tiles(samples[rows], [f"{subject.name(i)}, seed {subject.seeds[i]}" for i in rows])
+    below = tiles(train[found], [f"its nearest training picture, {float(apart[i]):.2f} away" for i in rows])
+    return section(
+        "Is it copying?",
+        tag(
+            "p",
+            f"Samples above, the nearest of {len(train):,} training pictures below, and how far apart they are in pixels. "
+            f"The columns are chosen by rank: on the left the nearest of all {len(samples):,} samples, on the right the "
+            f"farthest, the others at even steps between.{beside}",
+        ),
+        tag("figure", sheet([above, below, [f"{float(apart[i]):.2f}" for i in rows]], COLUMNS)),
+    )

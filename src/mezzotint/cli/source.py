@@ -1,0 +1,89 @@
+"""What WHAT means on the command line: a recipe, the built-in digits, a folder of pictures, an .npz, or a run.
+
+Each becomes a config tree (``model``, ``data``, ``training``). A recipe is one already; for pictures the tree is
+written by :func:`mezzotint.recipes.of_data` from what they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mezzotint.core import config
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.spec import build
+from mezzotint.data import Arrays, Data, Digits, Folder
+from mezzotint.training.run import CHECKPOINTS, Run
+
+BUILT_IN = ("digits",)
+_RECIPES = (".yaml", ".yml")
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a path looks like a run folder: a config with checkpoints beside it."""
+    return (Path(path) / "config.yaml").is_file() and (Path(path) / CHECKPOINTS).is_dir()
+
+
+def is_recipe(what: str) -> bool:
+    """Whether WHAT is written out: a YAML file or a run, rather than pictures."""
+    return what not in BUILT_IN and (what.lower().endswith(_RECIPES) or is_run(what))
+
+
+def name_of(what: str) -> str:
+    """The name of a run on WHAT: the file's or folder's own, without its ending."""
+    path = Path(what)
+    return path.stem if path.suffix.lower() in (*_RECIPES, ".npz") else path.resolve().name
+
+
+def written(what: str) -> dict[str, Any]:
+    """The tree of a recipe file or of a run."""
+    tree = Run.open(what).config if is_run(what) else config.load(what)
+    if not isinstance(tree, dict):
+        raise Refusal(f"{what!r} is not a recipe: a recipe has the entries model, data and training")
+    return {key: value for key, value in tree.items() if key != "schema"}
+
+
+def pictures(what: str, size: int | None = None, held_out: str | None = None, skip_broken: bool = False) -> Data:
+    """The pictures that WHAT names, their train split."""
+    if size is not None and size < 1:
+        raise Refusal(f"--size is {size}, but a size is a number of pixels, at least 1")
+    path = Path(what)
+    if what in BUILT_IN:
+        _without(what, size=size, held_out=held_out, skip_broken=skip_broken or None)
+        return Digits()
+    if path.is_dir():
+        _without(f"the folder {what!r}", held_out=held_out)
+        return Folder(what, size=size, skip_broken=skip_broken)
+    if what.lower().endswith(".npz"):
+        _without(f"the file {what!r}", skip_broken=skip_broken or None)
+        return Arrays(what, label=_label_of(path), size=size, held_out_path=held_out)
+    if path.is_file():
+        raise Refusal(f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz file")
+    hint = nearest(what, BUILT_IN) if "/" not in what and "." not in what else "check the path"
+    raise Refusal(f"there is no recipe, folder of pictures or .npz file {what!r} ({hint})")
+
+
+def _without(what: str, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise Refusal(f"--{name.replace('_', '-')} says nothing about {what}; leave it out")
+
+
+def _label_of(path: Path) -> str | None:
+    """The name of the label array in an .npz, None where it holds pictures only."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return "labels"  # the data set says what is wrong with the file
+    return None if names == ["images.npy"] else "labels"
+
+
+def built(part: Any, kind: type, what: str) -> Any:
+    """Build one entry of a tree and refuse what is not a ``kind``."""
+    made = build(part)
+    if not isinstance(made, kind):
+        raise Refusal(f"{what} is a {type(made).__name__}, but it must be a {kind.__name__}")
+    return made

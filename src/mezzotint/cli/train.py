@@ -1,0 +1,208 @@
+"""``mezzotint train``: from pictures or a recipe to a run folder."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, use_threads
+
+if TYPE_CHECKING:
+    from mezzotint.data import Data
+    from mezzotint.training.run import Run
+
+Settings = Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="KEY=VALUE", help_behavior_hint="(repeatable)")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model and leave a run folder that describes itself.
+
+    WHAT is one of
+      digits       the 1,437 real handwritten digits that come with scikit-learn
+      a folder     of pictures, one sub-folder a class (or none, for a model without classes)
+      an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,)
+      a .yaml      a recipe with the entries model, data and training
+      a run        with --resume to go on with it, with --out to train the same anew
+
+    Training is counted in images seen. Checkpoints are whole or absent; a run that was stopped goes on with
+    --resume from the last one and ends with the same weights as a run that was not.
+
+    examples:
+      mezzotint train digits --out runs/digits
+      mezzotint train pictures/ --size 32 --images 2M
+      mezzotint train pictures/ --size 32 --dry-run > recipe.yaml       write the recipe, edit it, then
+      mezzotint train recipe.yaml --set training.rate.peak=1e-3
+      mezzotint train runs/digits --resume --images 400k
+    """
+
+    what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
+    """Pictures, a recipe or a run, as above."""
+    out: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: runs/ and the name of WHAT)")] = None
+    """The run folder; new or empty, unless --resume."""
+    images: Annotated[str | None, arg(metavar="N", help_behavior_hint="(default: 200k, or the recipe's)")] = None
+    """How long to train, in images seen: 50000, 200k, 2M."""
+    width: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 32)")] = None
+    """Channels of the U-Net at full size, the one dial for capacity; only for pictures, a recipe says it itself."""
+    seed: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 0, or the recipe's)")] = None
+    """Of the weights, the order of pictures and the noise."""
+    size: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="(default: as they are)")] = None
+    """Bring pictures to this many pixels a side: by area, the centre kept."""
+    held_out: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: a tenth of WHAT)")] = None
+    """An .npz with the pictures to judge by, where WHAT is an .npz."""
+    skip_broken: Flag = False
+    """Leave out broken and oversized pictures of a folder instead of refusing them."""
+    set: Settings = ()
+    """Edit values of the recipe, such as training.batch=64; a key that does not exist is refused with the nearest one."""
+    resume: Flag = False
+    """Go on with the run that is in the folder."""
+    dry_run: Flag = False
+    """Print the recipe as YAML and train nothing."""
+    threads: Threads = None
+    """Threads to compute with; small networks are fastest on one or two."""
+    json: Flag = False
+    """Print one JSON document instead of text."""
+
+
+def run(args: Train) -> int:
+    """Train what ``args`` describe."""
+    threads = use_threads(args.threads)
+    from mezzotint.cli.source import is_run
+    from mezzotint.core import config
+    from mezzotint.core.errors import Refusal
+    from mezzotint.training import train
+
+    folder = _folder(args)
+    tree = _tree(args, folder)
+    changes = [change for group in args.set for change in group]
+    if args.images is not None:
+        config.count(args.images)
+        changes.append(f"training.images={args.images}")
+    if args.seed is not None:
+        changes.append(f"training.seed={args.seed}")
+    tree = config.edit(tree, changes)
+    if args.dry_run:
+        _check(tree)
+        emit(tree) if args.json else print(config.dumps(tree), end="")
+        return 0
+    note(f"training into {folder} on {threads} thread{'s' if threads > 1 else ''}")
+    start = time.perf_counter()
+    try:
+        with progress("training") as meter:
+            done = train(
+                tree,
+                folder,
+                resume=args.resume,
+                progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
+            )
+    except KeyboardInterrupt:
+        note(f"stopped; what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
+        raise
+    except Refusal as refusal:
+        if "is not empty" in str(refusal) and not is_run(folder):
+            raise Refusal(f"the folder {folder!r} is not empty and holds no run; name another folder with --out") from None
+        raise
+    _finish(args, done, folder, time.perf_counter() - start)
+    return 0
+
+
+def _folder(args: Train) -> str:
+    """Where the run is written."""
+    from mezzotint.cli.source import is_recipe, is_run, name_of
+    from mezzotint.core.errors import Refusal
+
+    if args.out is not None:
+        return args.out
+    if is_recipe(args.what) and is_run(args.what):
+        if not args.resume and not args.dry_run:
+            raise Refusal(f"{args.what!r} is a run: add --resume to go on with it, or --out DIR to train the same anew")
+        return args.what
+    return f"runs/{name_of(args.what)}"
+
+
+def _tree(args: Train, folder: str) -> dict[str, Any]:
+    """The tree of WHAT; on resuming, what was not said is as it was."""
+    from mezzotint.cli.source import is_recipe, is_run, pictures, written
+    from mezzotint.core import config
+    from mezzotint.core.errors import Refusal
+    from mezzotint.recipes import of_data
+
+    before = written(folder) if args.resume and is_run(folder) else {}
+    if before and args.seed is not None and args.seed != before["training"].get("seed"):
+        raise Refusal(f"the run in {folder!r} has the seed {before['training'].get('seed')}, and a run keeps its seed; leave --seed out")
+    if is_recipe(args.what):
+        for name in ("width", "size", "held_out", "skip_broken"):
+            if getattr(args, name):
+                raise Refusal(
+                    f"--{name.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; "
+                    "edit it with --set"
+                )
+        return written(args.what)
+    width = args.width
+    if before and width is None:
+        width = before["model"].get("network", {}).get("width")
+    if width is not None and width < 1:
+        raise Refusal(f"--width is {width}, but a network needs at least one channel")
+    size, held_out, skip = args.size, args.held_out, args.skip_broken
+    if before and args.what not in ("digits",):
+        data = before["data"]
+        size = data.get("size") if size is None and isinstance(data.get("size"), int) else size
+        held_out = data.get("held_out_path") if held_out is None else held_out
+        skip = skip or bool(data.get("skip_broken"))
+    found = pictures(args.what, size, held_out, skip)
+    _say_skipped(found)
+    images = config.count(args.images) if args.images is not None else 200_000
+    tree = of_data(found, images=images, width=width or 32, seed=args.seed or 0)
+    return {**tree, "training": before["training"]} if before else tree
+
+
+def _check(tree: dict[str, Any]) -> None:
+    """Build every part once, so that a recipe that is printed is one that trains."""
+    from mezzotint.cli.source import built
+    from mezzotint.data import Data
+    from mezzotint.denoiser.base import Denoiser
+    from mezzotint.training import Trainer
+    from mezzotint.training.start import check
+
+    check(tree)
+    for key, kind in (("model", Denoiser), ("data", Data), ("training", Trainer)):
+        built(tree[key], kind, f"{key!r} of the recipe")
+
+
+def _say_skipped(data: Data) -> None:
+    """Name the pictures that were left out, a few of them."""
+    skipped: dict[str, str] = getattr(data, "skipped", {})
+    for why in list(skipped.values())[:5]:
+        note(f"skipped: {why}")
+    if len(skipped) > 5:
+        note(f"skipped: {len(skipped) - 5} further pictures")
+
+
+def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
+    """Say what came of it and how to go on."""
+    from mezzotint.cli.results import Result
+
+    result = Result.read(done)
+    quoted = shlex.quote(folder)
+    commands = {
+        "sample": f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + '.png')}",
+        "judge": f"mezzotint evaluate {quoted}",
+        "look": f"mezzotint show {quoted}",
+        "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}",
+    }
+    if args.json:
+        emit({"run": folder, "seconds": seconds, **result.plain(), "next": commands})
+        return
+    print(f"{folder}: {result.images:,} images in {duration(seconds)}", end="")
+    print(f", loss {number(result.loss)}, on held-out pictures {number(result.held_out)}")
+    if result.picture is not None:
+        print(f"a grid of fixed seeds: {result.picture}")
+    print("\nto go on:")
+    for what, command in commands.items():
+        print(f"  {what:<8} {command}")
+    sys.stdout.flush()
