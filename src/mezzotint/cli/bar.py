@@ -32,6 +32,3 @@ class Bar:
     def reached(self, report: Report) -> float:
         """The number that is compared with the limit."""
         return report.times_real(self.measure) if self.of_real else report[self.measure].value
-
-    def __str__(self) -> str:
-        return f"at most {self.limit:g} × real" if self.of_real else f"at least {self.limit:g}"

@@ -69,7 +69,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> 
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
-        "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(
+            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )
 
@@ -110,7 +112,11 @@ def progress(what: str, unit: str = "images") -> Iterator[Meter]:
     def text(done: int, total: int, extra: str, pace: float | None) -> str:
         pace = done / max(time.perf_counter() - start, 1e-9) if pace is None else pace
         speed = f"{pace:,.0f} {unit}/s" if pace >= 10 else f"{pace:.1f} {unit}/s"
-        left = f"{duration((total - done) / max(pace, 1e-9))} left" if done < total else f"{duration(time.perf_counter() - start)}"
+        left = (
+            f"{duration((total - done) / max(pace, 1e-9))} left"
+            if done < total
+            else f"{duration(time.perf_counter() - start)}"
+        )
         return "  ".join(filter(None, (f"{done:,} / {total:,} {unit}", extra, speed, left)))
 
     if sys.stderr.isatty():

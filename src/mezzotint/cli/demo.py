@@ -82,7 +82,10 @@ def run(args: Demo) -> int:
         from mezzotint.cli.plan import Plan
         from mezzotint.cli.sample import Sample
         from mezzotint.core.rng import Rng
+        from mezzotint.core.spec import spec
         from mezzotint.data.digits import Digits
+        from mezzotint.denoiser.counted import Counted
+        from mezzotint.metrics.extractor import Extractor
         from mezzotint.metrics.report import evaluate
         from mezzotint.training.start import train
 
@@ -99,21 +102,41 @@ def run(args: Demo) -> int:
         asked = Sample(run=str(made.path), out=str(out / "samples.png"))
         plan = Plan.of(asked)
         model, sampler = plan.model.denoiser, plan.sampler
-        labels, count = data.labels.tolist(), len(data)
-        x = drawing.draw(model, sampler, labels, Rng(range(count)), BATCH, meter)
+        counted, count = Counted(model), len(data)
+        x = drawing.draw(counted, sampler, data.labels.tolist(), Rng(range(count)), BATCH, meter)
+        each = counted.rows / count
         few = drawing.draw(model, sampler, plan.labels, Rng(plan.seeds), plan.batch, lambda done, total: None)
         plan.write(asked, few, plan.settings(threads))
-    cond = data[:][1]
     with _stage("evaluation", seconds):
-        report = evaluate(x, cond["label"], data, data.held_out())
+        (train_x, cond), (held_x, held_cond) = data[:], data.held_out()[:]
+        labels = cond["label"]
+        extractor = Extractor.train(train_x, labels, (held_x, held_cond["label"]))
+        extractor.save(made.path / "extractor")  # where evaluate looks for it
+        report = evaluate(x, labels, data, data.held_out(), extractor=extractor)
     with _stage("report", seconds):
         from mezzotint.cli.report import render
         from mezzotint.cli.subject import Subject
 
         spent = {name: value for name, value in seconds.items() if name != "report"}
-        subject = Subject(made, data, model, sampler, x, cond["label"], range(count), report, BARS, spent)
+        subject = Subject(made, data, model, sampler, x, labels, range(count), report, BARS, spent)
         (out / "report.html").write_text(render(subject, f"{count:,} digits, drawn from noise"), encoding="utf-8")
-    found = _document(args, report, seconds, plan.model.sha256)
+    found = {
+        **_outcome(report),
+        "model": plan.model.record(),
+        "sampler": spec(sampler),
+        "guidance": 1.0,
+        "interval": None,
+        "seed": args.seed,
+        "evaluations_per_sample": each,
+        **report.plain(),
+        "report": str(out / "report.html"),
+        "pictures": str(out / "samples.png"),
+        "device": model.device.type,
+        "threads": threads,
+        "versions": drawing.versions(),
+        "stages": {name: round(value, 2) for name, value in seconds.items()},
+        "seconds": round(sum(seconds.values()), 2),
+    }
     text = json.dumps(found, indent=1)
     (out / "report.json").write_text(text, encoding="utf-8")
     (made.path / "reports").mkdir(exist_ok=True)
@@ -143,7 +166,10 @@ def _folder(args: Demo) -> Path:
         raise Refusal(f"{args.out!r} is a file; a demo needs a folder: name another with --out")
     if out.is_dir() and any(out.iterdir()):
         if not args.overwrite:
-            raise Refusal(f"the folder {args.out!r} is not empty; name another with --out, or replace the demo in it with --overwrite")
+            raise Refusal(
+                f"the folder {args.out!r} is not empty; name another with --out, or replace the demo in it with "
+                "--overwrite"
+            )
         old = out / "run"
         if old.is_symlink() or (old.exists() and any(old.iterdir()) and not (old / "config.yaml").is_file()):
             raise Refusal(f"{str(old)!r} is not a run of ours, so it is not replaced; name another folder with --out")
@@ -154,24 +180,14 @@ def _folder(args: Demo) -> Path:
     return out
 
 
-def _document(args: Demo, report: Report, seconds: dict[str, float], weights: str) -> dict[str, Any]:
-    """The report as plain data: whether it holds, every measure, what was run, how long it took."""
-    out, held = Path(args.out), bars(report)
-    return {
-        "holds": all(held.values()),
-        "bars": {
-            name: {"holds": held[name], "reached": bar.reached(report), "limit": bar.limit, "of_real": bar.of_real}
-            for name, bar in BARS.items()
-        },
-        **report.plain(),
-        "run": str(out / "run"),
-        "report": str(out / "report.html"),
-        "pictures": str(out / "samples.png"),
-        "weights_sha256": weights,
-        "seed": args.seed,
-        "guidance": 1.0,
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+def _outcome(report: Report) -> dict[str, Any]:
+    """Whether the bars hold, each with what was reached and what it asks for."""
+    held = bars(report)
+    each = {
+        name: {"holds": held[name], "reached": bar.reached(report), "limit": bar.limit, "of_real": bar.of_real}
+        for name, bar in BARS.items()
     }
+    return {"holds": all(held.values()), "bars": each}
 
 
 def _say(report: Report, out: Path, total: float) -> None:
@@ -189,12 +205,14 @@ def _say(report: Report, out: Path, total: float) -> None:
     print(table(("measure", "bar", "samples", "must be", "real pictures"), rows, left=2))
     print(f"\n{headline(report, BARS).replace('é', 'e')} {duration(total)} in all.")
     print(f"\nthe report, for a browser: {out / 'report.html'}\n\nto go on:")
-    run_, more = shlex.quote(str(out / "run")), shlex.quote(str(out / "threes.png"))
+    folder, pictures, more, again = (
+        shlex.quote(str(out / name)) for name in ("run", "samples.png", "threes.png", "again.png")
+    )
     for what, line in (
-        ("draw", f"mezzotint sample {run_} --label 3 --seeds 0-63 --guidance 2 --out {more}"),
-        ("repeat", f"mezzotint sample --like {shlex.quote(str(out / 'samples.png'))} --out {shlex.quote(str(out / 'again.png'))}"),
-        ("judge", f"mezzotint evaluate {run_}"),
-        ("look", f"mezzotint show {run_}"),
+        ("draw", f"mezzotint sample {folder} --label 3 --seeds 0-63 --guidance 2 --out {more}"),
+        ("repeat", f"mezzotint sample --like {pictures} --out {again}"),
+        ("judge", f"mezzotint evaluate {folder}"),
+        ("look", f"mezzotint show {folder}"),
         ("your own", "mezzotint train path/to/pictures --size 32 --out runs/mine"),
     ):
         print(f"  {what:<9} {line}")

@@ -95,7 +95,9 @@ def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
     families = encoder.families if encoder is not None else ()
     others = [family for family in families if family != "label"]
     if others:
-        raise Refusal(f"this model is conditional on {', '.join(others)}, which the command line cannot give; use the library")
+        raise Refusal(
+            f"this model is conditional on {', '.join(others)}, which the command line cannot give; use the library"
+        )
     if "label" not in families:
         return ()
     count = int(getattr(encoder["label"], "count", len(names)))
@@ -158,7 +160,9 @@ def draw(
         meter(rows.stop, total)
     x = torch.cat(made)
     if not x.isfinite().all():
-        raise Refusal("the model drew pictures that are not finite; its training failed, or the guidance is far too strong")
+        raise Refusal(
+            "the model drew pictures that are not finite; its training failed, or the guidance is far too strong"
+        )
     return x
 
 
@@ -176,6 +180,5 @@ def exists(path: str | Path, overwrite: bool) -> Path:
         raise Refusal(f"{str(path)!r} is a folder; name a file")
     if path.exists() and not overwrite:
         raise Refusal(f"{str(path)!r} exists already; name another file, or pass --overwrite to replace it")
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path

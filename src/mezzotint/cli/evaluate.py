@@ -32,8 +32,9 @@ GOOD = {
 class Evaluate:
     """Judge a model against the pictures it was trained on and the ones held out.
 
-    Samples are drawn with the labels of the training set. Every number has a 95 % interval and stands beside what real
-    pictures score in the samples' place, from as many pictures:
+    Samples are drawn with the labels of the training set. Every number has a 95 % interval and stands
+    beside what real pictures score in the samples' place, from as many pictures:
+
       accuracy               share of samples that an independent judge recognises as their label
       classification_score   accuracy on held-out pictures of a classifier trained on the samples alone
       frechet_features       distance to the held-out pictures in the features of a recorded extractor
@@ -41,7 +42,8 @@ class Evaluate:
       neighbour_ratio        distance to the nearest training picture over that of held-out ones; far below 1 is copying
       close_share            share of samples closer to a training picture than real new ones usually are
 
-    The report goes into the run folder, where runs list and runs compare find it; the extractor is kept there too.
+    The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
+    there too.
 
     examples:
       mezzotint evaluate runs/digits
@@ -51,13 +53,17 @@ class Evaluate:
 
     run: Annotated[Positional[str], arg(metavar="RUN", help_behavior_hint="")]
     """A run folder or a model folder."""
-    count: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a training picture, at most 5000)")] = None
+    count: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: one a training picture, at most 5000)")
+    ] = None
     """How many samples to judge."""
     guidance: Annotated[float, arg(metavar="SCALE")] = 1.0
     """Classifier-free guidance; 1 is the plain model."""
     interval: Annotated[str | None, arg(metavar="LOW-HIGH", help_behavior_hint="(default: all)")] = None
     """Guide only between these noise levels, such as 0.2-0.8."""
-    sampler: Annotated[SamplerName | None, arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")] = None
+    sampler: Annotated[
+        SamplerName | None, arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")
+    ] = None
     """heun, euler, ddim or ddpm, as in sample."""
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the sampler's usual number)")] = None
     """Intervals of the sampler."""
@@ -84,6 +90,8 @@ class Evaluate:
 def run(args: Evaluate) -> int:
     """Draw samples, judge them, write the report."""
     threads = use_threads(args.threads)
+    import torch
+
     from mezzotint import metrics
     from mezzotint.cli import drawing, wanted
     from mezzotint.core.errors import Refusal
@@ -91,12 +99,12 @@ def run(args: Evaluate) -> int:
     from mezzotint.core.spec import spec
     from mezzotint.denoiser import Counted
 
-    import torch
-
     start = time.perf_counter()
     levels = wanted.interval(args.interval) if args.interval is not None else None
     if levels is not None and args.guidance == 1:
-        raise Refusal("--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5")
+        raise Refusal(
+            "--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5"
+        )
     if args.count is not None and args.count < 2:
         raise Refusal(f"--count is {args.count}, but a judgement needs at least two samples")
     model = drawing.load(args.run, args.average, device=args.device)
@@ -106,7 +114,9 @@ def run(args: Evaluate) -> int:
     train = _data(args)
     held_out = train.held_out()
     if tuple(train.shape) != tuple(model.denoiser.shape):
-        raise Refusal(f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}")
+        raise Refusal(
+            f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
+        )
     count = min(len(train), MOST) if args.count is None else args.count
     out = _out(args, count, sampler)
     labels = _labels(train, count) if model.classes else None
@@ -254,7 +264,8 @@ def _out(args: Evaluate, count: int, sampler: Any) -> Any:
     eta = f"-eta{sampler.eta:g}" if hasattr(sampler, "eta") else ""
     levels = f"-levels{args.interval}" if args.interval is not None else ""
     average = f"-ema{args.average:g}" if args.average is not None else ""
-    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}-guidance{args.guidance:g}{levels}{average}-n{count}-seed{args.seed}"
+    drawn = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}-guidance{args.guidance:g}{levels}{average}"
+    name = f"{drawn}-n{count}-seed{args.seed}"
     return Path(home, REPORTS, f"{name}.json")
 
 

@@ -1,8 +1,8 @@
 """From the words of a command line to a verb and an exit code.
 
 The table of verbs is the whole register: the name, the module that does it, and one line for the help. A verb's module
-is imported only when it is asked for; its arguments are the dataclass that annotates the parameter of its ``run``, whose
-docstring is the help text. What a person can get wrong comes back as one sentence and exit code 2.
+is imported only when it is asked for; its arguments are the dataclass that annotates the parameter of its ``run``,
+whose docstring is the help text. What a person can get wrong comes back as one sentence and exit code 2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, get_type_hints
 
 VERBS = {
@@ -27,7 +27,14 @@ VERBS = {
     "runs": ("mezzotint.cli.runs", "list runs, or compare them"),
 }
 _DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_ABOUT = "about-this-verb"
 _FULL = (28, 30, 122)  # ENOSPC, EROFS, EDQUOT
+
+
+class _Heard(io.StringIO):
+    """Keeps what is printed, in the letters that the screen has."""
+
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
 
 
 def usage() -> str:
@@ -103,21 +110,22 @@ def _parse(name: str, module: Any, words: list[str], machine: bool) -> Any:
     import tyro
 
     shape = get_type_hints(module.run)["args"]
-    heard = io.StringIO()
-    asked_for_help = "-h" in words or "--help" in words
+    heard, shown = _Heard(), _Heard()
     try:
-        with redirect_stderr(heard if machine and not asked_for_help else sys.stderr):
+        with redirect_stderr(heard if machine else sys.stderr), redirect_stdout(shown):
             return tyro.cli(
                 shape,
                 prog=f"mezzotint {name}",
-                description=inspect.getdoc(shape),
+                description=_ABOUT,
                 args=words,
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
             )
     except SystemExit as stop:
+        # tyro would run the lines of the text together, so it is put in afterwards as it was written.
+        print(shown.getvalue().replace(_ABOUT, inspect.getdoc(shape) or ""), end="")
         if machine and heard.getvalue():
-            plain = re.sub(r"[^\x20-\x7e]+", " ", heard.getvalue()).strip()
-            return _refuse(re.sub(r"\s{2,}", " ", plain), machine)
+            plain = re.sub(r"[^\x20-\x7e]+|-{3,}", " ", heard.getvalue().split("For full helptext")[0])
+            return _refuse(" ".join(plain.split()), machine)
         return stop.code if isinstance(stop.code, int) else 2
 
 

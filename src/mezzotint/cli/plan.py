@@ -66,7 +66,9 @@ class Plan:
         if args.interval is None and old.get("interval"):
             interval = tuple(old["interval"])
         if args.interval is not None and guidance == 1:
-            raise Refusal("--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5")
+            raise Refusal(
+                "--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5"
+            )
         same = args.label is None and args.seeds is None and args.columns is None
         grid_wanted = args.out is not None or (args.each is None and args.npz is None)
         return cls(
@@ -135,7 +137,9 @@ def _read(path: str) -> dict[str, Any]:
     model, layout, labels, seeds = (old.get(key) for key in ("model", "layout", "labels", "seeds"))
     whole = isinstance(model, dict) and isinstance(model.get("path"), str) and isinstance(model.get("sha256"), str)
     whole = whole and isinstance(layout, dict) and set(layout) == {"columns", "scale", "gap"}
-    whole = whole and all(isinstance(n, int) and 0 <= n < 10_000 for n in layout.values()) if whole and layout else False
+    whole = (
+        whole and all(isinstance(n, int) and 0 <= n < 10_000 for n in layout.values()) if whole and layout else False
+    )
     whole = whole and isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds) and bool(seeds)
     whole = whole and (labels is None or (isinstance(labels, list) and len(labels) == len(seeds or [])))
     whole = whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float)
@@ -153,7 +157,10 @@ def _model(args: Sample, old: dict[str, Any]) -> drawing.Model:
     said = old["model"]
     path = args.run if args.run is not None else said["path"]
     if not Path(path).is_dir():
-        raise Refusal(f"{args.like!r} was made by the model {path!r}, which is not here; name where it is: mezzotint sample RUN --like ...")
+        raise Refusal(
+            f"{args.like!r} was made by the model {path!r}, which is not here; "
+            "say where it is now: mezzotint sample RUN --like ..."
+        )
     mine = args.average if args.average is not None else said.get("average")
     model = drawing.load(path, mine, said.get("images"), device=args.device)
     if mine == said.get("average") and model.sha256 != said["sha256"]:
@@ -162,7 +169,11 @@ def _model(args: Sample, old: dict[str, Any]) -> drawing.Model:
             f"{said['sha256'][:12]}...: the run has gone on or is another, so the picture cannot be repeated"
         )
     now = drawing.versions()
-    changed = [f"{name} {old.get('versions', {}).get(name)}, now {now[name]}" for name in now if old.get("versions", {}).get(name) != now[name]]
+    changed = [
+        f"{name} {old.get('versions', {}).get(name)}, now {now[name]}"
+        for name in now
+        if old.get("versions", {}).get(name) != now[name]
+    ]
     if changed:
         note(f"made with {'; '.join(changed)}: pixels may differ by a grey level")
     return model
@@ -174,7 +185,9 @@ def _rows(args: Sample, old: dict[str, Any], model: drawing.Model) -> tuple[list
         raise Refusal(f"the model in {model.path!r} knows no classes, so it takes no --label")
     if old and args.label is None and args.seeds is None:
         if (old["labels"] is None) != (not model.classes):
-            raise Refusal(f"the picture {args.like!r} and the model in {model.path!r} do not agree on whether there are classes")
+            raise Refusal(
+                f"the picture {args.like!r} and the model in {model.path!r} do not agree on whether there are classes"
+            )
         return old["labels"], old["seeds"]
     seeds = wanted.seeds(args.seeds) if args.seeds is not None else old.get("seeds") or wanted.seeds(SEEDS)
     seeds = list(dict.fromkeys(seeds))
@@ -186,7 +199,9 @@ def _rows(args: Sample, old: dict[str, Any], model: drawing.Model) -> tuple[list
         labels = old.get("labels") or list(range(len(model.classes)))
     labels = list(dict.fromkeys(labels))
     if len(labels) * len(seeds) > wanted.MOST:
-        raise Refusal(f"{len(labels)} labels with {len(seeds)} seeds are more than {wanted.MOST:,} pictures; ask for them in parts")
+        raise Refusal(
+            f"{len(labels)} labels with {len(seeds)} seeds are more than {wanted.MOST:,} pictures; ask in parts"
+        )
     return labels * len(seeds), [seed for seed in seeds for _ in labels]
 
 

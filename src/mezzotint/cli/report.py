@@ -15,7 +15,7 @@ from mezzotint.cli import shown
 from mezzotint.cli.chart import Line, chart
 from mezzotint.cli.page import Html, document, join, section, tag
 from mezzotint.cli.subject import Subject
-from mezzotint.cli.words import Words, headline, need, verdict, words
+from mezzotint.cli.words import Words, headline, need, spell, verdict, words
 from mezzotint.core import config
 from mezzotint.core.store import MANIFEST
 from mezzotint.metrics.estimate import Estimate
@@ -36,7 +36,7 @@ def render(subject: Subject, title: str | None = None) -> str:
         shown.neighbours(subject),
         _how(subject),
         _onwards(subject),
-        tag("footer", tag("p", "Written by mezzotint. This page is one file: nothing on it is loaded from elsewhere.", class_="note")),
+        tag("footer", tag("p", "Written by mezzotint. This page is one file and loads nothing.", class_="note")),
     )
 
 
@@ -55,7 +55,9 @@ def _top(subject: Subject, title: str) -> Html:
         mark: object = None
         if bar is not None:
             held = bar.holds(report)
-            mark = tag("span", f"{'✓' if held else '✗'} {bar}", class_="good" if held else "bad")
+            mark = tag(
+                "span", f"{'✓' if held else '✗'} {need(bar).removesuffix(' × real')}", class_="good" if held else "bad"
+            )
         cells.append(tag("li", tag("b", value), words(name).title, mark))
     return tag(
         "header",
@@ -114,8 +116,9 @@ def _curves(subject: Subject) -> Html | None:
             levels,
             tag(
                 "figcaption",
-                "Squared error of the clean estimate, per entry, over the last quarter of training. The shaded band is what "
-                "was learnt; where it closes, nothing was. At pure noise the two must meet but for what the class tells.",
+                "Squared error of the clean estimate, per entry, over the last quarter of training, beside the best "
+                "guess that knows only how much pixels vary. The shaded band is what was learnt; where it closes, "
+                "nothing was. Points: the averaged weights on held-out pictures.",
             ),
         )
         if levels
@@ -123,7 +126,11 @@ def _curves(subject: Subject) -> Html | None:
         tag(
             "figure",
             curve,
-            tag("figcaption", "The loss while training. The points are the averaged weights on pictures the model never saw."),
+            tag(
+                "figcaption",
+                "The loss over time, weighted as it is trained. Points: the averaged weights on held-out pictures. "
+                "Where they rise while the line falls, the model has begun to learn its pictures by heart.",
+            ),
         )
         if curve
         else None,
@@ -143,34 +150,41 @@ def _numbers(subject: Subject) -> Html:
     report, bodies = subject.report, []
     for name, found in report.measures.items():
         word, bar, real = words(name), subject.bars.get(name), report.real.get(name)
-        counts = f"{found.count:,} pictures" + (f" vs {found.against:,}" if found.against else "")
-        cell: object = "–"
+        counts = f"of {found.count:,}" + (f", by {found.against:,}" if found.against else "")
+        cell: object = "–" if subject.bars else None
         if bar is not None:
             held = bar.holds(report)
             mark = tag("span", "holds" if held else "does not hold", class_="good" if held else "bad")
-            cell = join([mark, tag("small", str(bar))])
-        times = f"{report.times_real(name):.2f} × real" if real is not None and name.startswith("frechet") else None
+            cell = join([mark, tag("small", need(bar))])
+        times = f"is {report.times_real(name):.2f} × real" if real is not None and name.startswith("frechet") else None
         cells = [
             tag("td", word.title),
-            tag("td", word.number(found.value), tag("small", _interval(found, word)), tag("small", counts)),
-            tag("td", word.number(real.value) if real else "–", tag("small", _interval(real, word)) if real else None),
-            tag("td", cell, tag("small", times) if times else None),
+            tag("td", word.number(found.value), _small(_interval(found, word)), _small(counts)),
+            tag("td", word.number(real.value), _small(_interval(real, word))) if real else tag("td", "–"),
+            tag("td", cell, _small(times)),
         ]
         about = tag("td", f"{word.means} ", tag("em", "Mind: "), word.doubt, colspan=4)
         bodies.append(tag("tbody", tag("tr", *cells), tag("tr", about, class_="about") if word.means else None))
-    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in ("Measure", "Samples", "Real", "Bar"))))
+    columns = ("Measure", "Samples", "Real", "Bar" if subject.bars else "")
+    head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in columns)))
     return section(
         "The numbers",
         tag(
             "p",
-            "Each number stands beside what real pictures score in the samples’ place, from as many pictures and against "
-            "the same held-out ones. In brackets, 95 % intervals.",
+            "Each number stands beside what real pictures score in the samples’ place, from as many pictures and "
+            "against the same held-out ones. In brackets, 95 % intervals; below, of how many pictures, and by how many "
+            "others they were judged.",
         ),
         tag("table", head, *bodies),
     )
 
 
-def _interval(found: Any, word: Any) -> str | None:
+def _small(text: str | None) -> Html | None:
+    return tag("small", text) if text else None
+
+
+def _interval(found: Estimate, word: Words) -> str | None:
+    """The 95 % interval as it is written, where it was computed."""
     if found.low != found.low:
         return None
     return f"[{word.number(found.low)}, {word.number(found.high)}]".replace(" %,", ",")
@@ -185,16 +199,36 @@ def _how(subject: Subject) -> Html:
     manifest = _read(run, f"model/{MANIFEST}").get("files", {}).get("model.safetensors", {})
     versions = environment.get("packages", {})
     extractor = report.extractor or {}
+    size = " × ".join(map(str, reversed(subject.data.shape[1:])))
+    threads = environment.get("threads")
+    machine = [
+        f"Python {environment.get('python')}",
+        environment.get("platform"),
+        f"{threads} thread{'' if threads == 1 else 's'}",
+        environment.get("accelerator"),
+        *(f"{name} {version}" for name, version in versions.items() if version),
+    ]
     facts: list[tuple[str, object]] = [
-        ("Data", f"{report.counts['train']:,} training pictures of shape {tuple(subject.data.shape)}, {report.counts['held_out']:,} held out"),
-        ("Model", f"{type(subject.model).__name__}, {parameters:,} parameters, process {type(subject.model.process).__name__}"),
-        ("Training", f"{training.get('images')} images in batches of {training.get('batch')}, seed {training.get('seed', 0)}"),
-        ("Sampling", f"{len(subject.samples):,} samples by {type(sampler).__name__} in {sampler.steps} steps, guidance scale {subject.scale:g}"),
+        (
+            "Data",
+            f"{type(subject.data).__name__}: {report.counts['train']:,} training pictures of {size} pixels, "
+            f"{report.counts['held_out']:,} held out, {spell(len(subject.data.classes))} classes",
+        ),
+        ("Model", f"{parameters:,} parameters; process {type(subject.model.process).__name__}"),
+        (
+            "Training",
+            f"{config.count(training['images']):,} images in batches of {training.get('batch')}, "
+            f"seed {training.get('seed', 0)}"
+            if "images" in training
+            else None,
+        ),
+        (
+            "Sampling",
+            f"{len(subject.samples):,} samples, {type(sampler).__name__} in {sampler.steps} steps, "
+            f"guidance scale {subject.scale:g}",
+        ),
         ("Time", ", ".join(f"{name} {spent:.1f} s" for name, spent in subject.seconds.items()) or None),
-        ("Ran on", ", ".join(filter(None, [
-            f"Python {environment.get('python')}", environment.get("platform"), f"{environment.get('threads')} threads",
-            environment.get("accelerator"), *(f"{k} {v}" for k, v in versions.items() if v),
-        ])) if environment else None),
+        ("Ran on", ", ".join(part for part in machine if part) if environment else None),
         ("Run folder", tag("code", str(run.path))),
         ("Weights", tag("code", f"sha256 {manifest['sha256']}") if "sha256" in manifest else None),
         ("Training set", tag("code", f"sha256 {report.counts['train_sha256']}")),
@@ -218,15 +252,20 @@ def _read(run: Run, name: str) -> dict[str, Any]:
 def commands(subject: Subject) -> list[tuple[str, str]]:
     """What to do next: a sentence and the command line for it."""
     where = shlex.quote(str(subject.run.path))
-    label = " --label 3" if len(subject.data.classes) > 3 else " --label 0" if subject.data.classes else ""
-    scale = " --scale 2" if "label" in subject.model.nulls and subject.classes else ""
-    beside = shlex.quote(str(subject.run.path.parent / "more.png"))
+    few = len(subject.data.classes)
+    label = f" --label {min(3, few - 1)}" if subject.classes else ""
+    scale = " --guidance 2" if label and "label" in subject.model.nulls else ""
+    more = shlex.quote(str(subject.run.path.parent / "more.png"))
+    draw = f"mezzotint sample {where}{label} --seeds 0-63{scale} --out {more}"
     return [
-        ("Draw more, of one class and with guidance:" if label else "Draw more:",
-         f"mezzotint sample {where}{label} --seeds 0-63{scale} --out {beside}"),
-        ("Repeat a picture from the settings inside it:", f"mezzotint sample --like {beside} --out again.png"),
-        ("Judge it again, or at another scale:", f"mezzotint evaluate {where}"),
-        ("Train on your own pictures, one folder a class:", "mezzotint train path/to/pictures --out runs/mine"),
+        (f"Draw {'one class' if label else 'more'}{', with guidance' if scale else ''}:", draw),
+        ("Repeat a picture from the settings inside it:", f"mezzotint sample --like {more} --out again.png"),
+        ("Judge the run again:", f"mezzotint evaluate {where}"),
+        ("Look at what it is made of:", f"mezzotint show {where}"),
+        (
+            "Train on your own pictures, one folder a class:",
+            "mezzotint train path/to/pictures --size 32 --out runs/mine",
+        ),
     ]
 
 

@@ -30,7 +30,9 @@ class Runs:
       mezzotint runs compare runs/digits runs/digits-wide
     """
 
-    action: Annotated[Positional[Literal["list", "show", "compare"]], arg(metavar="ACTION", help_behavior_hint="(default: list)")] = "list"
+    action: Annotated[
+        Positional[Literal["list", "show", "compare"]], arg(metavar="[ACTION]", help_behavior_hint="(default: list)")
+    ] = "list"
     """list, show or compare."""
     paths: Annotated[Positional[tuple[str, ...]], arg(metavar="[PATH ...]", help_behavior_hint="")] = ()
     """A folder of runs for list, runs for show and compare."""
@@ -113,7 +115,11 @@ def _compare(args: Runs) -> int:
     runs = [Run.open(path) for path in args.paths]
     settings = [flat(run.config) for run in runs]
     keys = list(dict.fromkeys(key for one in settings for key in one))
-    differ = {key: [one.get(key) for one in settings] for key in keys if any(one.get(key) != settings[0].get(key) for one in settings)}
+    differ = {
+        key: [one.get(key) for one in settings]
+        for key in keys
+        if any(one.get(key) != settings[0].get(key) for one in settings)
+    }
     results = [Result.read(run) for run in runs]
     numbers: dict[str, list[Any]] = {
         "images": [result.images for result in results],

@@ -19,8 +19,8 @@ Device = Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: cuda w
 class Sample:
     """Make pictures with a trained model.
 
-    Every label is drawn with every seed: one column a label, one row a seed (a single label fills a square). A picture
-    depends on the weights, the settings and its own seed, not on the others drawn beside it.
+    Every label is drawn with every seed: one column a label, one row a seed (a single label fills a
+    square). A picture depends on the weights, the settings and its own seed, not on its neighbours.
 
     The PNG carries its settings: model, SHA-256 of the weights, labels, seeds, sampler, guidance, versions.
     --like reads them back and makes the same pictures again; further flags change what they name.
@@ -34,15 +34,21 @@ class Sample:
       mezzotint sample --like threes.png --seeds 64-127 --out more.png
     """
 
-    run: Annotated[Positional[str | None], arg(metavar="[RUN]", help_behavior_hint="(default: the one that --like names)")] = None
+    run: Annotated[
+        Positional[str | None], arg(metavar="[RUN]", help_behavior_hint="(default: the one that --like names)")
+    ] = None
     """A run folder or a model folder."""
     label: Annotated[str | None, arg(metavar="WHICH", help_behavior_hint="(default: every class)")] = None
     """Classes by number or name: 3, cat, 0-9, 3,5 or cat,dog."""
     seeds: Annotated[str | None, arg(metavar="WHICH", help_behavior_hint="(default: 0-7)")] = None
     """One picture a label and seed: 5, 0-63 or 3,5,9."""
-    sampler: Annotated[SamplerName | None, arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")] = None
+    sampler: Annotated[
+        SamplerName | None, arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")
+    ] = None
     """heun (second order), euler or ddim (first order, no fresh noise), ddpm (fresh noise at every step)."""
-    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: heun 18, euler and ddim 36, ddpm 100)")] = None
+    steps: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: heun 18, euler and ddim 36, ddpm 100)")
+    ] = None
     """Intervals; heun asks the model twice in each, the others once."""
     guidance: Annotated[float | None, arg(metavar="SCALE", help_behavior_hint="(default: 1)")] = None
     """Classifier-free guidance: 1 is the plain model, more follows the label more closely, 0 ignores it."""
@@ -50,7 +56,9 @@ class Sample:
     """Guide only between these noise levels, from 0 (clean) to 1 (noise), such as 0.2-0.8."""
     average: Annotated[float | None, arg(metavar="LENGTH", help_behavior_hint="(default: the exported weights)")] = None
     """Use an average of the weights of this relative length, such as 0.08, rebuilt from the run's checkpoints."""
-    out: Annotated[str | None, arg(metavar="FILE", help_behavior_hint="(default: samples.png, unless --each or --npz)")] = None
+    out: Annotated[
+        str | None, arg(metavar="FILE", help_behavior_hint="(default: samples.png, unless --each or --npz)")
+    ] = None
     """The grid, a PNG."""
     columns: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a label)")] = None
     """Columns of the grid."""

@@ -20,8 +20,9 @@ _BAR = 20
 class Show:
     """Say what a run, a model or a recipe is.
 
-    Of a run: its parts and parameters, its classes, how far it is, and its error by noise level beside the best answer
-    that knows only the spread of the data - a full bar means that nothing was learnt there. Of a recipe: its parts.
+    Of a run: its parts and parameters, its classes, how far it is, and its error by noise level beside the
+    best answer that knows only the spread of the data - a full bar means that nothing was learnt there.
+    Of a recipe: its parts.
 
     examples:
       mezzotint show runs/digits
@@ -164,8 +165,8 @@ def progress_of(result: Result) -> str:
     total = f" of {result.total:,}" if result.total and result.total > result.images else ""
     skipped = f", {result.skipped} steps skipped because they were not finite" if result.skipped else ""
     return (
-        f"{result.images:,}{total} images seen, loss {number(result.loss)}, on held-out pictures {number(result.held_out)}"
-        f"{skipped}; last written {duration(time.time() - result.changed)} ago"
+        f"{result.images:,}{total} images seen, loss {number(result.loss)}, "
+        f"on held-out pictures {number(result.held_out)}{skipped}; last written {duration(time.time() - result.changed)} ago"
     )
 
 
@@ -185,4 +186,6 @@ def levels(result: Result) -> str:
         ])  # fmt: skip
     which = "held-out pictures" if result.levels_of == "held_out" else "training pictures"
     head = ("noise level", "of trivial", "", "error", "trivial", "pictures")
-    return f"squared error of the clean estimate by noise level (0 clean, 1 noise), on {which}:\n" + table(head, rows, 2)
+    return f"squared error of the clean estimate by noise level (0 clean, 1 noise), on {which}:\n" + table(
+        head, rows, 2
+    )

@@ -29,7 +29,8 @@ def grid(subject: Subject) -> Html:
     """Samples, a column a class, and a row of real pictures to compare them with."""
     data, columns = subject.data, subject.columns
     if subject.labels is None:
-        picks = [list(range(start, min(start + columns, len(subject.samples)))) for start in range(0, columns * ROWS, columns)]
+        count = min(columns * ROWS, len(subject.samples))
+        picks = [list(range(start, min(start + columns, count))) for start in range(0, count, columns)]
     else:
         by_class = [(subject.labels == label).nonzero()[:ROWS, 0].tolist() for label in range(columns)]
         picks = [[column[row] if row < len(column) else -1 for column in by_class] for row in range(ROWS)]
@@ -46,12 +47,17 @@ def grid(subject: Subject) -> Html:
     if subject.labels is not None and labels is not None:
         real = [int((labels == label).nonzero()[0][0]) if (labels == label).any() else -1 for label in range(columns)]
     kept = [i for i in real if i >= 0]
-    alts = [f"real {kind} picture" + (f" of {data.classes[int(labels[i])]}" if labels is not None else "") for i in kept]
+    alts = [
+        f"real {kind} picture" + (f" of {data.classes[int(labels[i])]}" if labels is not None else "") for i in kept
+    ]
     theirs = dict(zip(kept, tiles(source[kept][0], alts), strict=True)) if kept else {}
     what = f"one column a class{' (the first ten)' if len(data.classes) > COLUMNS else ''}, " if subject.classes else ""
     return section(
         "What it draws",
-        tag("p", f"Samples as they came: {what}the first seeds, none chosen by hand, at guidance scale {subject.scale:g}."),
+        tag(
+            "p",
+            f"Samples as they came: {what}the first seeds, none chosen by hand, at guidance scale {subject.scale:g}.",
+        ),
         tag(
             "figure",
             *_names(subject),
@@ -63,37 +69,46 @@ def grid(subject: Subject) -> Html:
 
 
 @torch.no_grad()
-def strip(subject: Subject) -> Html:
-    """One sample on its way from noise: x_t above, what the model then takes the clean picture to be below."""
-    model, sampler = subject.model, subject.sampler
-    i = 0 if subject.labels is None else int((subject.labels == len(subject.classes) // 3).nonzero().flatten()[:1].sum())
-    cond = NONE if subject.labels is None else subject.cond(subject.labels[i : i + 1])
-    states = list(sampler.trajectory(model, cond, rng=Rng([subject.seeds[i]])))
-    states = [states[round(k * (len(states) - 1) / (COLUMNS - 1))] for k in range(COLUMNS)] if len(states) > COLUMNS else states
-    prepared = model.prepare(cond).to(model.device)
+def strip(subject: Subject) -> Html | None:
+    """Two samples on their way from noise: x_t above, what the model then takes the clean picture to be below."""
+    model, labels = subject.model, subject.labels
     process: Any = model.process
-    levels = [float(process.level(state.t)) for state in states]
+    if process.kind != "real":
+        return None
+    # The first seeds of two classes, a third and two thirds along, or the first two seeds.
+    wanted = [len(subject.classes) // 3, 2 * len(subject.classes) // 3]
+    places = [0, 1] if labels is None else [int((labels == label).int().argmax()) for label in wanted]
+    places = [i for i in dict.fromkeys(places) if i < len(subject.samples)]
+    cond = NONE if labels is None else subject.cond(labels[places])
+    states = list(subject.sampler.trajectory(model, cond, rng=Rng([subject.seeds[i] for i in places])))
+    if len(states) > COLUMNS:
+        states = [states[round(k * (len(states) - 1) / (COLUMNS - 1))] for k in range(COLUMNS)]
+    prepared = model.prepare(cond).to(model.device)
+    levels = [float(process.level(state.t)[0]) for state in states]
     shown, clean = [], []
     for state, level in zip(states, levels, strict=True):
-        # Noise at half its share of the picture's range, so that it is seen and not only clipped.
+        # Noise is shown at half its strength, so that it is seen and not only clipped to black and white.
         alpha, sigma = process.scales(state.t, state.x)
         shown.append(state.x / (alpha**2 + (2 * sigma) ** 2).sqrt().to(state.x))
         clean.append(model(state.x, state.t, prepared).mean if level > 0 else state.x)
-    noise = [f"{100 * level:.0f} %" if level > 0.01 or level == 0 else f"{100 * level:.1f} %" for level in levels]
-    x_t = tiles(torch.cat(shown), [f"the picture at {n} noise" for n in noise])
-    x_0 = tiles(torch.cat(clean), [f"the clean estimate at {n} noise" for n in noise])
+    noise = [f"{100 * level:.0f} %" if level >= 0.01 or level == 0 else f"{100 * level:.1f} %" for level in levels]
+    rows: list[list[object]] = [[*noise]]
+    for k, i in enumerate(places):
+        for what, x in ((f"{subject.name(i)} on its way", shown), (f"clean estimate of a {subject.name(i)}", clean)):
+            rows.append([*tiles(torch.stack([one[k] for one in x]), [f"{what}, {part} noise" for part in noise])])
+    one = " and ".join(f"a {subject.name(i)} (seed {subject.seeds[i]})" for i in places)
     return section(
         "How it gets there",
         tag(
             "p",
-            f"A {subject.name(i)}, seed {subject.seeds[i]}, from pure noise to a picture. Above, the picture on its way; "
-            "below, what the model takes the clean picture to be at that moment. Early estimates are means over all that "
-            "is still possible, hence the blur.",
+            f"From pure noise to {one}. In each pair of rows, above the picture on its way, below what the model takes "
+            "the clean picture to be at that moment: at first the mean of all that is possible, then one of them.",
         ),
         tag(
             "figure",
-            sheet([noise, x_t, x_0], len(states)),
-            tag("figcaption", "Above each column, the share of noise u = σ / (α + σ)."),
+            sheet(rows[:3], len(states)),
+            *(sheet(rows[at : at + 2], len(states), "apart") for at in range(3, len(rows), 2)),
+            tag("figcaption", "Above each column, the share of noise u = σ / (α + σ)."),
         ),
     )
 
@@ -115,10 +130,8 @@ def guidance(subject: Subject) -> Html | None:
         tag(
             "p",
             "The same noise in every row. Guidance above 1 pushes samples away from what the model would draw without "
-            "being told the class: clearer, and less varied. All numbers on this page are without it, at scale 1."
-            if subject.scale == 1
-            else "The same noise in every row. Guidance above 1 pushes samples away from what the model would draw without "
-            "being told the class: clearer, and less varied.",
+            "being told the class: clearer, and less varied. The numbers on this page are of samples at scale "
+            f"{subject.scale:g}.",
         ),
         tag("figure", *_names(subject), *rows),
     )
@@ -130,13 +143,14 @@ def neighbours(subject: Subject) -> Html:
     samples = subject.samples.detach().float().cpu().clamp(-1, 1)
     apart = torch.from_numpy(nearest(samples, train))
     order = apart.argsort(stable=True)
-    rows = [int(order[round(k * (len(order) - 1) / (COLUMNS - 1))]) for k in range(COLUMNS)]
+    ranks = dict.fromkeys(round(k * (len(order) - 1) / (COLUMNS - 1)) for k in range(COLUMNS))
+    rows = [int(order[rank]) for rank in ranks]
     here, there = (shrink(x, SIDE).flatten(1).double() for x in (samples[rows], train))
     found = torch.cdist(here, there).argmin(1)
     held = table(subject.data.held_out(), TRAIN_LIMIT)[0] if len(subject.data.held_out()) else None
     beside = (
-        f" A new, held-out picture lies {nearest(held, train).mean():.2f} from its nearest training picture on average; "
-        f"a sample, {float(apart.mean()):.2f}."
+        f" On average a new, held-out picture lies {nearest(held, train).mean():.2f} from its nearest training "
+        f"picture; a sample, {float(apart.mean()):.2f}."
         if held is not None
         else ""
     )
@@ -146,9 +160,9 @@ def neighbours(subject: Subject) -> Html:
         "Is it copying?",
         tag(
             "p",
-            f"Samples above, the nearest of {len(train):,} training pictures below, and how far apart they are in pixels. "
-            f"The columns are chosen by rank: on the left the nearest of all {len(samples):,} samples, on the right the "
-            f"farthest, the others at even steps between.{beside}",
+            f"Samples above, the nearest of {len(train):,} training pictures below, and how far apart they are in "
+            f"pixels. The columns are chosen by rank: on the left the nearest of all {len(samples):,} samples, on the "
+            f"right the farthest, the others at even steps between.{beside}",
         ),
         tag("figure", sheet([above, below, [f"{float(apart[i]):.2f}" for i in rows]], COLUMNS)),
     )

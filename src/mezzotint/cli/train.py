@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mezzotint.data import Data
     from mezzotint.training.run import Run
 
-Settings = Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="KEY=VALUE", help_behavior_hint="(repeatable)")]
+Settings = Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], arg(metavar="KEY=VALUE ...", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Train:
     skip_broken: Flag = False
     """Leave out broken and oversized pictures of a folder instead of refusing them."""
     set: Settings = ()
-    """Edit values of the recipe, such as training.batch=64; a key that does not exist is refused with the nearest one."""
+    """Edit values of the recipe, such as training.batch=64; may be given several times."""
     resume: Flag = False
     """Go on with the run that is in the folder."""
     dry_run: Flag = False
@@ -71,13 +71,13 @@ class Train:
 
 def run(args: Train) -> int:
     """Train what ``args`` describe."""
-    threads = use_threads(args.threads)
-    from mezzotint.cli.source import is_run
+    use_threads(args.threads)
     from mezzotint.core import config
-    from mezzotint.core.errors import Refusal
     from mezzotint.training import train
 
     folder = _folder(args)
+    if not args.resume and not args.dry_run:
+        _free(folder)
     tree = _tree(args, folder)
     changes = [change for group in args.set for change in group]
     if args.images is not None:
@@ -90,7 +90,6 @@ def run(args: Train) -> int:
         _check(tree)
         emit(tree) if args.json else print(config.dumps(tree), end="")
         return 0
-    note(f"training into {folder} on {threads} thread{'s' if threads > 1 else ''}")
     start = time.perf_counter()
     try:
         with progress("training") as meter:
@@ -102,10 +101,6 @@ def run(args: Train) -> int:
             )
     except KeyboardInterrupt:
         note(f"stopped; what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
-        raise
-    except Refusal as refusal:
-        if "is not empty" in str(refusal) and not is_run(folder):
-            raise Refusal(f"the folder {folder!r} is not empty and holds no run; name another folder with --out") from None
         raise
     _finish(args, done, folder, time.perf_counter() - start)
     return 0
@@ -125,6 +120,18 @@ def _folder(args: Train) -> str:
     return f"runs/{name_of(args.what)}"
 
 
+def _free(folder: str) -> None:
+    """Refuse a folder that holds something, before any picture is read."""
+    from pathlib import Path
+
+    from mezzotint.cli.source import is_run
+    from mezzotint.core.errors import Refusal
+
+    if Path(folder).is_dir() and any(Path(folder).iterdir()):
+        way = "go on with the run in it by --resume, or name" if is_run(folder) else "name"
+        raise Refusal(f"the folder {folder!r} is not empty; {way} another folder with --out")
+
+
 def _tree(args: Train, folder: str) -> dict[str, Any]:
     """The tree of WHAT; on resuming, what was not said is as it was."""
     from mezzotint.cli.source import is_recipe, is_run, pictures, written
@@ -134,7 +141,10 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
 
     before = written(folder) if args.resume and is_run(folder) else {}
     if before and args.seed is not None and args.seed != before["training"].get("seed"):
-        raise Refusal(f"the run in {folder!r} has the seed {before['training'].get('seed')}, and a run keeps its seed; leave --seed out")
+        raise Refusal(
+            f"the run in {folder!r} has the seed {before['training'].get('seed')}, and a run keeps its seed; "
+            "leave --seed out"
+        )
     if is_recipe(args.what):
         for name in ("width", "size", "held_out", "skip_broken"):
             if getattr(args, name):

@@ -54,7 +54,9 @@ def _span(piece: str, classes: Sequence[str]) -> list[int]:
     """Both ends of a range that can be understood, else a refusal that says what is known."""
     for place in (i for i, letter in enumerate(piece) if letter == "-"):
         first, last = _one(piece[:place].strip(), classes), _one(piece[place + 1 :].strip(), classes)
-        if first is not None and last is not None and first <= last:
+        if first is not None and last is not None:
+            if last < first:
+                raise Refusal(f"--label has the range {piece!r}, which runs backwards")
             return list(range(first, last + 1))
     known = ", ".join(classes[:12]) + (", ..." if len(classes) > 12 else "")
     if piece.replace("-", "").isdecimal():

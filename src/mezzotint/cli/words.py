@@ -54,7 +54,8 @@ WORDS: dict[str, Words] = {
         "Fréchet distance, features",
         "How far the samples lie from held-out pictures as a crowd, in the features of a small classifier: it compares "
         "means and covariances. Beside it: as many real training pictures in the samples’ place.",
-        "Only the ratio to real travels. The number belongs to this extractor and these counts; it is not the FID of papers.",
+        "Only the ratio to real travels: the number belongs to this extractor and these counts, and is not the FID of "
+        "papers.",
     ),
     "frechet_pixels": Words(
         "Fréchet distance, pixels",
@@ -80,6 +81,14 @@ WORDS: dict[str, Words] = {
 def words(measure: str) -> Words:
     """The words for a measure, or its bare name for one nobody has described."""
     return WORDS.get(measure) or Words(measure.replace("_", " "), "", "")
+
+
+def need(bar: Bar) -> str:
+    """What a bar asks for, in the unit of its measure."""
+    if bar.of_real:
+        return f"at most {bar.limit:g} × real"
+    limit = f"{100 * bar.limit:g} %" if words(bar.measure).share else f"{bar.limit:g}"
+    return f"at least {limit}"
 
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -111,24 +120,23 @@ def verdict(report: Report) -> str:
             f"{100 * real['accuracy'].value:.1f} times in 100."
         )
     if "classification_score" in measures:
+        mine, theirs = (100 * found["classification_score"].value for found in (measures, real))
         said.append(
-            f"A classifier that learnt from these samples alone is right on {100 * measures['classification_score'].value:.1f} % "
-            f"of real held-out pictures; one that learnt from as many real pictures, on "
-            f"{100 * real['classification_score'].value:.1f} %."
+            f"A classifier that learnt from these samples alone is right on {mine:.1f} % of real held-out pictures; "
+            f"one that learnt from as many real pictures, on {theirs:.1f} %."
         )
     if "frechet_pixels" in measures:
         ways = [("in features", "frechet_features"), ("in pixels", "frechet_pixels")]
         times = [f"{report.times_real(name):.2f} times {place}" for place, name in ways if name in measures]
-        said.append(
-            f"As a crowd the samples lie {' and '.join(times)} as far from held-out pictures as real training pictures do."
-        )
+        far = " and ".join(times)
+        said.append(f"As a crowd the samples lie {far} as far from held-out pictures as real training pictures do.")
     if "neighbour_ratio" in measures:
         ratio = measures["neighbour_ratio"].value
         near = (
             "they are no nearer to the training pictures than new pictures are, so nothing here looks copied"
             if ratio >= 0.97
-            else "they are a little nearer to the training pictures than new pictures are, as from a model that leans on "
-            "what it has seen without repeating it"
+            else "they are a little nearer to the training pictures than new pictures are: the model leans on what it "
+            "has seen without repeating it"
             if ratio >= 0.9
             else "they are clearly nearer to the training pictures than new pictures are: a sign of copying"
         )

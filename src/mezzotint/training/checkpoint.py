@@ -87,7 +87,9 @@ def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimiz
         run.forget_after(images)
         return int(state["step"])
     if damaged is not None:
-        raise Refusal(f"no checkpoint in {str(run.path)!r} is whole, so the run cannot go on; train into a new folder ({damaged})")
+        raise Refusal(
+            f"no checkpoint in {str(run.path)!r} is whole, so the run cannot go on; train into a new folder ({damaged})"
+        )
     run.forget_after(-1)
     return 0
 

@@ -60,8 +60,8 @@ class Run:
 
         Arguments:
             path: the folder; it must be new or empty unless ``resume``.
-            tree: the config, written as ``config.yaml``; on resuming, the model and the data must be the same, and it is
-                written by :meth:`describe` once the checkpoint has agreed to it.
+            tree: the config, written as ``config.yaml``; on resuming, the model and the data must be the same, and
+                it is written by :meth:`describe` once the checkpoint has agreed to it.
         """
         run = cls(Path(path))
         if run.path.exists() and not run.path.is_dir():

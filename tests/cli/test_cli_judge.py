@@ -1,0 +1,93 @@
+"""Evaluate, show and runs: numbers that are kept, and what they are about."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def judged(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the run with one evaluation."""
+    from mezzotint.cli import main
+
+    run = tmp_path_factory.mktemp("judged") / "digits"
+    shutil.copytree(digits, run)
+    assert main(["evaluate", str(run), "--count", "40"]) == 0
+    return run
+
+
+def test_evaluation(command: Command, judged: Path) -> None:
+    (first,) = (judged / "reports").glob("*.json")
+    report = json.loads(first.read_text())
+    assert report["evaluations_per_sample"] == 3  # Heun, two steps
+    assert set(report["measures"]) >= {"accuracy", "classification_score", "frechet_pixels", "neighbour_ratio"}
+    assert report["counts"]["samples"] == 40 and report["counts"]["held_out"] == 360
+    kept = json.loads((judged / "extractor" / "extractor.json").read_text())
+    assert report["extractor"]["sha256"] == kept["sha256"]
+
+
+def test_evaluating_again(command: Command, judged: Path, tmp_path: Path) -> None:
+    written = (judged / "extractor" / "model.safetensors").stat().st_mtime_ns
+    said = command("evaluate", judged, "--count", 40, "--guidance", 2, "--sampler", "ddim", "--steps", 3, "--json")
+    report = said.json
+    assert report["evaluations_per_sample"] == 6 and report["guidance"] == 2  # three steps, two questions each
+    assert (judged / "extractor" / "model.safetensors").stat().st_mtime_ns == written  # kept, not trained again
+    assert len(list((judged / "reports").glob("*.json"))) == 2
+    out = tmp_path / "mine.json"
+    out.write_text("mine")
+    assert "exists already" in command("evaluate", judged, "--out", out).sentence and out.read_text() == "mine"
+    assert "at least two samples" in command("evaluate", judged, "--count", 1).sentence
+
+
+def test_data_that_moved(command: Command, cats: Path, place: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(cats, run)
+    config = run / "model" / "config.yaml"
+    config.write_text(config.read_text().replace(str(place / "animals"), "gone"))
+    manifest = run / "model" / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    del entries["files"]["config.yaml"]
+    manifest.write_text(json.dumps(entries))
+    assert "--set data.path=" in command("evaluate", run).sentence
+    said = command("evaluate", run, "--count", 8, "--set", f"data.path={place / 'animals'}", "--json")
+    assert said.code == 0 and said.json["counts"]["samples"] == 8, said.err
+
+
+def test_show(command: Command, judged: Path, cats: Path) -> None:
+    text = command("show", judged).out
+    for words in ("denoiser.Preconditioned", "networks.UNet", "10 classes", "512 images seen", "0.9 - 1.0", "frechet_pixels"):
+        assert words in text, words
+    assert "cat, dog" in command("show", cats).out
+    assert "a model" in command("show", cats / "model").out
+    assert command("runs", "show", cats).out.startswith(str(cats))
+
+
+def test_show_prints_recipes_that_train_reads(command: Command, cats: Path, tmp_path: Path) -> None:
+    assert command("show", "digits").out == command("train", "digits", "--dry-run").out
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(command("show", cats, "--config").out)
+    assert command("train", recipe, "--dry-run").out == command("train", cats, "--dry-run").out
+    assert "recipe" in command("show", recipe).out
+    assert "did you mean 'digits'" in command("show", "digts").sentence
+
+
+def test_runs(command: Command, judged: Path, cats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = command("runs", "list", judged.parent).out
+    assert str(judged) in listed and "512" in listed and "ago" in listed
+    monkeypatch.chdir(tmp_path)
+    assert "no folder 'runs'" in command("runs").sentence
+    (tmp_path / "runs").mkdir()
+    assert "no runs in runs" in command("runs").out
+    text = command("runs", "compare", judged, cats).out
+    assert "training.images" in text and "model.network.width" not in text and "accuracy" in text
+    assert "two runs or more" in command("runs", "compare", judged).sentence
+    assert "not a run folder" in command("runs", "compare", judged, tmp_path).sentence
+    assert "the settings are the same" in command("runs", "compare", judged, judged).out

@@ -1,0 +1,65 @@
+"""Labels and seeds in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from mezzotint import Refusal
+from mezzotint.cli import wanted
+
+DIGITS = tuple("0123456789")
+NAMES = ("cat", "dog", "T-shirt/top", "7-9", "a, b")
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "labels"),
+    [
+        ("3", DIGITS, [3]),
+        ("0-9", DIGITS, list(range(10))),
+        ("5,3", DIGITS, [5, 3]),
+        ("0-2, 7", DIGITS, [0, 1, 2, 7]),
+        ("dog", NAMES, [1]),
+        ("dog,cat", NAMES, [1, 0]),
+        ("cat-T-shirt/top", NAMES, [0, 1, 2]),
+        ("7-9", NAMES, [3]),
+        ("a, b", NAMES, [4]),
+        ("4", NAMES, [4]),
+        # A class called by a number is meant by its name: 1 is the first of these classes.
+        ("1", ("1", "2", "3"), [0]),
+        ("1-3", ("1", "2", "3"), [0, 1, 2]),
+    ],
+)
+def test_labels(text: str, classes: tuple[str, ...], labels: list[int]) -> None:
+    assert wanted.labels(text, classes) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("10", "out of range"), ("3-12", "out of range"), ("-1", "out of range"), ("catt", "'catt'"), ("", "''"), ("5-3", "backwards")],
+)
+def test_labels_refused(text: str, words: str) -> None:
+    with pytest.raises(Refusal, match=words):
+        wanted.labels(text, DIGITS)
+
+
+def test_a_misspelt_class_names_the_nearest() -> None:
+    with pytest.raises(Refusal, match="did you mean 'dog'"):
+        wanted.labels("dgo", NAMES)
+
+
+def test_seeds() -> None:
+    assert wanted.seeds("0-3,10") == [0, 1, 2, 3, 10]
+    assert wanted.seeds("18446744073709551615") == [2**64 - 1]
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-", "5-3", "-1", "1.5", "0-99999999999", "18446744073709551616"])
+def test_seeds_refused(text: str) -> None:
+    with pytest.raises(Refusal, match="--seeds"):
+        wanted.seeds(text)
+
+
+def test_interval() -> None:
+    assert wanted.interval("0.2-0.8") == (0.2, 0.8)
+    for text in ("0.8-0.2", "x", "0-2", "nan-1"):
+        with pytest.raises(Refusal, match="--interval"):
+            wanted.interval(text)
