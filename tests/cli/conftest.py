@@ -87,7 +87,8 @@ def digits(place: Path) -> Path:
 def nullless(place: Path) -> Path:
     """A run whose null was never trained."""
     run = place / "nullless"
-    train("digits", "--out", run, "--images", 64, "--width", 8, "--set", *QUICK, "training.objective.dropout=0", "--json")
+    settings = ("--set", *QUICK, "training.objective.dropout=0")
+    train("digits", "--out", run, "--images", 128, "--width", 8, *settings, "--json")
     return run
 
 
@@ -105,5 +106,5 @@ def plain(place: Path) -> Path:
     for number in range(30):
         picture(place / "loose" / f"{number}.png", 5 * number)
     run = place / "plain"
-    train(place / "loose", "--out", run, "--images", 64, "--width", 8, "--set", *QUICK, "--json")
+    train(place / "loose", "--out", run, "--images", 128, "--width", 8, "--set", *QUICK, "--json")
     return run

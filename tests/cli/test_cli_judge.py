@@ -63,7 +63,7 @@ def test_data_that_moved(command: Command, cats: Path, place: Path, tmp_path: Pa
 
 def test_show(command: Command, judged: Path, cats: Path) -> None:
     text = command("show", judged).out
-    for words in ("denoiser.Preconditioned", "networks.UNet", "10 classes", "512 images seen", "0.9 - 1.0", "frechet_pixels"):
+    for words in ("denoiser.Preconditioned", "networks.UNet", "10 classes", "512 images seen", "0.9 - 1.0", "accuracy"):
         assert words in text, words
     assert "cat, dog" in command("show", cats).out
     assert "a model" in command("show", cats / "model").out

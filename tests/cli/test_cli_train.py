@@ -29,9 +29,8 @@ def weights(run: Path, images: int) -> dict[str, dict[str, torch.Tensor]]:
 
 def same(one: Path, other: Path, images: int) -> bool:
     a, b = weights(one, images), weights(other, images)
-    return a.keys() == b.keys() and all(
-        a[part].keys() == b[part].keys() and all(torch.equal(a[part][name], b[part][name]) for name in a[part]) for part in a
-    )
+    assert a.keys() == b.keys() and all(a[part].keys() == b[part].keys() for part in a)
+    return all(torch.equal(a[part][name], b[part][name]) for part in a for name in a[part])
 
 
 @pytest.fixture(scope="session")
@@ -209,7 +208,8 @@ def test_arrays_with_their_own_held_out_file(command: Command, tmp_path: Path) -
         np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(64) % 3)
     words = ("train", tmp_path / "train.npz", "--held-out", tmp_path / "test.npz", "--dry-run", "--json")
     tree = command(*words).json
-    assert tree["data"]["held_out_path"] == str(tmp_path / "test.npz") and tree["model"]["encoder"]["label"]["count"] == 3
+    assert tree["data"]["held_out_path"] == str(tmp_path / "test.npz")
+    assert tree["model"]["encoder"]["label"]["count"] == 3
     np.savez(tmp_path / "bare.npz", images=images)
     tree = command("train", tmp_path / "bare.npz", "--dry-run", "--json").json
     assert tree["data"]["label"] is None and tree["model"]["encoder"] is None

@@ -35,7 +35,14 @@ def test_labels(text: str, classes: tuple[str, ...], labels: list[int]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("10", "out of range"), ("3-12", "out of range"), ("-1", "out of range"), ("catt", "'catt'"), ("", "''"), ("5-3", "backwards")],
+    [
+        ("10", "out of range"),
+        ("3-12", "out of range"),
+        ("-1", "out of range"),
+        ("5-3", "backwards"),
+        ("catt", "'catt'"),
+        ("", "''"),
+    ],
 )
 def test_labels_refused(text: str, words: str) -> None:
     with pytest.raises(Refusal, match=words):

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -52,6 +52,7 @@ def test_join_fills_what_is_kept() -> None:
         cat([one, Condition(text=[1])])
 
 
+@settings(max_examples=20)
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95))
 def test_dropout_rates_are_their_own(p: float, q: float) -> None:
     n = 3000

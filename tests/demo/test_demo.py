@@ -11,6 +11,7 @@ from mezzotint.cli.demo import BARS
 from mezzotint.training.pictures import read_settings
 
 
+@pytest.mark.slow
 def test_writes_a_report_of_a_poor_model_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

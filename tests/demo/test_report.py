@@ -1,10 +1,11 @@
-"""The report page: what it shows is what was drawn and measured, whatever the data are called, and it fetches nothing."""
+"""The page shows what was drawn and measured, whatever the data are called, and it fetches nothing."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +83,7 @@ def subject(folder: Path, names: tuple[str, ...], shape: tuple[int, int, int], p
         arrays["labels"] = np.arange(60) % len(names)
     np.savez(folder / "data.npz", **arrays)
     data = Arrays(str(folder / "data.npz"), label="labels" if names else None, classes=names, held_out_share=0.4)
-    encoder = Encoder(label=Classes(len(names), width=8)) if names else None
+    encoder = Encoder(label=Classes(len(names), width=16)) if names else None
     torch.manual_seed(0)
     model = Preconditioned(UNet(shape, width=8, vector=16, blocks=1), process, encoder, sigma_data=data.std)
     trainer = Trainer(Denoising(dropout=0.2 if names else 0.0), images=24, batch=8, sampler=Heun(steps=2))
@@ -168,7 +169,7 @@ def test_a_model_without_classes_has_a_page_too(tmp_path: Path) -> None:
     assert "What guidance does" not in page.text and "Judge accuracy" not in page.text
     assert "What it learnt, by noise level" in page.text and "Is it copying?" in page.text
     assert sum(str(image["alt"]).startswith("sample, seed") for image in page.every("img")) == 24 + 10
-    bare = Page(render(Subject(**{**vars(about), "bars": {}})))
+    bare = Page(render(replace(about, bars={})))
     assert "holds" not in bare.text and "Nearest-neighbour ratio" in bare.text
 
 

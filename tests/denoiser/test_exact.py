@@ -59,7 +59,8 @@ def test_density_and_responsibilities_are_scipy_s(process: Continuous) -> None:
         a, s = float(process.alpha(T[row])), float(process.sigma(T[row]))
         joint = np.array(
             [
-                weights[k] * stats.multivariate_normal(a * means[k], a**2 * covariances[k] + s**2 * np.eye(3)).pdf(x[row])
+                weights[k]
+                * stats.multivariate_normal(a * means[k], a**2 * covariances[k] + s**2 * np.eye(3)).pdf(x[row])
                 for k in range(4)
             ]
         )
@@ -80,9 +81,7 @@ def test_mean_and_covariance_by_quadrature(process: Continuous) -> None:
         x = 0.4 * a + 0.3 * s
 
         def joint(x0: float, power: int, a: float = a, s: float = s, x: float = x) -> float:
-            prior = sum(
-                w * stats.norm.pdf(x0, m, v**0.5) for w, m, v in zip(weights, means, variances, strict=True)
-            )
+            prior = sum(w * stats.norm.pdf(x0, m, v**0.5) for w, m, v in zip(weights, means, variances, strict=True))
             return x0**power * prior * np.exp(-0.5 * ((x - a * x0) / s) ** 2)
 
         zero, one, two = (
@@ -130,7 +129,9 @@ def test_both_ends(process: Continuous, make: object) -> None:
     assert torch.equal(answer[0], x[0])
     if isinstance(process, Cosine | Flow):
         mean = (
-            model.data.mean(0) if isinstance(model, Empirical) else (model.log_weights.exp()[:, None] * model.means).sum(0)
+            model.data.mean(0)
+            if isinstance(model, Empirical)
+            else (model.log_weights.exp()[:, None] * model.means).sum(0)
         )
         torch.testing.assert_close(answer[1], mean, rtol=1e-10, atol=1e-10)
 

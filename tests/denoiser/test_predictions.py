@@ -20,8 +20,9 @@ SAID = {
     "v": lambda x0, e, a, s: a * e - s * x0,
     "velocity": lambda x0, e, a, s: e - x0,
     # EDM, eq. 7, on x / alpha at the noise sigma / alpha: (y - c_skip (y + n)) / c_out
-    "edm": lambda x0, e, a, s: (x0 - D**2 / (D**2 + (s / a) ** 2) * (x0 + s / a * e))
-    / (s / a * D / (D**2 + (s / a) ** 2).sqrt()),
+    "edm": lambda x0, e, a, s: (
+        (x0 - D**2 / (D**2 + (s / a) ** 2) * (x0 + s / a * e)) / (s / a * D / (D**2 + (s / a) ** 2).sqrt())
+    ),
 }
 EVERY = [(p, name) for p in PROCESSES for name in SAID if name != "noise" or not isinstance(p, Cosine | Flow)]
 every = pytest.mark.parametrize(("process", "prediction"), EVERY, ids=lambda v: v if isinstance(v, str) else None)

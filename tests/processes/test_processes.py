@@ -24,18 +24,14 @@ def column(value: float) -> Tensor:
 @pytest.mark.parametrize("eta", [1.0, 0.6, 0.0])
 def test_corrupt_then_bridge_is_corrupt(process: Continuous, eta: float) -> None:
     """Mean and variance of x_s through x_t are those of x_s directly, read off the laws as affine maps."""
-    if eta == 1:
-        S_, T_ = S, T
-    else:
-        S_, T_ = S, T
     x0 = column(1.7)
-    upper, direct = process.corrupt(x0, T_), process.corrupt(x0, S_)
+    upper, direct = process.corrupt(x0, T), process.corrupt(x0, S)
 
     def mean(x: Tensor) -> Tensor:
-        return process.bridge(x, x0, T_, S_, eta).mean
+        return process.bridge(x, x0, T, S, eta).mean
 
     at_mean, slope = mean(upper.mean), mean(column(1.0)) - mean(column(0.0))
-    law = process.bridge(upper.mean, x0, T_, S_, eta)
+    law = process.bridge(upper.mean, x0, T, S, eta)
     spread = law.variance if isinstance(law, Gaussian) else torch.zeros_like(x0)
     torch.testing.assert_close(at_mean, direct.mean, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(slope**2 * upper.variance + spread, direct.variance, rtol=1e-7, atol=1e-12)
@@ -76,7 +72,10 @@ def test_held_entries_come_through_bit_for_bit(process: Continuous) -> None:
     t = torch.tensor([[0.0, 0.6], [0.4, 0.4], [1.0, 0.9]], dtype=torch.float64)
     s = torch.tensor([[0.0, 0.2], [0.4, 0.1], [1.0, 0.9]], dtype=torch.float64)
     held = t == s
-    for answer in (torch.randn(3, 2).double(), torch.full((3, 2), torch.inf).double().where(held, torch.zeros(()).double())):
+    for answer in (
+        torch.randn(3, 2).double(),
+        torch.full((3, 2), torch.inf).double().where(held, torch.zeros(()).double()),
+    ):
         for eta in (0.0, 1.0):
             drawn = process.bridge(x, answer, t, s, eta).sample(Rng(range(3)))
             assert torch.equal(drawn[held], x[held]) and bool(torch.isfinite(drawn).all())

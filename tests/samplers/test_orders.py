@@ -70,9 +70,7 @@ def reference(name: str, end: float) -> torch.Tensor:
         for mean, cov, log_weight in zip(means, spread, log_weights, strict=True):
             total = alpha**2 * cov + sigma**2 * np.eye(D)
             pulled = np.linalg.solve(total, (x - alpha * mean).T).T
-            logs.append(
-                log_weight - 0.5 * ((x - alpha * mean) * pulled).sum(1) - 0.5 * np.linalg.slogdet(total)[1]
-            )
+            logs.append(log_weight - 0.5 * ((x - alpha * mean) * pulled).sum(1) - 0.5 * np.linalg.slogdet(total)[1])
             scores.append(-pulled)
             guesses.append(mean + alpha * pulled @ cov)
         logged = np.array(logs)

@@ -117,7 +117,7 @@ def _parse(name: str, module: Any, words: list[str], machine: bool) -> Any:
                 shape,
                 prog=f"mezzotint {name}",
                 description=_ABOUT,
-                args=words,
+                args=_gathered(words),
                 config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
             )
     except SystemExit as stop:
@@ -127,6 +127,25 @@ def _parse(name: str, module: Any, words: list[str], machine: bool) -> Any:
             plain = re.sub(r"[^\x20-\x7e]+|-{3,}", " ", heard.getvalue().split("For full helptext")[0])
             return _refuse(" ".join(plain.split()), machine)
         return stop.code if isinstance(stop.code, int) else 2
+
+
+def _gathered(words: list[str]) -> list[str]:
+    """``--set a --set b`` as ``--set a b``: the last one alone would count, without a word."""
+    kept: list[str] = []
+    changes: list[str] = []
+    inside = False
+    for word in words:
+        if word == "--set":
+            inside = True
+        elif word.startswith("--set="):
+            changes.append(word.removeprefix("--set="))
+            inside = False
+        elif inside and not word.startswith("--"):
+            changes.append(word)
+        else:
+            inside = False
+            kept.append(word)
+    return [*kept, "--set", *changes] if changes or inside else kept
 
 
 def _sentence(error: Exception) -> str | None:

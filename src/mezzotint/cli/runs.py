@@ -1,10 +1,13 @@
 """``mezzotint runs``: what was trained here, and how two runs differ."""
 
+# ruff: noqa: UP007, UP045
+# Optional and None first in a Union: tyro checks these at once, and X | None through a library that takes 0.1 s.
+
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from tyro.conf import Positional, arg
 
@@ -34,7 +37,7 @@ class Runs:
         Positional[Literal["list", "show", "compare"]], arg(metavar="[ACTION]", help_behavior_hint="(default: list)")
     ] = "list"
     """list, show or compare."""
-    paths: Annotated[Positional[tuple[str, ...]], arg(metavar="[PATH ...]", help_behavior_hint="")] = ()
+    paths: Annotated[Positional[Union[None, tuple[str, ...]]], arg(metavar="[PATH ...]", help_behavior_hint="")] = None
     """A folder of runs for list, runs for show and compare."""
     json: Flag = False
     """Print one JSON document instead of text."""
@@ -45,19 +48,20 @@ def run(args: Runs) -> int:
     use_threads()
     from mezzotint.core.errors import Refusal
 
+    paths = args.paths or ()
     if args.action == "show":
-        if len(args.paths) != 1:
-            raise Refusal(f"runs show takes one run, not {len(args.paths)}")
+        if len(paths) != 1:
+            raise Refusal(f"runs show takes one run, not {len(paths)}")
         from mezzotint.cli import show
 
-        return show.run(show.Show(args.paths[0], json=args.json))
+        return show.run(show.Show(paths[0], json=args.json))
     if args.action == "compare":
-        if len(args.paths) < 2:
-            raise Refusal(f"runs compare takes two runs or more, not {len(args.paths)}")
-        return _compare(args)
-    if len(args.paths) > 1:
-        raise Refusal(f"runs list takes one folder, not {len(args.paths)}")
-    return _list(args.paths[0] if args.paths else "runs", args.json)
+        if len(paths) < 2:
+            raise Refusal(f"runs compare takes two runs or more, not {len(paths)}")
+        return _compare(paths, args.json)
+    if len(paths) > 1:
+        raise Refusal(f"runs list takes one folder, not {len(paths)}")
+    return _list(paths[0] if paths else "runs", args.json)
 
 
 def _list(folder: str, machine: bool) -> int:
@@ -108,11 +112,11 @@ def _numbers(result: Result) -> list[str]:
     ]
 
 
-def _compare(args: Runs) -> int:
+def _compare(paths: tuple[str, ...], machine: bool) -> int:
     from mezzotint.cli.results import Result
     from mezzotint.training import Run
 
-    runs = [Run.open(path) for path in args.paths]
+    runs = [Run.open(path) for path in paths]
     settings = [flat(run.config) for run in runs]
     keys = list(dict.fromkeys(key for one in settings for key in one))
     differ = {
@@ -129,16 +133,16 @@ def _compare(args: Runs) -> int:
     for name in MEASURES:
         if any(result.measure(name) is not None for result in results):
             numbers[name] = [result.measure(name) for result in results]
-    if args.json:
-        emit({"runs": list(args.paths), "settings": differ, "numbers": numbers})
+    if machine:
+        emit({"runs": list(paths), "settings": differ, "numbers": numbers})
         return 0
     rows = [[key, *("-" if value is None else str(value) for value in values)] for key, values in differ.items()]
     if rows:
-        print(table(("setting", *args.paths), rows))
+        print(table(("setting", *paths), rows))
     else:
         print("the settings are the same")
     counted = [[key, *(f"{v:,}" if key == "images" else number(v) for v in values)] for key, values in numbers.items()]
-    print("\n" + table(("number", *args.paths), counted))
+    print("\n" + table(("number", *paths), counted))
     return 0
 
 

@@ -133,7 +133,10 @@ def verdict(report: Report) -> str:
     if "neighbour_ratio" in measures:
         ratio = measures["neighbour_ratio"].value
         near = (
-            "they are no nearer to the training pictures than new pictures are, so nothing here looks copied"
+            "they are farther from the training pictures than new pictures are: nothing looks copied, and they are not "
+            "yet quite like real ones either"
+            if ratio > 1.1
+            else "they are no nearer to the training pictures than new pictures are, so nothing here looks copied"
             if ratio >= 0.97
             else "they are a little nearer to the training pictures than new pictures are: the model leans on what it "
             "has seen without repeating it"

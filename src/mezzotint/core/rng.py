@@ -60,7 +60,8 @@ def _high(a: Keys, b: int) -> Keys:
     a_low, a_high = a & low, a >> half
     carry = (a_low * b_low) >> half
     middle = a_high * b_low + carry
-    return a_high * b_high + (middle >> half) + ((a_low * b_high + (middle & low)) >> half)
+    product: Keys = a_high * b_high + (middle >> half) + ((a_low * b_high + (middle & low)) >> half)
+    return product
 
 
 def _philox(keys: Keys, word: int, count: int) -> Keys:

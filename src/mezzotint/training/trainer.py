@@ -138,6 +138,8 @@ class Trainer(Part):
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0)
         step = restore(run, turn, averages, optimizer, self.batch) if resume else 0
+        if resume:
+            run.describe(tree)
         wrapped, optimizer = accelerator.prepare(turn, optimizer)
         total = -(-count(self.images) // self.batch)
         mine = np.arange(self.batch)[rank::ranks]
