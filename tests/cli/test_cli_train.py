@@ -175,6 +175,7 @@ def test_nothing_to_train_on(command: Command, tmp_path: Path) -> None:
         (("--size", 16), "says nothing about digits"),
         (("--threads", 0), "at least 1"),
         (("--set", "training.batch"), "key=value"),
+        (("--set",), "key=value"),
         (("--set", "training.batch=none at all"), "Trainer"),
     ],
 )

@@ -103,6 +103,16 @@ def test_lerp_of_symbols(a: list[float], b: list[float], weight: float) -> None:
     assert float(ratio.abs().max()) < 1e-9
 
 
+def test_beyond_an_end_what_only_the_far_one_forbids_keeps_its_own_probability() -> None:
+    """By hand at weight 3: 0.25^3 / 0.5^2 twice and 0.5 itself, which is 1 : 1 : 8; mirrored below 0."""
+    far, near = (
+        Categorical(torch.tensor([[p]], dtype=torch.float64).log()) for p in ([0.5, 0.5, 0], [0.25, 0.25, 0.5])
+    )
+    expected = torch.tensor([[[0.1, 0.1, 0.8]]], dtype=torch.float64)
+    torch.testing.assert_close(far.lerp(near, 3.0).mean, expected)
+    torch.testing.assert_close(near.lerp(far, -2.0).mean, expected)
+
+
 def test_given_is_known() -> None:
     mask = torch.tensor([True, False, True]).expand(5, 2, 3)
     x, rng = torch.randn(SHAPE).double(), Rng(range(5))

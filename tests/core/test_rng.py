@@ -73,7 +73,7 @@ def test_split_follows_repeat() -> None:
 
 
 def test_neighbouring_seeds_and_names_are_independent() -> None:
-    """Draws over keys are uniform and normal, and neither seeds nor names correlate: 20,000 rows, four standard errors."""
+    """Draws over keys are uniform and normal; seeds and names do not correlate (20,000 rows, four standard errors)."""
     rng = Rng(range(20_000))
     u = rng.uniform("u", (2,)).numpy()
     assert stats.kstest(u[:, 0], "uniform").pvalue > 1e-3
@@ -91,6 +91,21 @@ def test_categorical_has_its_probabilities_and_never_draws_a_hard_zero() -> None
     assert counts[probs == 0].sum() == 0
     alive = probs > 0
     assert stats.chisquare(counts[alive].numpy(), 20_000 * probs[alive].double().numpy()).pvalue > 1e-3
+
+
+class Extreme(Rng):
+    """Keys whose uniforms are the two ends of what a uniform can be."""
+
+    def uniform(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        ends = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64)
+        return ends.reshape(-1, *(1 for _ in shape)).expand(2, *shape)
+
+
+@pytest.mark.parametrize("size", [3, 7, 1000])
+def test_the_ends_of_the_uniform_do_not_reach_a_hard_zero(size: int) -> None:
+    logits = torch.zeros(2, size + 2)
+    logits[:, 0] = logits[:, -1] = -np.inf
+    assert Extreme(range(2)).categorical("s", logits).tolist() == [1, size]
 
 
 @given(st.lists(st.sampled_from([-np.inf, -800.0, -1e-3, 0.0, 30.0]), min_size=1, max_size=6), st.integers(0, 9))

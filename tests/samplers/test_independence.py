@@ -66,16 +66,19 @@ def test_rows_that_wait_pass_untouched_and_unasked(sampler: Sampler, process: Co
         ],
         dtype=torch.float64,
     )
+    cond = Condition(label=[1, 2, 0, 2])
     x = Rng(range(4)).normal("x", (4,)).double()
-    together = list(sampler.trajectory(model, rng=Rng(range(4)), times=path, start=x))
+    together = list(sampler.trajectory(model, cond, rng=Rng(range(4)), times=path, start=x))
     assert torch.equal(together[1].x[1:3], x[1:3])
     assert torch.equal(together[1].rng.keys[1:3], together[0].rng.keys[1:3])
     first = State(x, path[0], Rng(range(4)).at("steps"))
     model.reset()
-    sampler.step(model, first, path[1])
+    sampler.step(model, first, path[1], cond)
     assert model.rows == (2 if isinstance(sampler, Heun) else 1)  # only row 0 falls; row 3 rises without being asked
     for row in range(4):
-        alone = list(sampler.trajectory(model, rng=Rng([row]), times=path[:, row : row + 1], start=x[row : row + 1]))
+        alone = list(
+            sampler.trajectory(model, cond[row], rng=Rng([row]), times=path[:, row : row + 1], start=x[row : row + 1])
+        )
         for one, all_of_them in zip(alone, together, strict=True):
             assert torch.equal(one.x[0], all_of_them.x[row])
             assert torch.equal(one.rng.keys[0], all_of_them.rng.keys[row])
@@ -117,6 +120,24 @@ def test_entries_of_a_row_may_stand_at_their_own_times(sampler: Sampler, process
     if not (isinstance(sampler, Ancestral) and sampler.eta > 0):
         both = sampler(model, rng=Rng(range(2)), times=u, start=x)
         torch.testing.assert_close(end[:, 1], both[:, 1], rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+def test_a_row_that_rises_is_renoised(process: Continuous) -> None:
+    """From the law of x_s up to the law of x_t, both exact; the model is not asked."""
+    model, n, size = Counted(Split(process)), 4000, 2
+    s, t = process.time(torch.tensor([0.2, 0.6], dtype=torch.float64))
+    alpha, sigma = process.alpha(s), process.sigma(s)
+    x0 = 2 + 0.5 * Rng(range(n)).normal("x0", (size,)).double()
+    x = alpha * x0 + sigma * Rng(range(n)).normal("x", (size,)).double()
+    risen = Euler(1).step(model, State(x, s.expand(n), Rng(range(n))), t)
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    spread = float((alpha**2 * 0.25 + sigma**2).sqrt())
+    assert model.rows == 0 and bool((risen.t == t).all())
+    assert abs(float(risen.x.mean() - 2 * alpha)) < 5 * spread / (n * size) ** 0.5
+    assert abs(float(risen.x.std()) / spread - 1) < 5 / (2 * n * size) ** 0.5
+    shared = torch.corrcoef(torch.stack([risen.x.flatten(), x.flatten()]))[0, 1]
+    assert float(shared) > 0.1  # it is the same sample, noised further, and not a new one
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)

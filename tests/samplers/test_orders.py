@@ -56,7 +56,7 @@ def scales(process: Continuous, t: float) -> tuple[float, float]:
 
 @cache
 def reference(name: str, end: float) -> torch.Tensor:
-    """x at time ``end``, by an adaptive method of order 8 on the mixture's own score, written here from the densities."""
+    """x at time ``end``, by an adaptive method of order 8 on the score of the mixture, written out here."""
     process = PROCESSES[name]
     model = mixture(process)
     means = model.means.numpy()

@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, table, use_threads
 from mezzotint.cli.sample import Device, SamplerName
-from mezzotint.cli.train import Settings
+from mezzotint.cli.train import Settings, changes_of
 
 if TYPE_CHECKING:
     from mezzotint.data import Data
@@ -204,7 +204,7 @@ def _data(args: Evaluate) -> Data:
     tree = model_config(args.run)
     if "data" not in tree:
         raise Refusal(f"the config of {args.run!r} names no data, so there is nothing to judge it against")
-    tree = config.edit(tree, list(args.set or ()))
+    tree = config.edit(tree, changes_of(args.set))
     try:
         data: Data = built(tree["data"], Data, "'data' of the run's config")
     except Refusal as refusal:

@@ -145,7 +145,7 @@ def _gathered(words: list[str]) -> list[str]:
         else:
             inside = False
             kept.append(word)
-    return [*kept, "--set", *changes] if changes or inside else kept
+    return [*kept, "--set", *changes] if "--set" in words or changes else kept
 
 
 def _sentence(error: Exception) -> str | None:

@@ -72,6 +72,15 @@ class Train:
     """Print one JSON document instead of text."""
 
 
+def changes_of(given: tuple[str, ...] | None) -> list[str]:
+    """The edits of ``--set``, which needs at least one."""
+    from mezzotint.core.errors import Refusal
+
+    if given == ():
+        raise Refusal("--set takes key=value, such as training.batch=64, and was given nothing")
+    return list(given or ())
+
+
 def run(args: Train) -> int:
     """Train what ``args`` describe."""
     use_threads(args.threads)
@@ -82,7 +91,7 @@ def run(args: Train) -> int:
     if not args.resume and not args.dry_run:
         _free(folder)
     tree = _tree(args, folder)
-    changes = list(args.set or ())
+    changes = changes_of(args.set)
     if args.images is not None:
         config.count(args.images)
         changes.append(f"training.images={args.images}")

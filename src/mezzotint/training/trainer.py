@@ -136,7 +136,7 @@ class Trainer(Part):
         averages = [PowerAverage(denoiser, length) for length in self.averages]
         turn = Turn(self.objective, denoiser).to(device)
         weights = [p for p in turn.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
         step = restore(run, turn, averages, optimizer, self.batch) if resume else 0
         if resume:
             run.describe(tree)
