@@ -23,7 +23,7 @@ from mezzotint.samplers.heun import Heun
 from mezzotint.training.rate import Rate
 from mezzotint.training.trainer import Trainer
 
-DEMO = {"images": 60_000, "width": 32, "steps": 9}
+DEMO: dict[str, Any] = {"images": 64_000, "width": 32, "steps": 9, "peak": 3e-3}
 """What ``mezzotint demo`` trains: about 80 seconds on two cores."""
 
 
@@ -33,6 +33,7 @@ def of_data(
     width: int = 32,
     steps: int = 18,
     seed: int = 0,
+    peak: float = 2e-3,
 ) -> dict[str, Any]:
     """The training config of a class-conditional EDM model of ``data``.
 
@@ -42,6 +43,7 @@ def of_data(
         width: channels of the U-Net at full size; the one dial for its capacity.
         steps: of the model's usual sampler (Heun).
         seed: of everything.
+        peak: the highest learning rate; a short run of a small network bears twice the usual one.
 
     Larger pictures get more levels: two at 8 pixels, three up to 32, four beyond, attention at the coarsest.
     """
@@ -52,6 +54,9 @@ def of_data(
         width=width,
         multipliers=multipliers,
         attention=() if smaller < 16 else (-1,),
+        # At 4 x 4 the blocks on the way already see everything: without a middle a step costs a quarter less, and at
+        # equal time the held-out loss on digits was lower.
+        middle="none" if smaller < 16 else "attention",
         resample="mean",
     )
     encoder = Encoder(label=Classes(len(data.classes))) if data.classes else None
@@ -62,7 +67,7 @@ def of_data(
         Denoising(LogNormal(round(middle, 3), 1.2), dropout=0.1 if data.classes else 0.0),
         images=count(images),
         batch=128,
-        rate=Rate(peak=2e-3, warmup=min(5_000, count(images) // 10), cooldown=0.6),
+        rate=Rate(peak=peak, warmup=min(5_000, count(images) // 10), cooldown=0.6),
         averages=(0.05, 0.10),
         sampler=Heun(steps=steps),
         seed=seed,
