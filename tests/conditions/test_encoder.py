@@ -43,7 +43,9 @@ def test_a_missing_family_needs_a_trained_null() -> None:
     made = encoder(label=Classes(3), style=Classes(2))
     with pytest.raises(Refusal, match="'style'.*dropout"):
         made.prepare(Condition(label=[0]))
-    made(Condition(label=[0, 1], style=[0, 1]).drop("style"), 2)
+    told = made(Condition(label=[0, 1], style=[0, 1]).drop("style"), 2).vector
+    assert told is not None
+    told.sum().backward()
     assert made.nulls == ("style",)
     assert made.prepare(Condition(label=[0])).families == ("label",)
     with pytest.raises(Refusal, match="'label'"):
@@ -75,7 +77,11 @@ def test_only_training_with_dropout_trains_the_null() -> None:
     made(cond.drop("label"), 2)
     assert made.nulls == ()
     made.requires_grad_(True)
-    made(cat([cond[0], cond[1].drop("label")]), 2)  # one row of two is enough
+    made(cond.drop("label"), 2)  # asking is not training
+    assert made.nulls == ()
+    told = made(cat([cond[0], cond[1].drop("label")]), 2).vector  # one row of two is enough
+    assert told is not None
+    told.sum().backward()
     assert made.nulls == ("label",)
     again = encoder()
     again.load_state_dict(made.state_dict())

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,3 +176,47 @@ def test_rate_is_a_function_of_images():
     rate = training.Rate(peak=1.0, warmup=100, cooldown=0.5)
     assert rate(50, 1000) == 0.5 and rate(300, 1000) == 1.0
     assert rate(1000, 1000) == 0.0 and 0 < rate(990, 1000) < rate(600, 1000) < 1.0
+
+
+def test_a_set_without_held_out_pictures_can_be_trained(tmp_path):
+    x = (np.random.default_rng(0).random((70, 8, 8)) * 255).astype(np.uint8)
+    np.savez(tmp_path / "all.npz", images=x)
+    data = mz.data.Arrays(str(tmp_path / "all.npz"), label=None, held_out_share=0.0)
+    made = recipes.of_data(data, images=256, width=8, steps=1)
+    made["training"] |= {"batch": 64}
+    run = training.train(made, tmp_path / "run")
+    assert run.checkpoints()[-1] == 256
+    assert {row["held_out"] for row in run.metrics() if "held_out" in row} == {None}
+
+
+def test_resuming_a_finished_run_exports_what_a_kill_left_out(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    training.train(tree(), tmp_path / "run", resume=True)
+    ours, theirs = (load_tensors(p / "model" / "model.safetensors") for p in (tmp_path / "run", whole.path))
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clip": -1.0},
+        {"rate": 1e-3},
+        {"averages": 0.05},
+        {"averages": [0.0501, 0.0502]},
+        {"averages": [0.5]},
+        {"betas": [2.0, 3.0]},
+        {"workers": -1},
+        {"sampler": None},
+        {"seed": 10**20},
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_a_folder_is_made(wrong, tmp_path):
+    with pytest.raises(mz.Refusal):
+        training.train(tree(**wrong), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_another_schema_is_refused(tmp_path):
+    with pytest.raises(mz.Refusal, match="schema 99"):
+        training.train({"schema": 99, **tree()}, tmp_path / "run")

@@ -138,7 +138,9 @@ def _read(path: str) -> dict[str, Any]:
     whole = isinstance(model, dict) and isinstance(model.get("path"), str) and isinstance(model.get("sha256"), str)
     whole = whole and isinstance(layout, dict) and set(layout) == {"columns", "scale", "gap"}
     whole = (
-        whole and all(isinstance(n, int) and 0 <= n < 10_000 for n in layout.values()) if whole and layout else False
+        all(isinstance(n, int) and 0 <= n <= 1_000 for n in layout.values()) and layout["columns"] * layout["scale"] > 0
+        if whole and layout
+        else False
     )
     whole = whole and isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds) and bool(seeds)
     whole = whole and (labels is None or (isinstance(labels, list) and len(labels) == len(seeds or [])))

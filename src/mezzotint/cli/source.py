@@ -12,6 +12,7 @@ from typing import Any
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
+from mezzotint.core.store import SCHEMA
 from mezzotint.data import Arrays, Data, Digits, Folder
 from mezzotint.training.run import CHECKPOINTS, Run
 
@@ -40,6 +41,8 @@ def written(what: str) -> dict[str, Any]:
     tree = Run.open(what).config if is_run(what) else config.load(what)
     if not isinstance(tree, dict):
         raise Refusal(f"{what!r} is not a recipe: a recipe has the entries model, data and training")
+    if tree.get("schema", SCHEMA) != SCHEMA:
+        raise Refusal(f"this config has schema {tree['schema']}, this version of mezzotint reads {SCHEMA}")
     return {key: value for key, value in tree.items() if key != "schema"}
 
 

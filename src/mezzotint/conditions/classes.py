@@ -47,11 +47,13 @@ class Classes(ConditionPart):
         return {}
 
     def forward(self, values: Mapping[str, Tensor], keep: Tensor) -> Context:
-        self.saw(keep)
         null = self.null.expand(len(keep), -1)
         if not values:
+            self.saw(keep, null)
             return Context(vector=null)
         (label,) = values.values()
         if label.device.type == "cpu":  # on an accelerator this would wait for it; prepare() has looked already
             self.prepare(values)
-        return Context(vector=torch.where(keep[:, None], self.table(self._check(label).long()), null))
+        vector = torch.where(keep[:, None], self.table(self._check(label).long()), null)
+        self.saw(keep, vector)
+        return Context(vector=vector)

@@ -38,7 +38,15 @@ class ConditionPart(Module, ABC):
         """Check the values and run frozen encoders, once per run; what is returned is added to the condition."""
         return {}
 
-    def saw(self, keep: Tensor) -> None:
-        """Remember that the null takes part in training; called with the rows kept of every forward pass."""
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
-            self.null_trained |= ~keep.all()
+    def saw(self, keep: Tensor, told: Tensor) -> None:
+        """Remember that the null takes part in training: where rows were dropped and a gradient comes back.
+
+        Arguments:
+            keep: the rows kept, bool (B,).
+            told: what the network was told; only a backward pass through it counts, so asking never does.
+        """
+        if told.requires_grad:
+            told.register_hook(lambda gradient: self._mark(keep))  # type: ignore[no-untyped-call]
+
+    def _mark(self, keep: Tensor) -> None:
+        self.null_trained |= ~keep.all()

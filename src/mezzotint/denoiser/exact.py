@@ -92,7 +92,8 @@ class Mixture(_Mixture):
         labels: the class of each component, (K,); None: there are no classes.
         shape: of one sample, with D entries; None: (D,).
 
-    ``want`` may ask for ``log_density`` log p(x_t) in nats (B,), ``responsibilities`` (B, K), ``classes``
+    With a label in the condition, ``log_density`` is the joint log p(x_t, label). ``want`` may ask for
+    ``log_density`` log p(x_t) in nats (B,), ``responsibilities`` (B, K), ``classes``
     log p(class | x_t) (B, classes) of the whole mixture, and ``covariance`` of x_0 given x_t, (B, D, D).
     """
 
@@ -174,7 +175,8 @@ class Empirical(_Mixture):
         data: (N, *shape).
         labels: the class of each item, (N,); None: there are no classes.
 
-    ``want`` may ask for ``log_density`` of x_t in nats (B,), ``responsibilities`` (B, N) and ``classes``
+    With a label in the condition, ``log_density`` is the joint log p(x_t, label). ``want`` may ask for
+    ``log_density`` of x_t in nats (B,), ``responsibilities`` (B, N) and ``classes``
     log p(class | x_t) (B, classes).
     """
 

@@ -55,7 +55,7 @@ class Objective(Module, ABC):
         """One loss per sample; every draw is named under ``rng``."""
 
     def update(self, model: Denoiser, loss: Loss) -> None:
-        """Called after each optimiser step with values and times gathered over ranks."""
+        """Called after each optimiser step, once for each piece of the batch, with this process's values and times."""
         return None
 
 

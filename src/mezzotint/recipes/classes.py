@@ -12,6 +12,7 @@ from typing import Any
 from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
 from mezzotint.core.config import count
+from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import spec
 from mezzotint.data.data import Data
 from mezzotint.denoiser.preconditioned import Preconditioned
@@ -47,6 +48,8 @@ def of_data(
 
     Larger pictures get more levels: two at 8 pixels, three up to 32, four beyond, attention at the coarsest.
     """
+    if data.std < 1e-3:
+        raise Refusal("these pictures hardly differ from one constant shade, so there is nothing to learn from them")
     smaller = min(data.shape[-2:])
     multipliers = (1, 2) if smaller < 16 else (1, 2, 2) if smaller <= 32 else (1, 1, 2, 2)
     network = UNet(

@@ -71,6 +71,10 @@ class Karras(Part):
         end = top / (1 - top) if top < 1 else float("inf")
         bounded = end > 1e6
         largest = self.sigma_max if bounded else end
+        if largest <= self.sigma_min:
+            raise Refusal(
+                f"Karras goes down to {self.sigma_min}, but this process begins at {largest:g}; lower sigma_min"
+            )
         i = torch.arange(steps, dtype=torch.float64) / max(1, steps - 1)
         low, high = self.sigma_min ** (1 / self.rho), largest ** (1 / self.rho)
         k = (high + i * (low - high)) ** self.rho

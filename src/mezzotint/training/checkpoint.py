@@ -49,8 +49,8 @@ def store(
     return run.save(step * batch, tensors, state)
 
 
-def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int) -> int:
-    """Put the newest complete checkpoint back and return its step; 0 if there is none.
+def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int) -> tuple[int, int]:
+    """Put the newest complete checkpoint back; return its step and the steps skipped so far, (0, 0) without one.
 
     A damaged checkpoint is passed over with a word on standard error; the one before it is used. Where there are some
     and all are damaged, nothing is trained over them.
@@ -84,14 +84,12 @@ def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimiz
             filled.setdefault(int(index), {})[key] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": filled, "param_groups": groups})
-        run.forget_after(images)
-        return int(state["step"])
+        return int(state["step"]), int(state.get("skipped", 0))
     if damaged is not None:
         raise Refusal(
             f"no checkpoint in {str(run.path)!r} is whole, so the run cannot go on; train into a new folder ({damaged})"
         )
-    run.forget_after(-1)
-    return 0
+    return 0, 0
 
 
 def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images: int) -> None:

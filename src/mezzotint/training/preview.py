@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser, Trainable
@@ -32,16 +33,20 @@ def preview(run: Run, model: Denoiser, data: Data, sampler: Sampler, images: int
 @torch.no_grad()
 def held_out(objective: Objective, model: Denoiser, data: Data, seed: int) -> dict[str, Any] | None:
     """The loss on up to 512 held-out pictures under fixed keys, and the error by level; None without any."""
-    others = data.held_out()
-    few = min(_HELD_OUT, len(others))
-    if not few or not isinstance(model, Trainable):
+    if not isinstance(model, Trainable):
+        return None
+    try:
+        others = data.held_out()
+        few = min(_HELD_OUT, len(others))
+    except Refusal:  # nothing was held out
         return None
     errors, total = ErrorByLevel(model.device), 0.0
     for start in range(0, few, 128):
         rows = range(start, min(start + 128, few))
         x, cond = others[list(rows)]
         keys = Rng([seed]).at("held out").repeat(len(rows)).at(torch.tensor(rows))
-        loss = objective(model, x.to(model.device), cond.to(model.device), keys)
+        cond = model.prepare(cond.to(model.device))
+        loss = objective(model, x.to(model.device), cond, keys)  # its own dropout included, as in training
         total += float(loss.value.double().sum())
         if loss.shot is not None:
             errors.add(model, loss.shot)

@@ -112,8 +112,12 @@ class Recorder:
             unseen = held_out(self.objective, shown.model, self.data, self.seed)
             self.run.log(images=images, step=step, held_out=unseen)
             store(self.run, self.turn, self.averages, optimizer, step, self.batch, skips)
-            export(self.run, shown, self.data, self.sampler, images)
+            self.export(images)
         self.clock += time.perf_counter() - pause
+
+    def export(self, images: int) -> None:
+        """Write ``model/`` from the first average as it is."""
+        export(self.run, self.averages[0], self.data, self.sampler, images)
 
     def close(self) -> None:
         """Finish what writes in the background."""

@@ -10,6 +10,7 @@ import torch
 
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
+from mezzotint.core.store import SCHEMA
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.training.recorder import Progress
@@ -24,6 +25,8 @@ def check(tree: Mapping[str, Any]) -> None:
     for key in tree:
         if key not in (*KEYS, "schema"):
             raise Refusal(f"a training config has no entry {key!r}: {nearest(str(key), KEYS)}")
+    if tree.get("schema", SCHEMA) != SCHEMA:
+        raise Refusal(f"this config has schema {tree['schema']}, this version of mezzotint reads {SCHEMA}")
     missing = [key for key in KEYS if key not in tree]
     if missing:
         raise Refusal(f"a training config needs {', '.join(KEYS)}; this one lacks {', '.join(missing)}")

@@ -26,8 +26,8 @@ from mezzotint.denoiser.base import Denoiser, Trainable
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.heun import Heun
-from mezzotint.training.checkpoint import restore
-from mezzotint.training.ema import PowerAverage
+from mezzotint.training.checkpoint import average_name, restore
+from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit, grads_finite
 from mezzotint.training.rate import Rate
@@ -94,8 +94,25 @@ class Trainer(Part):
             raise Refusal(f"precision is fp32 or bf16, not {self.precision!r}")
         if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
             raise Refusal(f"a batch of {self.batch} cannot be computed in {self.accumulate} equal pieces")
-        if not self.averages:
-            raise Refusal("training needs at least one average of the weights: it is what is exported")
+        if not isinstance(self.averages, tuple | list) or not self.averages:
+            raise Refusal("averages is a list of relative lengths with at least one, which is what is exported")
+        for length in self.averages:
+            gamma_of(length)
+        if len({average_name(length) for length in self.averages}) < len(self.averages):
+            raise Refusal(f"the averages {self.averages} are too close to tell apart: three decimals count")
+        kinds = {"objective": Objective, "rate": Rate, "sampler": Sampler}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                wrong = (
+                    f"training.{name} is {getattr(self, name)!r}, but it has to be a part of the kind {kind.__name__}"
+                )
+                raise Refusal(wrong + ("; the rate itself is training.rate.peak" if name == "rate" else ""))
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise Refusal(f"betas are two numbers in [0, 1), not {self.betas}")
+        if self.clip < 0 or self.workers < 0 or self.patience < 1:
+            raise Refusal("clip and workers cannot be negative, and patience is at least one step")
+        if not -(2**63) <= self.seed < 2**63:
+            raise Refusal(f"a seed has 64 bits; {self.seed} has more")
         if count(self.images) < self.batch:
             raise Refusal(f"training for {self.images} images is less than one batch of {self.batch}")
 
@@ -130,28 +147,34 @@ class Trainer(Part):
         ranks, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
         if self.batch % (ranks * self.accumulate):
             raise Refusal(f"a batch of {self.batch} cannot be shared by {ranks} processes in {self.accumulate} pieces")
-        run = Run.create(folder, tree, resume)
         denoiser.to(device).train().requires_grad_(True)
         denoiser.lower(PRECISIONS[self.precision])
         averages = [PowerAverage(denoiser, length) for length in self.averages]
         turn = Turn(self.objective, denoiser).to(device)
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
-        step = restore(run, turn, averages, optimizer, self.batch) if resume else 0
-        if resume:
+        main = accelerator.is_main_process
+        run = Run.create(folder, tree, resume) if main else Run(Path(folder))
+        accelerator.wait_for_everyone()
+        skips = Skips(self.patience)
+        step, skips.total = restore(run, turn, averages, optimizer, self.batch) if resume else (0, 0)
+        accelerator.wait_for_everyone()
+        if main and resume:
+            run.forget_after(step * self.batch)
             run.describe(tree)
         wrapped, optimizer = accelerator.prepare(turn, optimizer)
         total = -(-count(self.images) // self.batch)
         mine = np.arange(self.batch)[rank::ranks]
         places, keys = torch.from_numpy(mine), Rng([self.seed]).at("training")
-        skips = Skips(self.patience)
         recorder = None
-        if accelerator.is_main_process:
+        if main:
             recorder = Recorder(
                 run, turn, averages, data, self.sampler,
                 seed=self.seed, batch=self.batch, total=total, every=self.every(),
                 progress=progress, tensorboard=self.tensorboard,
             )  # fmt: skip
+            if step and step >= total:  # stopped after its last checkpoint: what is left to do is to export it
+                recorder.export(step * self.batch)
 
         for x, cond in feed(data, self.seed, step, total, self.batch, mine, self.workers):
             rate = self.rate((step + 1) * self.batch, total * self.batch)
