@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -71,9 +71,3 @@ class Skips:
                 f"training stopped: {self.running} steps in a row were not finite, beginning in {where}; "
                 "the last checkpoint is intact - lower training.rate.peak, clip harder, or use precision fp32"
             )
-
-
-def grads_finite(parameters: Iterable[Tensor]) -> bool:
-    """Whether every gradient is finite."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    return bool(torch.stack([g.isfinite().all() for g in grads]).all()) if grads else True
