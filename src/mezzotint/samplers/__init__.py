@@ -5,7 +5,9 @@ from mezzotint.samplers.base import Sampler, State, Transition
 from mezzotint.samplers.euler import Euler
 from mezzotint.samplers.grids import Grid, Karras, Level, Uniform
 from mezzotint.samplers.heun import Heun
+from mezzotint.samplers.multistep import Multistep
 from mezzotint.samplers.sampling import Sampling
+from mezzotint.samplers.unipc import UniPC
 
 __all__ = [
     "Ancestral",
@@ -14,9 +16,11 @@ __all__ = [
     "Heun",
     "Karras",
     "Level",
+    "Multistep",
     "Sampler",
     "Sampling",
     "State",
     "Transition",
+    "UniPC",
     "Uniform",
 ]
