@@ -14,7 +14,7 @@ from mezzotint.core import NONE, Refusal, Rng
 from mezzotint.denoiser import Counted, Empirical, Mixture
 from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
 from mezzotint.samplers import Ancestral, Euler, Multistep, Sampler, State, UniPC
-from mezzotint.samplers.history import phi
+from mezzotint.samplers.history import phis
 
 PROCESSES = [EDM(), VP(), Cosine(), Flow()]
 named = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
@@ -34,8 +34,8 @@ def test_phi_to_full_precision(k: int) -> None:
     mpmath.mp.dps = 50
     for z in (0.0, -1e-14, -1e-6, -0.01, -0.3, -0.999999, -1.0, -1.000001, -3.0, -40.0, -1e4):
         exact = float(mpmath.hyp1f1(1, k + 1, mpmath.mpf(z)) / mpmath.factorial(k))
-        assert float(phi(k, torch.tensor(z, dtype=torch.float64))) == pytest.approx(exact, rel=4e-15)
-    assert float(phi(k, torch.tensor(-math.inf, dtype=torch.float64))) == 0
+        assert float(phis(4, torch.tensor(z, dtype=torch.float64))[k - 1]) == pytest.approx(exact, rel=4e-15)
+    assert float(phis(k, torch.tensor(-math.inf, dtype=torch.float64))[-1]) == 0
 
 
 @named

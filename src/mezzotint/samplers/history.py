@@ -26,17 +26,19 @@ from mezzotint.samplers.grids import Grid
 _SERIES = 18  # terms, enough for |z| < 1 in float64
 
 
-def phi(k: int, z: Tensor) -> Tensor:
-    """phi_k(z) = sum_j z^j / (j + k)! for z <= 0 in float64, to full precision also near 0; 0 at minus infinity."""
-    near = z.clamp(min=-1.0)
-    series = torch.full_like(z, 1 / math.factorial(_SERIES + k))
+def phis(count: int, z: Tensor) -> list[Tensor]:
+    """[phi_1(z), .., phi_count(z)] for z <= 0 in float64, to full precision also near 0; 0 at minus infinity."""
+    near, far = z.clamp(min=-1.0), z.clamp(max=-0.5)
+    low = torch.full_like(z, 1 / math.factorial(_SERIES + count))
     for j in range(_SERIES - 1, -1, -1):
-        series = series * near + 1 / math.factorial(j + k)
-    far = z.clamp(max=-0.5)
-    value = torch.expm1(far) / far
-    for order in range(1, k):
-        value = (value - 1 / math.factorial(order)) / far
-    return torch.where(z > -1.0, series, value)
+        low = low * near + 1 / math.factorial(j + count)
+    series = [low]  # downwards phi_k = z phi_{k+1} + 1 / k! only adds, upwards it would cancel
+    for k in range(count - 1, 0, -1):
+        series.insert(0, series[0] * near + 1 / math.factorial(k))
+    closed = [torch.expm1(far) / far]
+    for k in range(1, count):
+        closed.append((closed[-1] - 1 / math.factorial(k)) / far)
+    return [torch.where(z > -1.0, a, b) for a, b in zip(series, closed, strict=True)]
 
 
 def half_log_snr(process: Continuous, t: Tensor) -> Tensor:
@@ -48,6 +50,11 @@ def left(grid: Grid, process: Continuous, steps: int, s: Tensor) -> Tensor:
     """How many intervals of a sampler's own grid lie below s: 0 for the one that ends at clean data."""
     points = torch.unique(grid(process, steps))
     return torch.searchsorted(points, s.contiguous() - 1e-12)
+
+
+def unbroken(usable: Tensor) -> Tensor:
+    """How many places in a row are usable, from the first on: (k, ...) -> (...)."""
+    return usable.long().cumprod(0).sum(0)
 
 
 @dataclass(frozen=True)
@@ -79,10 +86,8 @@ class History:
         kept = tuple(torch.where(wide, old, new) for old, new in zip(self.answers, answers, strict=True))
         return kept + tuple(torch.where(held, old, new) for old, new in zip(self.times, times, strict=True))
 
-    def depth(self, process: Continuous) -> Tensor:
-        """How many places in a row hold an answer at a finite log-SNR, in the shape of the times."""
-        usable, count = torch.ones_like(self.times[0], dtype=torch.bool), torch.zeros_like(self.times[0])
-        for t in self.times:
-            usable = usable & (t > 0) & torch.isfinite(half_log_snr(process, t))
-            count = count + usable
-        return count
+    def lambdas(self, process: Continuous, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """lambda at s, at t and at every remembered time, and which of these can be leant on: each (k + 2, ...)."""
+        times = torch.stack([s, t, *self.times])
+        found = half_log_snr(process, times)
+        return found, (times > 0) & torch.isfinite(found)

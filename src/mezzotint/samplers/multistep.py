@@ -30,7 +30,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.processes.base import Continuous
 from mezzotint.samplers.base import State, Transition, continuous
-from mezzotint.samplers.history import History, half_log_snr, left, phi
+from mezzotint.samplers.history import History, left, phis, unbroken
 
 _FEW = 10  # steps below which the reference lowers the order at the end
 
@@ -69,36 +69,36 @@ class Multistep(Transition):
     def move(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> tuple[Tensor, tuple[Tensor, ...]]:
         process = continuous(denoiser, self)
         answer = denoiser(state.x, state.t, cond).mean
-        past = History.of(state.memory, self.order - 1, state.x, state.t)
-        memory = past.after(answer, state.t, s) if self.order > 1 else state.memory
+        memory = self._past(state).after(answer, state.t, s) if self.order > 1 else state.memory
         return self._law(process, answer, state, s).sample(state.rng), memory
 
+    def _past(self, state: State) -> History:
+        return History.of(state.memory, self.order - 1, state.x, state.t)
+
     def _law(self, process: Continuous, answer: Tensor, state: State, s: Tensor) -> Distribution:
-        past = History.of(state.memory, self.order - 1, state.x, state.t)
-        ahead = self._ahead(process, answer, past, state.t, s) if self.order > 1 else answer
+        ahead = self._ahead(process, answer, self._past(state), state.t, s) if self.order > 1 else answer
         return process.bridge(state.x, Dirac(ahead), state.t, s, self.eta)
 
     def _ahead(self, process: Continuous, answer: Tensor, past: History, t: Tensor, s: Tensor) -> Tensor:
         """D*, to which the interval is walked."""
-        order = (past.depth(process) + 1).clamp(max=self.order)
+        at, usable = past.lambdas(process, t, s)
+        order = (unbroken(usable[2:]) + 1).clamp(max=self.order)
         if self.lower_order_final or (self.lower_order_final is None and self.steps < _FEW):
             order = torch.minimum(order, left(self.grid, process, self.steps, s) + 1)
-        start = half_log_snr(process, t)
-        h = half_log_snr(process, s) - start
+        h = at[0] - at[1]
         order = torch.where(torch.isfinite(h) & (h > 0), order, 1)
-        h = torch.where(order > 1, h, 1.0)  # any finite number where it is not used
-        lambdas = [start, *(half_log_snr(process, at) for at in past.times)]
-        gaps = [torch.where(order > i + 1, lambdas[i] - lambdas[i + 1], 1.0) for i in range(len(past.times))]
+        # Any finite numbers where they are not used.
+        h = torch.where(order > 1, h, 1.0)
+        gaps = torch.stack([torch.where(order > i, at[i] - at[i + 1], 1.0) for i in range(1, self.order)])
         q = h / gaps[0]
         first, second = 0.5 * q, torch.zeros_like(q)
         if self.order == 3:
-            kernel = -_decay(h, self.eta)
-            a, b = phi(2, kernel) / phi(1, kernel), phi(3, kernel) / phi(1, kernel)
+            one, two, three = phis(3, -_decay(h, self.eta))
             both = gaps[0] + gaps[1]
-            b = b * (1.0 if self.compat else 2.0) * h / both
-            lean = a * gaps[0] / both
-            first = torch.where(order == 3, (a + lean + b) * q, first)
-            second = torch.where(order == 3, -(lean + b) * h / gaps[1], 0.0)
+            lean = two / one * gaps[0] / both
+            bend = three / one * (1.0 if self.compat else 2.0) * h / both
+            first = torch.where(order == 3, (two / one + lean + bend) * q, first)
+            second = torch.where(order == 3, -(lean + bend) * h / gaps[1], 0.0)
         first = torch.where(order > 1, first, 0.0)
         newest = past.answers[0]
         ahead = answer + expand(first, answer).to(answer) * (answer - newest)

@@ -29,7 +29,7 @@ from mezzotint.core.errors import Refusal, nearest
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.processes.base import Continuous
 from mezzotint.samplers.base import Sampler, State, continuous
-from mezzotint.samplers.history import History, half_log_snr, left, phi
+from mezzotint.samplers.history import History, left, phis, unbroken
 
 VARIANTS = ("bh1", "bh2")
 _FEW = 10
@@ -63,62 +63,58 @@ class UniPC(Sampler):
         x, t = state.x, state.t
         past = History.of(state.memory, self.order, x, t)
         answer = denoiser(x, t, cond).mean
-        # The interval that led here began at t_1 with m_1 and what came before; `answer` is its new evidence.
-        before = History(past.answers[1:], past.times[1:])
-        start = torch.where(past.times[0] > t, past.times[0], t)
-        told = self._sum(process, past.answers[0], before, start, t, None)
-        better = self._sum(process, past.answers[0], before, start, t, answer)
-        arrived = (past.times[0] > t) & (t != s)
-        alpha, _ = process.scales(t, x)
-        mended = x - torch.where(expand(arrived, x).to(x.device), alpha.to(x) * (better - told), 0.0)
-        base = process.bridge(mended, Dirac(answer), t, s, 0.0).mean
-        recent = History(past.answers[:-1], past.times[:-1])
-        alpha_s, _ = process.scales(s, x)
-        moved = base - alpha_s.to(x) * self._sum(process, answer, recent, t, s, None)
-        return torch.where(expand(t == s, x).to(x.device), x, moved), past.after(answer, t, s)
+        at, usable = past.lambdas(process, t, s)
+        (alpha, _), (alpha_s, _) = process.scales(t, x), process.scales(s, x)
+        if state.memory:
+            # The interval that led here began at t_1 with m_1, and `answer` is the new evidence about it.
+            wrong = self._lean(self._order(process, at[1:], usable[1:], t), at[1:], past.answers, answer)
+            arrived = expand((past.times[0] > t) & (t != s), x).to(x.device)
+            x = x - torch.where(arrived, alpha.to(x) * wrong, 0.0)
+        base = process.bridge(x, Dirac(answer), t, s, 0.0).mean
+        told = self._lean(self._order(process, at[:-1], usable[:-1], s), at[:-1], (answer, *past.answers[:-1]), None)
+        moved = base - alpha_s.to(x) * told
+        return torch.where(expand(t == s, x).to(x.device), state.x, moved), past.after(answer, t, s)
 
-    def _order(self, process: Continuous, past: History, t: Tensor, s: Tensor) -> Tensor:
-        """p of the interval t -> s, in the shape of t."""
-        depth = past.depth(process) if past.times else torch.zeros_like(t)
-        order = (depth + 1).clamp(max=self.order)
+    def _order(self, process: Continuous, at: Tensor, usable: Tensor, s: Tensor) -> Tensor:
+        """p of an interval; ``at`` and ``usable`` as from the history: where it ends, where it begins, and before."""
+        order = (unbroken(usable[2:]) + 1).clamp(max=self.order)
         if self.lower_order_final or (self.lower_order_final is None and self.steps < _FEW):
             order = torch.minimum(order, left(self.grid, process, self.steps, s) + 1)
-        h = half_log_snr(process, s) - half_log_snr(process, t)
+        h = at[0] - at[1]
         return torch.where(torch.isfinite(h) & (h > 0), order, 1)
 
-    def _sum(self, process: Continuous, m0: Tensor, past: History, t: Tensor, s: Tensor, new: Tensor | None) -> Tensor:
-        """B times the weighted differences, (B, *shape): of the predictor, or with ``new`` of the corrector."""
-        order = self._order(process, past, t, s)
-        start = half_log_snr(process, t)
-        h = half_log_snr(process, s) - start
+    def _lean(self, order: Tensor, at: Tensor, answers: tuple[Tensor, ...], new: Tensor | None) -> Tensor:
+        """B sum_k rho_k D_k of the predictor; with a ``new`` answer, by how much the corrector's is larger."""
+        h = at[0] - at[1]
+        # From pure noise expm1(z) = -1: there the corrector of order 1 is the trapezium rule in alpha / sigma.
         finite = torch.isfinite(h) & (h > 0)
         z = -torch.where(finite, h, 1.0)
-        # From pure noise expm1(z) = -1: there the corrector of order 1 is the trapezium rule in alpha / sigma.
         size = torch.where(finite, z if self.variant == "bh1" else torch.expm1(z), -1.0)
-        total = torch.zeros_like(m0)
+        functions = phis(self.order + 1, z) if self.order > 1 else []
+        first, total = answers[0], torch.zeros_like(answers[0])
         for p in range(1, self.order + 1):
             use = order == p
             if not bool(use.any()):
                 continue
-            r = [
-                torch.where(use, (half_log_snr(process, at) - start) / -z, -float(k))
-                for k, at in enumerate(past.times[: p - 1], 1)
-            ]
-            others = list(past.answers[: p - 1])
+            r = [torch.where(use, (at[k + 2] - at[1]) / -z, -1.0 - k) for k in range(p - 1)]
+            shares = [torch.zeros_like(z)] * p
             if new is not None:
-                r.append(torch.ones_like(z))
-                others.append(new)
-            for weight, ratio, other in zip(_weights(r, z, size), r, others, strict=True):
-                share = torch.where(use, size * weight / ratio, 0.0)
-                total = total + expand(share, m0).to(m0) * (other - m0)
+                shares = _weights([*r, torch.ones_like(z)], z, size, functions)
+            for k, weight in enumerate(_weights(r, z, size, functions)):
+                shares[k] = shares[k] - weight if new is not None else weight
+            for share, ratio, other in zip(shares, [*r, 1.0], [*answers[1:p], new], strict=True):
+                if other is not None:
+                    total = total + expand(torch.where(use, size * share / ratio, 0.0), first).to(first) * (
+                        other - first
+                    )
         return total
 
 
-def _weights(r: list[Tensor], z: Tensor, size: Tensor) -> list[Tensor]:
+def _weights(r: list[Tensor], z: Tensor, size: Tensor, phi: list[Tensor]) -> list[Tensor]:
     """rho_k of the sum over ``r``; a single one is 1/2 by the paper's choice, right to the same order."""
     if len(r) < 2:
         return [torch.full_like(z, 0.5)] * len(r)
     rows = [torch.stack([at**q for at in r], -1) for q in range(len(r))]
-    right = [math.factorial(q) * z * phi(q + 1, z) / size for q in range(1, len(r) + 1)]
+    right = [math.factorial(q) * z * phi[q] / size for q in range(1, len(r) + 1)]
     solved = torch.linalg.solve(torch.stack(rows, -2), torch.stack(right, -1))
     return list(solved.unbind(-1))
