@@ -7,9 +7,27 @@ import torch
 from torch import Tensor
 
 from mezzotint.core import Categorical, Dirac, Gaussian, Refusal, Rng
-from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
+from mezzotint.processes import DDPM, EDM, VP, Continuous, Cosine, Flow, Table
 
-PROCESSES = [EDM(), VP(), Cosine(), Flow(), EDM(3.0), VP(0.1, 0.1)]
+PROCESSES = [
+    EDM(),
+    VP(),
+    Cosine(),
+    Flow(),
+    EDM(3.0),
+    VP(0.1, 0.1),
+    VP(zero_terminal=True),
+    VP(0.1, 40.0, zero_terminal=True),
+    DDPM(),
+    DDPM(zero_terminal=True),
+    DDPM(schedule="scaled_linear", beta_start=8.5e-4, beta_end=0.012),
+    DDPM(schedule="cosine"),
+    DDPM(schedule="cosine", zero_terminal=True),
+    DDPM(7, beta_start=0.02, beta_end=0.7),
+    Table((0.9, 0.5, 0.0), (0.3, 0.8, 1.1)),  # neither of unit variance nor on a line, and it ends without data
+    Table((2.0, 2.0, 3.0, 0.5), (0.1, 4.0, 10.0, 80.0)),
+    Table((0.0,), (5.0,)),
+]
 named = pytest.mark.parametrize("process", PROCESSES, ids=str)
 S = torch.tensor([0.0, 1e-6, 0.1, 0.3, 0.6, 0.99, 0.5], dtype=torch.float64)
 T = torch.tensor([0.2, 0.5, 0.3, 0.9, 1.0, 1.0, 0.5000001], dtype=torch.float64)
@@ -87,13 +105,15 @@ def test_held_entries_come_through_bit_for_bit(process: Continuous) -> None:
 @named
 def test_a_learnt_variance_is_the_mean_over_the_answer(process: Continuous) -> None:
     """E over x_0 of the bridge, by drawing x_0 many times."""
-    n = 40_000
-    x, t, s = torch.full((n, 1), 0.8).double(), torch.tensor([0.7]).double(), torch.tensor([0.3]).double()
-    answer = Gaussian(torch.full((n, 1), -0.5).double(), torch.full((n, 1), 0.49).double())
-    drawn = process.bridge(x, answer.sample(Rng(range(n))), t, s).sample(Rng(range(n)).at("bridge"))
+    rows, size = 200, 200
+    n = rows * size
+    x = torch.full((rows, size), 0.8, dtype=torch.float64)
+    t, s = torch.tensor([0.7]).double(), torch.tensor([0.3]).double()
+    answer = Gaussian(torch.full_like(x, -0.5), torch.full_like(x, 0.49))
+    drawn = process.bridge(x, answer.sample(Rng(range(rows))), t, s).sample(Rng(range(rows)).at("bridge"))
     law = process.bridge(x, answer, t, s)
-    spread = float(law.variance[0].sqrt())
-    assert abs(float(drawn.mean() - law.mean[0])) < 5 * spread / n**0.5
+    spread = float(law.variance[0, 0].sqrt())
+    assert abs(float(drawn.mean() - law.mean[0, 0])) < 5 * spread / n**0.5
     assert abs(float(drawn.std()) / spread - 1) < 5 / (2 * n) ** 0.5
     with pytest.raises(TypeError, match="Categorical"):
         process.bridge(x, Categorical(x[..., None]), t, s)
@@ -101,26 +121,51 @@ def test_a_learnt_variance_is_the_mean_over_the_answer(process: Continuous) -> N
 
 @named
 def test_level_and_time_are_inverse_and_rise(process: Continuous) -> None:
-    t = torch.cat([torch.logspace(-9, -1, 40), torch.linspace(0.1, 1, 60)]).double()
+    low, high = torch.logspace(-12, -1, 200).double(), 1 - torch.logspace(-9, -1, 100).double().flip(0)
+    t = torch.cat([low, torch.linspace(0.1, 0.9, 500).double(), high])
     u = process.level(t)
     assert bool((u.diff()[t.diff() > 0] > 0).all()) and bool((u >= 0).all()) and bool((u <= 1).all())
-    torch.testing.assert_close(process.time(u), t, rtol=1e-7, atol=1e-15)
+    torch.testing.assert_close(process.time(u), t, rtol=1e-12, atol=0)
     assert process.level(ENDS)[0] == 0
     back = process.time(process.level(ENDS))
-    assert back[0] == 0 and abs(float(back[1]) - 1) < 1e-9
+    assert back[0] == 0 and abs(float(back[1]) - 1) < 1e-13
     beyond = process.time(torch.tensor([0.0, 1e-300, 1 - 1e-16, 1.0], dtype=torch.float64))
     assert bool(torch.isfinite(beyond).all()) and bool((beyond >= 0).all()) and bool((beyond <= 1).all())
+
+
+@named
+def test_the_ratio_of_signal_to_noise_falls_and_is_infinite_only_at_its_ends(process: Continuous) -> None:
+    t = torch.cat([torch.logspace(-12, -2, 50).double(), torch.linspace(0.01, 1, 2000).double()[1:-1]])
+    assert bool(torch.isfinite(process.log_snr(t)).all()) and bool((process.log_snr(t).diff() < 0).all())
+    clean, prior = process.log_snr(ENDS)
+    assert clean == torch.inf and (prior == -torch.inf) == (process.alpha(ENDS)[1] == 0)
+
+
+@named
+def test_times_of_any_shape_give_the_same_numbers(process: Continuous) -> None:
+    """A number, one a sample, one an entry: the same scales, and the same levels back."""
+    t = torch.rand(2, 1, 3, dtype=torch.float64)
+    for law in (process.alpha, process.sigma, process.level, process.log_snr, lambda t: process.time(process.level(t))):
+        whole = law(t)
+        assert whole.shape == t.shape and whole.dtype == torch.float64
+        alone = torch.stack([law(one) for one in t.flatten()]).reshape(t.shape)
+        torch.testing.assert_close(whole, alone, rtol=1e-15, atol=0)
+    x = torch.randn(2, 4, 3)
+    per_entry = process.corrupt(x, t)
+    for entry in range(3):
+        column = process.corrupt(x[..., entry : entry + 1], t[..., entry].flatten())
+        torch.testing.assert_close(per_entry.mean[..., entry : entry + 1], column.mean, rtol=1e-6, atol=0)
 
 
 def test_ends() -> None:
     """What the papers say of t = 0 and t = 1."""
     for process in PROCESSES:
         assert process.alpha(ENDS)[0] == 1 and process.sigma(ENDS)[0] == 0
-    for process in (Cosine(), Flow()):
+    for process in (Cosine(), Flow(), VP(zero_terminal=True), DDPM(zero_terminal=True)):
         assert process.alpha(ENDS)[1] == 0 and abs(float(process.sigma(ENDS)[1]) - 1) < 1e-15
     assert EDM().sigma(ENDS)[1] == 80
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
-    for process in (VP(), Cosine()):
+    for process in (VP(), Cosine(), VP(zero_terminal=True)):
         torch.testing.assert_close(process.alpha(t) ** 2 + process.sigma(t) ** 2, torch.ones_like(t))
     # DDPM's product of 1 - beta over a thousand linear steps, 1e-4 .. 0.02, ends at 4.04e-5 (2006.11239, section 4)
     assert abs(float(VP().alpha(ENDS)[1] ** 2) / 4.04e-5 - 1) < 0.1

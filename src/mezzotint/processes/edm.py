@@ -2,6 +2,10 @@
 
 x_t = x_0 + sigma noise with sigma = t sigma_max. Source: Karras et al. 2022, "Elucidating the design space of
 diffusion-based generative models" (2206.00364), section 3.
+
+It is also the VE process of Song et al. 2021 (2011.13456), under the same laws at the same sigma: their geometric clock
+sigma = sigma_min (sigma_max / sigma_min)^t decides only where the steps lie and where training looks, which here is a
+grid (:class:`~mezzotint.samplers.LogSNR`) and a distribution of training times.
 """
 
 from __future__ import annotations
