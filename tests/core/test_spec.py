@@ -185,6 +185,12 @@ def test_edits() -> None:
     assert tree["sampler"]["steps"] == 18
     short = {"part": "processes.EDM"}
     assert build(config.edit(short, ["sigma_max=3"])) == EDM(3)  # a default may be set though it is not written
+    other = config.edit(
+        tree, ["sampler.part=samplers.Ancestral", "sampler.eta=0.5", "sampler.grid.part=samplers.Level"]
+    )
+    assert build(other["sampler"]) == Ancestral(18, eta=0.5, grid=Level())  # rho went with Karras, steps stayed
+    back = config.edit(other, ["sampler.part=samplers.Heun"])
+    assert "eta" not in back["sampler"] and build(back["sampler"]) == Heun(18, grid=Level())
     for change, hint in [
         ("sampler.stps=7", "'steps'"), ("sampler.steps.more=1", "no settings"), ("sampler", "key=value"),
         ("denoiser.network.multipliers.9=3", "2 entries"), ("denoiser.encoder.lable.count=3", "'label'"),

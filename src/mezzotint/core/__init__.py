@@ -4,6 +4,7 @@ from mezzotint.core.batched import Batched, cat
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.distribution import Categorical, Dirac, Distribution, Gaussian
 from mezzotint.core.errors import Refusal
+from mezzotint.core.learner import Learner
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.reward import Reward
 from mezzotint.core.rng import Rng
@@ -19,6 +20,7 @@ __all__ = [
     "Dirac",
     "Distribution",
     "Gaussian",
+    "Learner",
     "Module",
     "Part",
     "Pipeline",

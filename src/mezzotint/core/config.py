@@ -80,7 +80,10 @@ def count(value: int | str) -> int:
 
 
 def edit(tree: Tree, changes: Iterable[str]) -> Tree:
-    """A copy of ``tree`` with ``a.b=value`` applied; a key that does not exist is refused with the nearest one."""
+    """A copy of ``tree`` with ``a.b=value`` applied; a key that does not exist is refused with the nearest one.
+
+    Where ``a.part`` becomes another part, the settings of ``a`` that this part does not know go with the old one.
+    """
     tree = _copy(tree, {})
     for change in changes:
         path, equals, text = change.partition("=")
@@ -94,10 +97,7 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
                     raise Refusal(f"{where} has {len(node)} entries, so there is no {key!r} in it")
                 index: Any = int(key)
             elif isinstance(node, Mapping):
-                known = set(node) - {PART}
-                if PART in node:
-                    several = inspect.Parameter.VAR_KEYWORD
-                    known |= {n for n, p in parameters(resolve(node[PART])).items() if p.kind is not several}
+                known = (set(node) - {PART}) | (_settings(node) if PART in node else set())
                 if key != PART and key not in known:
                     raise Refusal(f"{where} has no setting {key!r}: {nearest(key, sorted(known))}")
                 index = key
@@ -105,11 +105,21 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
                 raise Refusal(f"{where} is {node!r} and has no settings of its own")
             if depth == len(keys) - 1:
                 node[index] = loads(text, f"the value of {path}")
+                if key == PART:
+                    for name in set(node) - {PART} - _settings(node):
+                        del node[name]
             else:
                 if isinstance(node, Mapping) and index not in node:
                     raise Refusal(f"{where}.{key} is not written in this config; give the whole part first")
                 node = node[index]
     return tree
+
+
+def _settings(node: Mapping[str, Tree]) -> set[str]:
+    """The settings that the part of a node takes; those it holds already, where it takes any."""
+    found = parameters(resolve(node[PART]))
+    several = {name for name, parameter in found.items() if parameter.kind is inspect.Parameter.VAR_KEYWORD}
+    return (set(found) - several) | (set(node) - {PART} if several else set())
 
 
 def _copy(tree: Tree, seen: dict[int, Tree]) -> Tree:

@@ -220,12 +220,16 @@ class Categorical(Distribution):
         return per_sample(terms.sum(-1))
 
     def lerp(self, other: Distribution, weight: Weight) -> Categorical:
-        """Log-probabilities are interpolated; a hard zero stands if either has it in between, the nearer end beyond."""
+        """Log-probabilities are interpolated; a hard zero stands if either has it in between, the nearer end beyond.
+
+        Where in between no symbol is allowed by both, there is nothing to interpolate: the nearer end's own law stands,
+        from one half on the other's.
+        """
         if not isinstance(other, Categorical):
             raise TypeError(f"a Categorical cannot be bent towards a {type(other).__name__}: both need one kind")
         a, b = self.logits.log_softmax(-1), other.logits.log_softmax(-1)
         w = weight if isinstance(weight, Tensor) else torch.full((len(a),), float(weight), dtype=torch.float64)
-        w = expand(w, a).to(a)
+        w = expand(w, a[..., 0])[..., None].to(a)
         zero_a, zero_b = a == -torch.inf, b == -torch.inf
         # Beyond an end, a symbol that only the far end forbids would come out infinitely likely: there is no finite
         # contrast to extrapolate, so the nearer end's own log-probability stands.
@@ -234,7 +238,10 @@ class Categorical(Distribution):
         clean_b = torch.where(zero_b, near.masked_fill(near == -torch.inf, 0.0), b)
         bent = torch.lerp(clean_a, clean_b, w)
         forbidden = torch.where(w <= 0, zero_a, torch.where(w >= 1, zero_b, zero_a | zero_b))
-        return Categorical(bent.masked_fill(forbidden, -torch.inf), other.aux)
+        bent = torch.where(
+            forbidden.all(-1, keepdim=True), torch.where(w < 0.5, a, b), bent.masked_fill(forbidden, -torch.inf)
+        )
+        return Categorical(bent, other.aux)
 
     def given(self, x: Tensor, mask: Tensor) -> Categorical:
         certain = torch.full_like(self.logits, -torch.inf).scatter(-1, x[..., None], 0.0)

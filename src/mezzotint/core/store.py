@@ -125,11 +125,25 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
         raise Refusal(f"the weights {str(path)!r} are truncated or damaged: {error}") from None
 
 
+def weights(module: torch.nn.Module) -> dict[str, Tensor]:
+    """Every tensor of a module under one name: a part that is used twice is kept once, under the first."""
+    seen: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor.detach()
+    return found
+
+
 def fill_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a module after checking that names and shapes are exactly the module's."""
-    own = module.state_dict()
+    """Put weights into a module after checking that names and shapes are exactly the module's.
+
+    What two parts share may be there under one of its names, as :func:`weights` has it, or under all.
+    """
+    own, needed = module.state_dict(), weights(module)
     other = "it belongs to another architecture"
-    for name in sorted(own.keys() | tensors.keys()):
+    for name in sorted(needed.keys() | tensors.keys()):
         if name not in tensors:
             raise Refusal(f"{where} lacks the weight {name!r} of this model: {other}")
         if name not in own:
@@ -139,7 +153,7 @@ def fill_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: s
                 f"{where} holds {name!r} of shape {tuple(tensors[name].shape)}, "
                 f"this model needs {tuple(own[name].shape)}: {other}"
             )
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), strict=False)  # what may be missing was settled above
 
 
 def save_model(path: str | Path, model: torch.nn.Module, *, card: str = "", **extra: Any) -> Path:
@@ -155,7 +169,7 @@ def save_model(path: str | Path, model: torch.nn.Module, *, card: str = "", **ex
 
     def fill(folder: Path) -> None:
         (folder / "config.yaml").write_text(config.dumps(tree), encoding="utf-8")
-        save_tensors(folder / "model.safetensors", model.state_dict())
+        save_tensors(folder / "model.safetensors", weights(model))
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")
 

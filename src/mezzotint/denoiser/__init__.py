@@ -1,8 +1,22 @@
 """Denoisers: given x_t, t and a condition, what may the clean data be?"""
 
-from mezzotint.denoiser.base import Denoiser, Trainable
+from mezzotint.denoiser.asking import Asking
+from mezzotint.denoiser.base import Denoiser, Trainable, Wrapper
+from mezzotint.denoiser.chunked import Chunked
 from mezzotint.denoiser.counted import Counted
 from mezzotint.denoiser.exact import Empirical, Mixture
 from mezzotint.denoiser.preconditioned import Preconditioned
+from mezzotint.denoiser.recast import Recast
 
-__all__ = ["Counted", "Denoiser", "Empirical", "Mixture", "Preconditioned", "Trainable"]
+__all__ = [
+    "Asking",
+    "Chunked",
+    "Counted",
+    "Denoiser",
+    "Empirical",
+    "Mixture",
+    "Preconditioned",
+    "Recast",
+    "Trainable",
+    "Wrapper",
+]

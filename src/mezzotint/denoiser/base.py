@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.distribution import Distribution
+from mezzotint.core.learner import Learner
 from mezzotint.core.spec import Module
 from mezzotint.processes.base import Process
 
@@ -29,6 +30,8 @@ class Denoiser(Module, ABC):
         uses_level: False if the answer depends on x alone, so that unchanged rows may be reused.
         times: the only times it answers at (float64), or None for all.
         clean: False if it answers p(x_s | x_t) instead, s being the next of its times.
+        takes: condition families that it takes out for itself and does not pass on to what it holds, such as the
+            scale of a guidance; a model beside it is not given them either.
     """
 
     process: Process
@@ -36,6 +39,7 @@ class Denoiser(Module, ABC):
     uses_level: bool = True
     times: Tensor | None = None
     clean: bool = True
+    takes: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
@@ -55,6 +59,15 @@ class Denoiser(Module, ABC):
     def prepare(self, cond: Condition) -> Condition:
         """Run frozen encoders, once per run: adds values and replaces none."""
         return cond
+
+    def cost(self, shape: tuple[int, ...], cond: Condition = NONE) -> int | None:
+        """Multiply-accumulates of one evaluation for one sample, or None where that is not known.
+
+        Arguments:
+            shape: of the sample.
+            cond: one row of what it is told, prepared; only shapes matter.
+        """
+        return None
 
     @property
     def nulls(self) -> tuple[str, ...]:
@@ -77,17 +90,53 @@ class Denoiser(Module, ABC):
         return torch.float32
 
 
-class Trainable(Denoiser, ABC):
+def taken(*denoisers: Denoiser) -> frozenset[str]:
+    """The condition families that these denoisers, or any inside them, take out for themselves."""
+    return frozenset(n for d in denoisers for inner in d.modules() for n in getattr(inner, "takes", ()))
+
+
+class Wrapper(Denoiser, ABC):
+    """A denoiser around another one: everything is passed on, and what derives from it says what it does otherwise.
+
+    Arguments:
+        denoiser: what it asks.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.process, self.shape = denoiser.process, denoiser.shape
+        self.uses_level, self.times, self.clean = denoiser.uses_level, denoiser.times, denoiser.clean
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        return self.denoiser.nulls
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.denoiser.dtype
+
+    def prepare(self, cond: Condition) -> Condition:
+        return self.denoiser.prepare(cond)
+
+    def cost(self, shape: tuple[int, ...], cond: Condition = NONE) -> int | None:
+        return self.denoiser.cost(shape, cond)
+
+
+class Trainable(Denoiser, Learner, ABC):
     """A denoiser that wraps a network and can say what the network should have said.
 
     Objectives compare ``want=("output",)`` with :meth:`target`, so the preconditioning is the weight of the loss.
+
+    Attributes:
+        sigma_data: the standard deviation of the data it was made for.
     """
 
-    def lower(self, dtype: torch.dtype | None) -> None:
-        """Run the network in another precision from now on; None: in the one it is in. Not part of the config."""
-        self.inner_dtype = dtype
-
-    inner_dtype: torch.dtype | None = None
+    sigma_data: float = 1.0
 
     @abstractmethod
     def target(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:

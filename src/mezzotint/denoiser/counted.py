@@ -1,21 +1,27 @@
 """One meter for evaluations: what a sampler, a guidance or a search really cost.
 
-Counting happens at the denoiser, below guidance, so classifier-free guidance counts twice where it asks twice, and
-rows that a sampler leaves alone count nothing.
+Counting happens at the denoiser, below guidance: ``CFG(Counted(model), 3.0)`` counts two rows where it asks twice and
+one where it does not, and rows that a sampler leaves alone count nothing. Put above a guidance it counts what is asked
+of the guidance.
+
+Calls and rows are counted always, multiply-accumulates where there is a network: once per shape of what it was asked,
+from shapes alone and only when somebody looks (:func:`mezzotint.networks.cost`). A network that may stop early says
+what each row has cost in ``aux["cost"]``, (B,), and is taken at its word.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.distribution import Distribution
-from mezzotint.denoiser.base import Denoiser, Want
+from mezzotint.denoiser.base import Denoiser, Want, Wrapper
+
+_Shapes = tuple[tuple[int, ...], tuple[tuple[str, tuple[int, ...]], ...]]
 
 
-class Counted(Denoiser):
-    """Passes everything on and counts calls and rows.
+class Counted(Wrapper):
+    """Passes everything on and counts calls, rows and multiply-accumulates.
 
     Arguments:
         denoiser: what is counted.
@@ -26,28 +32,48 @@ class Counted(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.process, self.shape = denoiser.process, denoiser.shape
-        self.uses_level, self.times, self.clean = denoiser.uses_level, denoiser.times, denoiser.clean
-        self.calls = self.rows = 0
-
-    @property
-    def nulls(self) -> tuple[str, ...]:
-        return self.denoiser.nulls
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.denoiser.dtype
-
-    def prepare(self, cond: Condition) -> Condition:
-        return self.denoiser.prepare(cond)
-
-    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
-        self.calls += 1
-        self.rows += len(x)
-        return self.denoiser(x, t, cond, want)
+        super().__init__(denoiser)
+        self._each: dict[_Shapes, int | None] = {}  # multiply-accumulates of one row
+        self.reset()
 
     def reset(self) -> None:
         """Start counting anew."""
         self.calls = self.rows = 0
+        self._said = 0.0  # multiply-accumulates as the network itself said
+        self._asked: dict[_Shapes, int] = {}  # rows that look alike
+        self._told: dict[_Shapes, Condition] = {}  # and what one of them was told
+
+    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
+        answer = self.denoiser(x, t, cond, want)
+        self.calls += 1
+        self.rows += len(x)
+        if "cost" in answer.aux:
+            self._said += float(answer.aux["cost"].detach().double().sum())
+        else:
+            shapes = tuple(x.shape[1:]), tuple((name, tuple(v.shape[1:])) for name, v in cond.values.items())
+            self._asked[shapes] = self._asked.get(shapes, 0) + len(x)
+            if shapes not in self._told:
+                self._told[shapes] = cond[:1] if cond else cond
+        return answer
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates altogether; None if no network was asked, or one that does not know."""
+        for shapes in self._asked.keys() - self._each.keys():
+            self._each[shapes] = self.denoiser.cost(shapes[0], self._told[shapes])
+        total = self._said
+        for shapes, rows in self._asked.items():
+            each = self._each[shapes]
+            if each is None:
+                return None
+            total += rows * each
+        return round(total)
+
+    def report(self, samples: int) -> dict[str, int | float | None]:
+        """What ``samples`` samples have cost: calls, and evaluations (NFE) and multiply-accumulates a sample."""
+        macs = self.macs
+        return {
+            "calls": self.calls,
+            "evaluations": self.rows / samples,
+            "macs": None if macs is None else macs / samples,
+        }
