@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mezzotint.conditions.part import ConditionPart
+from mezzotint.conditions.part import ConditionPart, only
 from mezzotint.core.errors import Refusal
 from mezzotint.networks.context import Context
 
@@ -39,21 +39,19 @@ class Classes(ConditionPart):
         return label
 
     def prepare(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        for label in values.values():
-            self._check(label)
-            if len(label) and (int(label.min()) < 0 or int(label.max()) >= self.count):
-                wrong = int(label.min()) if int(label.min()) < 0 else int(label.max())
+        label = only(values)
+        if label is not None and len(self._check(label)):
+            low, high = int(label.min()), int(label.max())
+            if low < 0 or high >= self.count:
+                wrong = low if low < 0 else high
                 raise Refusal(f"label {wrong} is out of range: this model knows the classes 0 to {self.count - 1}")
         return {}
 
     def forward(self, values: Mapping[str, Tensor], keep: Tensor) -> Context:
-        null = self.null.expand(len(keep), -1)
-        if not values:
-            self.saw(keep, null)
-            return Context(vector=null)
-        (label,) = values.values()
-        if label.device.type == "cpu":  # on an accelerator this would wait for it; prepare() has looked already
-            self.prepare(values)
-        vector = torch.where(keep[:, None], self.table(self._check(label).long()), null)
+        label, vector = only(values), self.null.expand(len(keep), -1)
+        if label is not None:
+            if label.device.type == "cpu":  # on an accelerator this would wait for it; prepare() has looked already
+                self.prepare(values)
+            vector = torch.where(keep[:, None], self.table(self._check(label).long()), vector)
         self.saw(keep, vector)
         return Context(vector=vector)

@@ -23,7 +23,8 @@ class Encoder(Module):
 
     Arguments:
         families: a condition part by family name, as ``Encoder(label=Classes(10))``. Vectors of several families are
-            added, tokens are joined in the order given, maps are joined channel by channel at their port.
+            added, tokens are joined in the order given, maps are joined channel by channel at their port; one without
+            space, (B, C), is spread over the space of the others.
     """
 
     def __init__(self, **families: ConditionPart) -> None:
@@ -92,7 +93,17 @@ def merge(contexts: list[Context]) -> Context:
         vector=torch.stack(vectors).sum(0) if vectors else None,
         tokens=torch.cat([c.tokens for c in tokens if c.tokens is not None], 1) if tokens else None,
         mask=torch.cat(masks, 1) if tokens else None,
-        maps={port: torch.cat([c.maps[port] for c in contexts if port in c.maps], 1) for port in ports},
+        maps={port: _beside([c.maps[port] for c in contexts if port in c.maps]) for port in ports},
         residuals=sum((c.residuals for c in contexts), ()),
         visible=next((c.visible for c in contexts if c.visible is not None), None),
     )
+
+
+def _beside(maps: list[Tensor]) -> Tensor:
+    """Maps (B, C, *space) or (B, C) as one, channel by channel."""
+    spaces = {m.shape[2:] for m in maps if m.ndim > 2}
+    if len(spaces) > 1:
+        sizes = " and ".join(str(tuple(space)) for space in sorted(spaces))
+        raise Refusal(f"families give maps of the sizes {sizes}, but they enter side by side; make them one size")
+    space = spaces.pop() if spaces else torch.Size()
+    return torch.cat([m if m.ndim > 2 else m[(..., *(None,) * len(space))].expand(*m.shape, *space) for m in maps], 1)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module
 from mezzotint.networks.context import Context
 
@@ -50,3 +51,17 @@ class ConditionPart(Module, ABC):
 
     def _mark(self, keep: Tensor) -> None:
         self.null_trained |= ~keep.all()
+
+
+def only(values: Mapping[str, Tensor]) -> Tensor | None:
+    """The one tensor of a family that is a single value, None where the family is absent.
+
+    Raises:
+        Refusal: if the family brings further values, which its part would otherwise ignore.
+    """
+    if len(values) > 1 or any("." in name for name in values):
+        name, *_ = values
+        raise Refusal(
+            f"the condition {name.split('.', 1)[0]!r} is one value, not {', '.join(values)}; its part knows no others"
+        )
+    return next(iter(values.values()), None)

@@ -2,7 +2,27 @@
 
 from mezzotint.networks.context import EMPTY, Context, Output
 from mezzotint.networks.cost import Cost, cost
+from mezzotint.networks.dit import DIT_SIZES, DiT
 from mezzotint.networks.embed import Fourier, Sinusoid
+from mezzotint.networks.mlp import MLP
+from mezzotint.networks.modulation import AdaLNZero, Modulation
 from mezzotint.networks.unet import UNet
+from mezzotint.networks.uvit import UVIT_SIZES, UViT
 
-__all__ = ["EMPTY", "Context", "Cost", "Fourier", "Output", "Sinusoid", "UNet", "cost"]
+__all__ = [
+    "AdaLNZero",
+    "Context",
+    "Cost",
+    "DIT_SIZES",
+    "DiT",
+    "EMPTY",
+    "Fourier",
+    "MLP",
+    "Modulation",
+    "Output",
+    "Sinusoid",
+    "UNet",
+    "UVIT_SIZES",
+    "UViT",
+    "cost",
+]

@@ -3,7 +3,10 @@
     x + W_o softmax(q k^T / sqrt(d)) v,        (q, k, v) = W_qkv norm(x), heads of d channels each.
 
 There are no position codes: the convolutions around it already know where they are. Queries, keys and values are one
-matrix product. Source: Attention Is All You Need, arXiv 1706.03762, eq. (1); in a U-Net, arXiv 2006.11239, appendix B.
+matrix product. With ``identity`` every position keeps its own value, as if the softmax were the identity matrix: what
+perturbed-attention guidance (arXiv 2403.17377) switches on.
+
+Source: Attention Is All You Need, arXiv 1706.03762, eq. (1); in a U-Net, arXiv 2006.11239, appendix B.
 """
 
 from __future__ import annotations
@@ -22,7 +25,12 @@ class Attention(nn.Module):
         norm: what normalises the input, usually a group norm.
         head: fewest channels per head, met exactly where it divides ``channels``; None makes one head.
         gain: multiplies the sum of the two branches, 1 or sqrt(1/2).
+
+    Attributes:
+        identity: whether nothing is mixed: each position reads from itself alone.
     """
+
+    identity: bool = False
 
     def __init__(self, channels: int, norm: nn.Module, head: int | None, gain: float = 1.0) -> None:
         super().__init__()
@@ -40,6 +48,7 @@ class Attention(nn.Module):
         q, k, v = (
             self.qkv(flat).unflatten(2, (3, self.heads, C // self.heads)).permute(2, 0, 3, 1, 4)
         )  # (B, heads, N, d)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, N, C)
+        mixed = v if self.identity else F.scaled_dot_product_attention(q, k, v)
+        mixed = mixed.transpose(1, 2).flatten(2)  # (B, N, C)
         y: Tensor = x + self.out(mixed).transpose(1, 2).reshape(B, C, *x.shape[2:])
         return y if self.gain == 1.0 else y * self.gain

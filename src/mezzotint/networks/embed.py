@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module, Part
+from mezzotint.networks.inputs import check_vector
 
 
 def _ordered(phase: Tensor, order: str) -> Tensor:
@@ -60,11 +61,11 @@ class Sinusoid(Part):
             raise Refusal(f"shift {self.shift} leaves no step between the {self.width // 2} frequencies; widen it")
 
     def __call__(self, noise: Tensor) -> Tensor:
-        """Features (B, width) in float32 of noise (B,)."""
+        """Features (..., width) in float32 of noise (...), one number or several per sample."""
         half = self.width // 2
         steps = torch.arange(half, device=noise.device, dtype=torch.float32)
         frequencies = self.scale * torch.exp(steps * (-math.log(self.span) / (half - self.shift)))
-        return _ordered(noise.float()[:, None] * frequencies, self.order)
+        return _ordered(noise.float()[..., None] * frequencies, self.order)
 
 
 class Fourier(Module):
@@ -88,8 +89,8 @@ class Fourier(Module):
         self.register_buffer("frequencies", torch.randn(width // 2) * scale)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Features (B, width) in float32 of noise (B,)."""
-        return _ordered(noise.float()[:, None] * (2 * math.pi * self.frequencies.float()), self.order)
+        """Features (..., width) in float32 of noise (...), one number or several per sample."""
+        return _ordered(noise.float()[..., None] * (2 * math.pi * self.frequencies.float()), self.order)
 
 
 class Level(nn.Module):
@@ -101,7 +102,7 @@ class Level(nn.Module):
     zero vector are the same thing, and a one-hot vector makes V a table of class embeddings.
 
     Arguments:
-        waves: embedding of the noise, (B,) -> (B, waves.width).
+        waves: embedding of the noise, (B, ...) -> (B, ..., waves.width).
         width: features of e.
         vector: features of the context's vector, or None.
         early: let the vector enter before the MLP.
@@ -116,21 +117,17 @@ class Level(nn.Module):
         self.vector = nn.Linear(vector, waves.width if early else width, bias=False) if vector else None
 
     def forward(self, noise: Tensor, vector: Tensor | None) -> Tensor:
-        """Features (B, width) of noise (B,) and vector (B, D)."""
+        """Features (B, ..., width) of noise (B, ...), one number or several per sample, and vector (B, D)."""
         e: Tensor = self.waves(noise).to(self.first.weight.dtype)
-        v = None if vector is None else self._project(vector)
+        v = None if vector is None else self._project(vector, noise)
         if v is not None and self.early:
             e = e + v
         e = self.second(nn.functional.silu(self.first(e)))
         return e + v if v is not None and not self.early else e
 
-    def _project(self, vector: Tensor) -> Tensor:
+    def _project(self, vector: Tensor, noise: Tensor) -> Tensor:
         if self.vector is None:
             raise Refusal("the context has a vector, but this network was built with vector=None; give it a width")
-        if vector.ndim != 2 or vector.shape[1] != self.vector.in_features:
-            raise Refusal(
-                f"the context's vector has shape {tuple(vector.shape)}, but this network takes "
-                f"(B, {self.vector.in_features}); build it with vector={vector.shape[-1]} or change the encoder"
-            )
+        check_vector(vector, len(noise), self.vector.in_features)
         projected: Tensor = self.vector(vector.to(self.vector.weight.dtype))
-        return projected
+        return projected[(slice(None), *(None,) * (noise.ndim - 1))]

@@ -21,11 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module
 from mezzotint.networks.attention import Attention
 from mezzotint.networks.context import EMPTY, Context, Output
 from mezzotint.networks.embed import Fourier, Level, Sinusoid
+from mezzotint.networks.inputs import check_rank, check_wanted, joined, per_sample
 from mezzotint.networks.residual import ACTIVATIONS, Residual, Style
 from mezzotint.networks.space import Down, Up, channels_last, convolution, grown, halved
 
@@ -78,7 +79,7 @@ class UNet(Module):
         head: fewest channels per attention head, met exactly where it divides a level's channels; None: one head.
         vector: features of ``context.vector``; None takes no vector. An absent vector counts as zeros.
         early: the vector enters before the noise MLP instead of after it (DDPM++).
-        maps: channels of ``context.maps["input"]``, concatenated to x; they must come at x's size.
+        maps: channels of ``context.maps["input"]``, concatenated to x; they come at x's size, or as (B, maps).
         outputs: channels of the answer; None: as many as ``shape`` has.
         embedding: waves of the noise, or None for ``Sinusoid(width)``, which fits ln(sigma)/4 in about [-2, 2].
         film: the level scales and shifts after each second norm (ADM) instead of being added before it (DDPM).
@@ -221,16 +222,13 @@ class UNet(Module):
         Raises:
             Refusal: if a shape, a slot of the context or a wanted name does not fit.
         """
-        for name in want:
-            if name not in self.wants:
-                raise Refusal(f"this network has no features {name!r}; {nearest(name, self.wants)}")
-        if x.ndim != self.dims + 2 or x.shape[1] != self.shape[0]:
-            raise Refusal(f"this network takes (B, {self.shape[0]}, {self.dims} sizes), not a tensor {tuple(x.shape)}")
+        check_wanted(want, self.wants)
+        check_rank(x, self.shape)
         context.only("vector", "maps")
-        e = self.activation(self.level(_per_sample(noise, x), context.vector))
+        e = self.activation(self.level(per_sample(noise, x), context.vector))
         aux: dict[str, Tensor] = {}
 
-        h = channels_last(self.enter(self._joined(x, context)))
+        h = channels_last(self.enter(joined(x, context, self.maps)))
         kept = [h]
         for k, stage in enumerate(self.down):
             for block in stage.blocks:
@@ -259,33 +257,9 @@ class UNet(Module):
         sample: Tensor = self.leave(F.silu(self.norm(h)))
         return Output(sample, aux) if want else sample
 
-    def _joined(self, x: Tensor, context: Context) -> Tensor:
-        """x beside its maps, (B, C + maps, *space)."""
-        for port in context.maps:
-            if port != "input" or not self.maps:
-                raise Refusal(f"this network has no port for maps at {port!r}; build it with maps=channels for 'input'")
-        if not self.maps:
-            return x
-        due = (x.shape[0], self.maps, *x.shape[2:])
-        found = context.maps.get("input")
-        if found is None or found.shape != due:
-            given = "none" if found is None else tuple(found.shape)
-            raise Refusal(f"this network takes maps {due} at 'input', not {given}; have the encoder make them so")
-        return torch.cat((x, found.to(x.dtype)), dim=1)
-
 
 def _levels(chosen: Sequence[int], count: int) -> set[int]:
     for k in chosen:
         if not -count <= k < count:
             raise Refusal(f"attention names levels 0 to {count - 1} (or -1 for the last), not {k}")
     return {k % count for k in chosen}
-
-
-def _per_sample(noise: Tensor, x: Tensor) -> Tensor:
-    """Noise as (B,); one value is everybody's."""
-    if noise.numel() not in (1, len(x)) or (noise.ndim and noise.shape[0] not in (1, len(x))):
-        raise Refusal(
-            f"this U-Net takes one noise level per sample, ({len(x)},), not {tuple(noise.shape)}; "
-            "per-entry levels need a network that embeds them per entry"
-        )
-    return noise.reshape(-1).expand(len(x))
