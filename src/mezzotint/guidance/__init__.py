@@ -1,6 +1,29 @@
 """Guidance: denoiser -> denoiser."""
 
 from mezzotint.guidance.contrast import CFG, Autoguidance, Contrast, Without
+from mezzotint.guidance.known import Known
+from mezzotint.guidance.perturbed import Perturbed, Unmixed
+from mezzotint.guidance.projection import Projection
+from mezzotint.guidance.reward_gradient import AtEstimate, AtNoise, ThroughDenoiser, Uphill
 from mezzotint.guidance.scale import Between, between
+from mezzotint.guidance.unaware import Unaware
+from mezzotint.guidance.universal import Backward
 
-__all__ = ["CFG", "Autoguidance", "Between", "Contrast", "Without", "between"]
+__all__ = [
+    "AtEstimate",
+    "AtNoise",
+    "Autoguidance",
+    "Backward",
+    "Between",
+    "CFG",
+    "Contrast",
+    "Known",
+    "Perturbed",
+    "Projection",
+    "ThroughDenoiser",
+    "Unaware",
+    "Unmixed",
+    "Uphill",
+    "Without",
+    "between",
+]

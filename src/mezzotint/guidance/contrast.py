@@ -4,10 +4,18 @@
 
 in the natural parameters of the answers, so one class serves classifier-free guidance (weak = the same model with its
 condition dropped), autoguidance (weak = a smaller or less trained model) and perturbed guidance, on reals and tokens.
-scale = 1 is the strong model, bit for bit and without asking the weak one; 0 is the weak one.
+scale = 1 is the strong model, bit for bit and without asking the weak one; 0 is the weak one. The papers' weight on the
+difference is scale - 1.
 
-Sources: Ho and Salimans 2022, "Classifier-free diffusion guidance" (2207.12598), whose weight is scale - 1; Karras et
-al. 2024, "Guiding a diffusion model with a bad version of itself" (2406.02507, eq. 2).
+Contrasts nest. Each takes the answer below as its own, so the scales multiply: with D_c and D_u the model with and
+without its condition and D_0 a bad version of it,
+
+    Autoguidance(CFG(D, w), D_0, v) = D_c + v (w - 1) (D_c - D_u) + (v - 1) (D_c - D_0),
+
+and the two terms with weights (w' - 1) and (v - 1) of their own are w = 1 + (w' - 1) / v.
+
+Sources: Ho and Salimans 2022, "Classifier-free diffusion guidance" (2207.12598); Karras et al. 2024, "Guiding a
+diffusion model with a bad version of itself" (2406.02507, eq. 2).
 """
 
 from __future__ import annotations
@@ -19,8 +27,9 @@ from mezzotint.core.batched import cat
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.distribution import Distribution
 from mezzotint.core.errors import Refusal
-from mezzotint.denoiser.base import Denoiser, Want
-from mezzotint.guidance.scale import Scale, evaluate
+from mezzotint.core.scale import Scale, evaluate, read_from
+from mezzotint.denoiser.base import Denoiser, Want, Wrapper, taken
+from mezzotint.guidance.rows import ask, everywhere
 
 
 class Contrast(Denoiser):
@@ -29,68 +38,73 @@ class Contrast(Denoiser):
     Arguments:
         strong: the model to follow.
         weak: the model to move away from; same process and shape.
-        scale: a number, a function of the level, or the name of a condition family holding one scale per sample.
+        scale: a number, a function of the level, or the name of a condition family holding one scale per sample. Two
+            contrasts inside one another may read from two families, or both from one.
     """
 
     def __init__(self, strong: Denoiser, weak: Denoiser, scale: Scale) -> None:
         super().__init__()
         if strong.process != weak.process or strong.shape != weak.shape:
             raise Refusal("the strong and the weak model of a guidance need the same process and the same shape")
+        if strong.clean != weak.clean:
+            raise Refusal("one model of a guidance answers about clean data and the other about its next time")
         self.strong, self.weak, self.scale = strong, weak, scale
         self.process, self.shape = strong.process, strong.shape
         self.uses_level = strong.uses_level or weak.uses_level or callable(scale)
         self.times, self.clean = strong.times, strong.clean
+        self.takes = read_from(scale)
+        # What one side takes out for itself - the scale or the observation of a guidance - the other does not know.
+        below = taken(strong), taken(weak)
+        everything = {*self.takes, *below[0], *below[1]}
+        self._beside = tuple(tuple(sorted(everything - own)) for own in below)
 
     @property
     def nulls(self) -> tuple[str, ...]:
         return self.strong.nulls
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.strong.dtype
+
     def prepare(self, cond: Condition) -> Condition:
-        mine, rest = cond.take(self.scale) if isinstance(self.scale, str) else (NONE, cond)
-        prepared = self.strong.prepare(rest)
-        return (prepared if self._shared else self.weak.prepare(prepared)) | mine
+        strong, weak = self._beside
+        cond = cond | self.strong.prepare(cond.take(*strong)[1])
+        if self._shared:  # the same encoders, which have run
+            if isinstance(self.weak, Without):
+                self.weak.without(cond)  # refuses here and not in the middle of a run
+            return cond
+        return cond | self.weak.prepare(cond.take(*weak)[1])
 
     @property
     def _shared(self) -> bool:
-        return isinstance(self.weak, Without) and self.weak.denoiser is self.strong
+        return getattr(self.weak, "denoiser", None) is self.strong
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         scale = evaluate(self.scale, self.process.level(t.double()), cond)
-        if isinstance(self.scale, str):
-            _, cond = cond.take(self.scale)
-        by_row = scale.flatten(1) if scale.ndim > 1 else scale[:, None]
-        plain, dropped = (by_row == 1).all(1), (by_row == 0).all(1)
-        if bool(plain.all()):
-            return self.strong(x, t, cond, want)
-        if bool(dropped.all()):
-            return self.weak(x, t, cond, want)
-        both = ~plain & ~dropped
-        if bool(both.all()):
-            return self._contrast(x, t, cond, want, scale)
-        # Rows differ: each kind is asked only what it needs, and the answers are put back in their places.
-        kinds = [(plain, self.strong), (dropped, self.weak), (both, None)]
-        places, answers = [], []
-        for mask, one in kinds:
-            index = mask.nonzero()[:, 0]
-            if len(index):
-                here = index.to(x.device)
-                few = (x[here], t[index.to(t.device)], cond[index] if cond else cond, want)
-                answers.append(one(*few) if one is not None else self._contrast(*few, scale[index.to(scale.device)]))
-                places.append(index)
-        return cat(answers)[torch.cat(places).argsort()]
+        plain, dropped = everywhere(scale, 1), everywhere(scale, 0)
 
-    def _contrast(self, x: Tensor, t: Tensor, cond: Condition, want: Want, scale: Tensor) -> Distribution:
-        if isinstance(self.weak, Without) and self._shared:  # one network: both questions in one batch
-            conds = cat([cond, self.weak.without(cond)]) if cond else cond
-            both = self.strong(torch.cat([x, x]), torch.cat([t, t]), conds, want)
-            strong, weak = both[: len(x)], both[len(x) :]
-        else:
-            strong, weak = self.strong(x, t, cond, want), self.weak(x, t, cond)
-        return weak.lerp(strong, scale)
+        def strong(x: Tensor, t: Tensor, cond: Condition, rows: Tensor | slice) -> Distribution:
+            return self.strong(x, t, cond.take(*self._beside[0])[1], want)
+
+        def weak(x: Tensor, t: Tensor, cond: Condition, rows: Tensor | slice, want: Want = want) -> Distribution:
+            return self.weak(x, t, cond.take(*self._beside[1])[1], want)
+
+        def contrast(x: Tensor, t: Tensor, cond: Condition, rows: Tensor | slice) -> Distribution:
+            if self._shared and isinstance(self.weak, Without):  # one network: both questions in one batch
+                cond = cond.take(*self._beside[0])[1]
+                conds = cat([cond, self.weak.without(cond)]) if cond else cond
+                both = self.strong(torch.cat([x, x]), torch.cat([t, t]), conds, want)
+                return both[len(x) :].lerp(both[: len(x)], scale[rows])
+            return weak(x, t, cond, rows, ()).lerp(strong(x, t, cond, rows), scale[rows])
+
+        return ask([(plain, strong), (dropped, weak), (~plain & ~dropped, contrast)], x, t, cond)
 
 
-class Without(Denoiser):
+class Without(Wrapper):
     """The same model with families of the condition dropped: what it says without being told.
+
+    A null that was never trained is refused when the model is first asked or prepared, and not before: the weights of a
+    stored model, which tell, come after it was made.
 
     Arguments:
         denoiser: a model whose null was trained for these families.
@@ -98,22 +112,30 @@ class Without(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, families: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        missing = [name for name in families if name not in denoiser.nulls]
-        if missing or not denoiser.nulls:
-            what = missing[0] if missing else "any condition"
-            raise Refusal(
-                f"this model never learnt what to say without {what!r}, so guidance has nothing to move away from; "
-                "train it with dropout (objectives.Denoising(dropout=0.1)), "
-                "or guide with a weaker model (guidance.Autoguidance)"
-            )
-        self.denoiser, self.families = denoiser, tuple(families) or denoiser.nulls
-        self.process, self.shape = denoiser.process, denoiser.shape
-        self.uses_level, self.times, self.clean = denoiser.uses_level, denoiser.times, denoiser.clean
+        super().__init__(denoiser)
+        if isinstance(families, str):
+            raise Refusal(f"families is a tuple of names, ({families!r},), not a string")
+        self._named, self._families = tuple(families), tuple[str, ...]()
 
     @property
-    def nulls(self) -> tuple[str, ...]:
-        return self.denoiser.nulls
+    def families(self) -> tuple[str, ...]:
+        """Which are dropped.
+
+        Raises:
+            Refusal: if a null was never trained.
+        """
+        if not self._families:  # a model does not unlearn: what was found once need not be looked up at every step
+            known = self.denoiser.nulls
+            missing = [name for name in self._named if name not in known]
+            if missing or not known:
+                what = missing[0] if missing else "any condition"
+                raise Refusal(
+                    f"this model never learnt what to say without {what!r}, so guidance has nothing to move away from; "
+                    "train it with dropout (objectives.Denoising(dropout=0.1)), "
+                    "or guide with a weaker model (guidance.Autoguidance)"
+                )
+            self._families = self._named or known
+        return self._families
 
     def without(self, cond: Condition) -> Condition:
         """The condition as this model sees it."""
@@ -121,7 +143,8 @@ class Without(Denoiser):
         return cond.drop(*present) if present else cond
 
     def prepare(self, cond: Condition) -> Condition:
-        return self.denoiser.prepare(cond)
+        self.without(cond)
+        return super().prepare(cond)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         return self.denoiser(x, t, self.without(cond), want)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Part
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers.base import Sampler
+from mezzotint.samplers.start import Start
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,10 @@ class Sampling(Part):
     Arguments:
         sampler: the rule.
         denoiser: what it asks.
-        times: where it stops on the way, (points, ...); None: the denoiser's own, else the sampler's grid.
-        start: a pipeline that gives x at the first time; None: the prior.
+        times: where it stops on the way, (points, ...); None: the denoiser's own, else the sampler's grid, from where
+            the start leads to.
+        start: a pipeline that gives x at the first time; None: the prior. What it declares as its ``families`` is taken
+            out of the condition before the denoiser is asked.
         decode: what turns the end of the run into what is handed out (latents to pictures).
     """
 
@@ -39,9 +43,34 @@ class Sampling(Part):
         """The last time of the run: 0 unless it stops early."""
         return 0.0 if self.times is None else float(torch.as_tensor(self.times)[-1].max())
 
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The condition families that are for the start and not for the denoiser."""
+        return tuple(getattr(self.start, "families", ()))
+
     def __call__(self, cond: Condition = NONE, rng: Rng | None = None) -> Tensor:
         if rng is None:
             raise TypeError("a pipeline needs rng=Rng(seeds), one key per sample")
-        start = self.start(cond, rng.at("begin")) if self.start is not None else None
-        x = self.sampler(self.denoiser, cond, rng=rng, times=self.times, start=start)
+        start, times, told = None, self._path(), cond.take(*self.families)[1]
+        if self.start is not None:
+            start = self.start(cond, rng.at("begin"))
+            if start.is_floating_point():
+                start = start.to(torch.promote_types(start.dtype, self.denoiser.dtype))
+        x = self.sampler(self.denoiser, told, rng=rng, times=times, start=start)
         return self.decode(x, cond) if self.decode is not None else x
+
+    def _path(self) -> Tensor | None:
+        """The times of the run; where the start says which they are, they must agree."""
+        if not isinstance(self.start, Start):
+            return self.times
+        who, ends = type(self.start).__name__, self.start.ends
+        if self.start.process != self.denoiser.process:
+            raise Refusal(f"{who} leads up {self.start.process}, but the denoiser is of {self.denoiser.process}")
+        if self.times is not None:
+            first = float(torch.as_tensor(self.times)[0].max())
+            if abs(first - ends) > 1e-9:
+                raise Refusal(f"{who} leads to t = {ends:.6g}, but the times begin at {first:.6g}: leave them out")
+            return self.times
+        if self.denoiser.times is not None:
+            raise Refusal(f"this denoiser answers at its own times only: give times that begin where {who} ends")
+        return self.start.path(self.sampler.grid, self.sampler.steps)

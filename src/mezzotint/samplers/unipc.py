@@ -102,7 +102,7 @@ class UniPC(Sampler):
                 shares = _weights([*r, torch.ones_like(z)], z, size, functions)
             for k, weight in enumerate(_weights(r, z, size, functions)):
                 shares[k] = shares[k] - weight if new is not None else weight
-            for share, ratio, other in zip(shares, [*r, 1.0], [*answers[1:p], new], strict=True):
+            for share, ratio, other in zip(shares, [*r, torch.ones_like(z)], [*answers[1:p], new], strict=True):
                 if other is not None:
                     total = total + expand(torch.where(use, size * share / ratio, 0.0), first).to(first) * (
                         other - first
