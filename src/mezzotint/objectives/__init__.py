@@ -1,7 +1,26 @@
 """Objectives: a model and clean data turned into one loss per sample."""
 
 from mezzotint.objectives.base import Levels, Loss, Objective, Shot
+from mezzotint.objectives.bound import Bound, bits
+from mezzotint.objectives.classification import Classification
 from mezzotint.objectives.denoising import Denoising
-from mezzotint.objectives.levels import LogitNormal, LogNormal, UniformTimes
+from mezzotint.objectives.hybrid import Hybrid
+from mezzotint.objectives.importance import Importance
+from mezzotint.objectives.levels import LogitNormal, LogNormal, LogUniform, UniformTimes
 
-__all__ = ["Denoising", "Levels", "LogNormal", "LogitNormal", "Loss", "Objective", "Shot", "UniformTimes"]
+__all__ = [
+    "Bound",
+    "Classification",
+    "Denoising",
+    "Hybrid",
+    "Importance",
+    "Levels",
+    "LogNormal",
+    "LogUniform",
+    "LogitNormal",
+    "Loss",
+    "Objective",
+    "Shot",
+    "UniformTimes",
+    "bits",
+]

@@ -11,10 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Distribution
+from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Module
 from mezzotint.denoiser.base import Denoiser
@@ -23,13 +25,14 @@ from mezzotint.processes.base import Process
 
 @dataclass(frozen=True)
 class Shot:
-    """One corrupted batch and what the model said of it."""
+    """One corrupted batch and what the model said of it; ``weight`` (B,) is what the levels weighed each row with."""
 
     x0: Tensor
     x_t: Tensor
     t: Tensor
     cond: Condition
     answer: Distribution
+    weight: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,22 @@ class Loss:
     value: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     shot: Shot | None = None
+
+    def unweighted(self) -> Tensor:
+        """The value (B,) before the levels weighed it, without gradients: what they are to hear; 0 at weight 0."""
+        value = self.value.detach()
+        if self.shot is None or self.shot.weight is None:
+            return value
+        weight = self.shot.weight.to(value)
+        return torch.where(weight > 0, value / weight, 0.0)
+
+
+def probabilities(dropout: float | Mapping[str, float]) -> float | Mapping[str, float]:
+    """The same rates of dropping condition families, one for all or one a family, refused if they are none."""
+    rates = list(dropout.values()) if isinstance(dropout, Mapping) else [dropout]
+    if not all(0 <= rate < 1 for rate in rates):
+        raise Refusal(f"dropout is a probability below 1, not {dropout}")
+    return dropout
 
 
 class Objective(Module, ABC):
@@ -55,17 +74,20 @@ class Objective(Module, ABC):
         """One loss per sample; every draw is named under ``rng``."""
 
     def update(self, model: Denoiser, loss: Loss) -> None:
-        """Called after each optimiser step, once for each piece of the batch, with this process's values and times."""
+        """Called after each optimiser step, once for each piece of the batch, with this process's values and times.
+
+        A wrapper gives its inner objective the inner's own value, and all its parts.
+        """
         return None
 
 
 class Levels(Module, ABC):
-    """Where to train: which times to draw, and with what weight. It may remember."""
+    """Where to train: which times to draw, and with what weight. It may remember: what it knows is in its buffers."""
 
     @abstractmethod
     def forward(self, process: Process, shape: tuple[int, ...], rng: Rng) -> tuple[Tensor, Tensor]:
         """(t, weight), both float64 (B,)."""
 
     def update(self, t: Tensor, value: Tensor) -> None:
-        """Hear how it went: times (B,) and losses (B,) of the last step."""
+        """Hear how it went: times (B,) and losses (B,) of this process in the last step, before they were weighed."""
         return None

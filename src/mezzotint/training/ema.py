@@ -23,10 +23,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.core.errors import Refusal
-from mezzotint.denoiser.base import Denoiser
 
 Floats = NDArray[np.float64]
 LONGEST = 0.28  # gamma >= 0: at gamma = 0 every step counts alike and sigma_rel = 1 / sqrt(12)
@@ -53,12 +52,12 @@ class PowerAverage:
         sigma_rel: its relative length.
     """
 
-    def __init__(self, model: Denoiser, sigma_rel: float) -> None:
+    def __init__(self, model: nn.Module, sigma_rel: float) -> None:
         self.sigma_rel, self.gamma = sigma_rel, gamma_of(sigma_rel)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: Denoiser, step: int) -> None:
+    def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after optimiser step ``step`` (1 for the first)."""
         beta = (1 - 1 / step) ** (self.gamma + 1)
         mine: list[Tensor] = list(self.model.parameters())

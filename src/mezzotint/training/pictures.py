@@ -43,9 +43,9 @@ def grid(x: Tensor, columns: int, scale: int = 1, gap: int = 1) -> Pixels:
     return sheet
 
 
-def enlargement(height: int, width: int) -> int:
-    """How often to enlarge small pictures so that a person can see them: to about 48 pixels a side."""
-    return max(1, round(48 / max(height, width)))
+def enlargement(height: int, width: int, side: int = 48) -> int:
+    """How often to enlarge small pictures so that a person can see them: to about ``side`` pixels a side."""
+    return max(1, round(side / max(height, width)))
 
 
 def save_png(path: str | Path, picture: Pixels, settings: dict[str, Any] | None = None) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
+from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser, Trainable
@@ -20,8 +22,13 @@ from mezzotint.training.run import Run
 _ROWS, _COLUMNS, _HELD_OUT = 4, 10, 512
 
 
-def preview(run: Run, model: Denoiser, data: Data, sampler: Sampler, images: int) -> None:
-    """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row."""
+def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: int) -> None:
+    """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row.
+
+    A model that is no denoiser draws none.
+    """
+    if not isinstance(model, Denoiser):
+        return
     columns = min(_COLUMNS, len(data.classes)) if data.classes else _COLUMNS
     labels = torch.arange(columns).repeat(_ROWS)
     cond = Condition(label=labels) if data.classes else NONE
@@ -31,9 +38,9 @@ def preview(run: Run, model: Denoiser, data: Data, sampler: Sampler, images: int
 
 
 @torch.no_grad()
-def held_out(objective: Objective, model: Denoiser, data: Data, seed: int) -> dict[str, Any] | None:
+def held_out(objective: Objective, model: nn.Module, data: Data, seed: int) -> dict[str, Any] | None:
     """The loss on up to 512 held-out pictures under fixed keys, and the error by level; None without any."""
-    if not isinstance(model, Trainable):
+    if not isinstance(model, Learner):
         return None
     try:
         others = data.held_out()
@@ -48,6 +55,6 @@ def held_out(objective: Objective, model: Denoiser, data: Data, seed: int) -> di
         cond = model.prepare(cond.to(model.device))
         loss = objective(model, x.to(model.device), cond, keys)  # its own dropout included, as in training
         total += float(loss.value.double().sum())
-        if loss.shot is not None:
+        if loss.shot is not None and isinstance(model, Trainable):
             errors.add(model, loss.shot)
     return {"loss": total / few, "count": few, "levels": errors.rows()}

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from mezzotint.core.errors import Refusal
+from mezzotint.core.learner import Learner
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Trainable
 from mezzotint.objectives.base import Loss, Objective
@@ -70,7 +71,7 @@ class Recorder:
         self.run, self.turn, self.averages, self.data, self.sampler = run, turn, averages, data, sampler
         self.seed, self.batch, self.total, self.every, self.progress = seed, batch, total, every, progress
         self.objective = cast(Objective, turn.get_submodule("objective"))
-        self.model = cast(Trainable, turn.get_submodule("model"))
+        self.model = cast(Learner, turn.get_submodule("model"))
         self.writer = _writer(run) if tensorboard else None
         self._restart()
 
@@ -84,7 +85,7 @@ class Recorder:
         self.losses.append(value)
         self.seen += self.batch
         for loss in shots:
-            if loss.shot is not None:
+            if loss.shot is not None and isinstance(self.model, Trainable):
                 self.errors.add(self.model, loss.shot)
 
     def skipped(self, images: int, where: str, loss: float, norm: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.learner import Learner
 from mezzotint.core.spec import build
 from mezzotint.core.store import SCHEMA
 from mezzotint.data.data import Data
@@ -53,6 +54,6 @@ def train(
         raise Refusal("'training' must be a training.Trainer and 'data' a data set")
     torch.manual_seed(trainer.seed)  # initial weights are the one draw left to torch's own generator
     model = build(tree["model"])
-    if not isinstance(model, Denoiser):
+    if not isinstance(model, Denoiser | Learner):
         raise Refusal("'model' must be a denoiser such as denoiser.Preconditioned")
     return trainer.fit(model, data, folder, resume=resume, progress=progress)

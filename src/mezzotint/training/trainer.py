@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from torch import Tensor, nn
 from mezzotint.core.condition import Condition
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
+from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Part, spec
 from mezzotint.data.data import Data
-from mezzotint.denoiser.base import Denoiser, Trainable
+from mezzotint.denoiser.base import Denoiser
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.heun import Heun
@@ -40,7 +42,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 class Turn(nn.Module):
     """The objective and the model as one module, so that what distributes modules sees one forward pass."""
 
-    def __init__(self, objective: Objective, model: Denoiser) -> None:
+    def __init__(self, objective: Objective, model: Learner) -> None:
         super().__init__()
         self.objective, self.model = objective, model
 
@@ -51,7 +53,7 @@ class Turn(nn.Module):
 
 @dataclass(frozen=True)
 class Trainer(Part):
-    """Trains a denoiser; ``fit`` writes a run folder.
+    """Trains a denoiser, or whatever else its objective can train; ``fit`` writes a run folder.
 
     Arguments:
         objective: what to minimise.
@@ -126,7 +128,7 @@ class Trainer(Part):
 
     def fit(
         self,
-        denoiser: Denoiser,
+        denoiser: Denoiser | Learner,
         data: Data,
         folder: str | Path,
         *,
@@ -136,7 +138,7 @@ class Trainer(Part):
         """Train ``denoiser`` on ``data`` and leave a run folder; ``resume`` goes on with the one that is there."""
         from accelerate import Accelerator
 
-        if not isinstance(denoiser, Trainable):
+        if not isinstance(denoiser, Learner):
             raise Refusal(f"a {type(denoiser).__name__} has nothing to train; wrap a network in Preconditioned")
         if tuple(denoiser.shape) != tuple(data.shape):
             raise Refusal(
@@ -202,7 +204,7 @@ class Trainer(Part):
                 for average in averages:
                     average.update(denoiser, step)
                 for loss in shots:
-                    self.objective.update(denoiser, loss)
+                    self.objective.update(cast(Any, denoiser), loss)
                 if recorder is not None:
                     recorder.good(mean, shots)
             else:  # the batch is spent: the same one again would fail again
