@@ -13,7 +13,7 @@ from torch import Tensor
 from mezzotint.core import NONE, Refusal, Rng
 from mezzotint.denoiser import Counted, Empirical, Mixture
 from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
-from mezzotint.samplers import Ancestral, Euler, Multistep, Sampler, State, UniPC
+from mezzotint.samplers import Ancestral, Euler, Multistep, Sampler, Shifted, State, UniPC
 from mezzotint.samplers.history import phis
 
 PROCESSES = [EDM(), VP(), Cosine(), Flow()]
@@ -138,6 +138,14 @@ def test_a_changed_state_keeps_its_change() -> None:
     moved = sampler.step(model, State(at.x + pushed, at.t, at.rng, at.memory), states[9].t)
     difference = (moved.x - plain.x) - pushed
     assert float(difference.abs().max()) < 0.25 and float((moved.x - plain.x)[:, 0].min()) > 0.2
+
+
+def test_a_sampler_around_it_keeps_its_memory() -> None:
+    """Unshifted, the wrapped sampler is the sampler: what it remembers passes through."""
+    inner, model, rng = Multistep(12, eta=1.0), mixture(Flow()), Rng(range(3))
+    plain = Shifted(inner, lambda x, cond, t=None: x.sum(1), scale=0.0)
+    assert torch.equal(plain(model, rng=rng), inner(model, rng=rng))
+    assert not torch.equal(inner(model, rng=rng), Ancestral(12)(model, rng=rng))
 
 
 def test_lower_order_final_counts_the_intervals_left() -> None:

@@ -2,13 +2,16 @@
 
 The target is an exact mixture with full, unequal covariances and a centre away from 0. Level is run to the clean end;
 Karras ends with one fixed interval (sigma_min to 0) that no number of steps makes smaller, so it is judged where that
-interval begins. ``pytest -s tests/samplers/test_orders.py`` prints the table.
+interval begins. The multistep methods, whose polynomials live in the log-SNR, are judged between two finite ones: the
+interval that comes from pure noise and the one that ends at clean data are of first order for everybody.
+``pytest -s tests/samplers/test_orders.py`` prints the tables.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -18,8 +21,8 @@ from scipy.integrate import solve_ivp
 
 from mezzotint.core import Rng
 from mezzotint.denoiser import Mixture
-from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
-from mezzotint.samplers import Ancestral, Euler, Heun, Karras, Level, Sampler
+from mezzotint.processes import DDPM, EDM, VP, Continuous, Cosine, Flow
+from mezzotint.samplers import Ancestral, Churn, Euler, Heun, Karras, Level, Multistep, Sampler, UniPC
 
 PROCESSES = {"EDM": EDM(), "VP": VP(), "Cosine": Cosine(), "Flow": Flow()}
 GRIDS = {"Level": Level(), "Karras": Karras()}
@@ -126,6 +129,63 @@ def test_order(sampler: str, process: str, grid: str) -> None:
     print(f"\n{sampler:16} {process:7} {grid:7} N = {STEPS}: {row}   order {order:.3f}", end="")
     assert abs(order - SAMPLERS[sampler][2]) < 0.25
     assert found[-1] < {1: 0.03, 2: 2e-4}[SAMPLERS[sampler][2]]  # towards the truth, not towards something else
+
+
+FINE = (80, 320)
+HIGH, LOW = 80.0, 0.002  # sigma / alpha at both ends
+EVERY = {
+    **PROCESSES,
+    "DDPM": DDPM(),
+    "DDPM cosine": DDPM(schedule="cosine"),
+    "DDPM zero terminal": DDPM(zero_terminal=True),
+    "VP zero terminal": VP(zero_terminal=True),
+}
+HIGHER: dict[str, tuple[Callable[[int], Sampler], float, float]] = {
+    "Euler": (Euler, 1, 1),
+    "DDIM": (lambda n: Ancestral(n, eta=0.0), 1, 1),
+    "Heun": (Heun, 2, 2),
+    "Churn": (Churn, 2, 2),
+    "2M": (Multistep, 2, 2),
+    "3M": (lambda n: Multistep(n, order=3), 3, 3),
+    "3M reference": (lambda n: Multistep(n, order=3, compat="reference"), 2, 2),
+    "UniPC-1": (lambda n: UniPC(n, order=1), 2, 2),
+    "UniPC-2": (UniPC, 3, 3),
+    "UniPC-2 bh1": (lambda n: UniPC(n, variant="bh1"), 3, 3),
+    "UniPC-3": (lambda n: UniPC(n, order=3), 3.75, 4),
+    "UniPC-3 bh1": (lambda n: UniPC(n, order=3, variant="bh1"), 3.75, 4),
+}
+
+
+@cache
+def between() -> torch.Tensor:
+    """x / alpha at the ratio LOW from HIGH times standard noise: one path for every process."""
+    edm = EDM(sigma_max=HIGH)
+    PROCESSES["between"] = edm
+    try:
+        return reference("between", LOW / HIGH)
+    finally:
+        del PROCESSES["between"]
+
+
+SOON = ("EDM", "DDPM zero terminal")  # one without an end in noise and one with; the others take minutes
+ALL = [pytest.param(p, marks=() if p in SOON else pytest.mark.long) for p in EVERY]
+
+
+@pytest.mark.parametrize("name", HIGHER)
+@pytest.mark.parametrize("process", ALL)
+def test_order_between_two_log_snrs(process: str, name: str) -> None:
+    make, least, most = HIGHER[name]
+    law = EVERY[process]
+    model, found = mixture(law), []
+    for steps in FINE:
+        ratio = torch.exp(torch.linspace(math.log(HIGH), math.log(LOW), steps + 1, dtype=torch.float64))
+        times = law.time(ratio / (1 + ratio))
+        x = HIGH * law.alpha(times[0]) * Rng(range(STARTS)).normal("order", (D,)).double()
+        end = make(steps)(model, rng=Rng(range(STARTS)), times=times, start=x) / law.alpha(times[-1])
+        found.append(float((end - between()).norm(dim=1).median()))
+    order = math.log(found[0] / found[1], FINE[1] / FINE[0])
+    print(f"\n{name:14} {process:18} N = {FINE}: {found[0]:.2e}  {found[1]:.2e}   order {order:.2f}", end="")
+    assert least - 0.25 < order < most + 0.25
 
 
 def test_exact_heun_is_fast() -> None:

@@ -9,8 +9,8 @@ unevaluated, entries that rise are re-noised by the process and their row forget
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast, final
 
 import torch
@@ -48,6 +48,17 @@ class State(Batched):
     def rebuild(self, leaves: Mapping[str, Tensor]) -> State:
         memory = tuple(leaves[f"m{i}"] for i in range(len(leaves) - 3))
         return State(leaves["x"], leaves["t"], self.rng.rebuild({"keys": leaves["keys"]}), memory)
+
+    def joined(self, others: Sequence[State]) -> State:
+        # () and zeros both mean nothing yet, so a run that begins can be stacked on one that is under way.
+        states = [self, *others]
+        full = next((state.memory for state in states if state.memory), ())
+
+        def filled(state: State) -> State:
+            return replace(state, memory=state.memory or tuple(m.new_zeros((len(state), *m.shape[1:])) for m in full))
+
+        first, *rest = map(filled, states)
+        return Batched.joined(first, rest)
 
 
 def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
@@ -195,8 +206,15 @@ class Transition(Sampler, ABC):
     def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
         """p(x_s | x_t), from which :meth:`move` draws."""
 
+    def kernel(
+        self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition
+    ) -> tuple[Distribution, tuple[Tensor, ...]]:
+        """:meth:`transition` and the memory after it; what has a memory, or wraps what may have one, says both here."""
+        return self.transition(denoiser, state, s, cond), state.memory
+
     def move(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> tuple[Tensor, tuple[Tensor, ...]]:
-        return self.transition(denoiser, state, s, cond).sample(state.rng), state.memory
+        law, memory = self.kernel(denoiser, state, s, cond)
+        return law.sample(state.rng), memory
 
 
 def continuous(denoiser: Denoiser, sampler: object) -> Any:

@@ -63,21 +63,18 @@ class Multistep(Transition):
             raise Refusal(f"compat is None or 'reference', not {self.compat!r}")
 
     def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
+        return self.kernel(denoiser, state, s, cond)[0]
+
+    def kernel(
+        self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition
+    ) -> tuple[Distribution, tuple[Tensor, ...]]:
         process = continuous(denoiser, self)
-        return self._law(process, denoiser(state.x, state.t, cond).mean, state, s)
-
-    def move(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> tuple[Tensor, tuple[Tensor, ...]]:
-        process = continuous(denoiser, self)
-        answer = denoiser(state.x, state.t, cond).mean
-        memory = self._past(state).after(answer, state.t, s) if self.order > 1 else state.memory
-        return self._law(process, answer, state, s).sample(state.rng), memory
-
-    def _past(self, state: State) -> History:
-        return History.of(state.memory, self.order - 1, state.x, state.t)
-
-    def _law(self, process: Continuous, answer: Tensor, state: State, s: Tensor) -> Distribution:
-        ahead = self._ahead(process, answer, self._past(state), state.t, s) if self.order > 1 else answer
-        return process.bridge(state.x, Dirac(ahead), state.t, s, self.eta)
+        answer, memory = denoiser(state.x, state.t, cond).mean, state.memory
+        ahead = answer
+        if self.order > 1:
+            past = History.of(memory, self.order - 1, state.x, state.t)
+            ahead, memory = self._ahead(process, answer, past, state.t, s), past.after(answer, state.t, s)
+        return process.bridge(state.x, Dirac(ahead), state.t, s, self.eta), memory
 
     def _ahead(self, process: Continuous, answer: Tensor, past: History, t: Tensor, s: Tensor) -> Tensor:
         """D*, to which the interval is walked."""

@@ -28,7 +28,7 @@ from mezzotint.core.distribution import Distribution, Gaussian, expand
 from mezzotint.core.errors import Refusal
 from mezzotint.core.reward import Reward, gradient
 from mezzotint.core.scale import Scale, evaluate
-from mezzotint.denoiser.base import Denoiser, Want
+from mezzotint.denoiser.base import Denoiser, Want, Wrapper
 from mezzotint.samplers.base import State, Transition
 from mezzotint.samplers.grids import Grid
 
@@ -51,6 +51,9 @@ class _Uphill(Transition):
         object.__setattr__(self, "steps", self.sampler.steps)
         object.__setattr__(self, "grid", self.sampler.grid)
         super().__post_init__()
+
+    def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
+        return self.kernel(denoiser, state, s, cond)[0]
 
     def _scale(self, denoiser: Denoiser, state: State, cond: Condition) -> tuple[Tensor, Tensor]:
         """The scale of every row (or entry), and which rows have any."""
@@ -85,14 +88,16 @@ class Shifted(_Uphill):
             for bit and without asking for a gradient.
     """
 
-    def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
-        law = self.sampler.transition(denoiser, state, s, cond)
+    def kernel(
+        self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition
+    ) -> tuple[Distribution, tuple[Tensor, ...]]:
+        law, memory = self.sampler.kernel(denoiser, state, s, cond)
         scale, index = self._scale(denoiser, state, cond)
         if not len(index):
-            return law
+            return law, memory
         x, t, few = state.x[index.to(state.x.device)], state.t[index], cond[index] if cond else cond
         slope = gradient(lambda x: self.reward(x, few, t), x, _connected(state.x, law.mean))
-        return self._moved(law, slope, scale, index)
+        return self._moved(law, slope, scale, index), memory
 
 
 @dataclass(frozen=True)
@@ -105,33 +110,26 @@ class ShiftedAtEstimate(_Uphill):
         scale: as for :class:`Shifted`.
     """
 
-    def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
+    def kernel(
+        self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition
+    ) -> tuple[Distribution, tuple[Tensor, ...]]:
         heard = _Heard(denoiser)
-        law = self.sampler.transition(heard, state, s, cond)
+        law, memory = self.sampler.kernel(heard, state, s, cond)
         scale, index = self._scale(denoiser, state, cond)
         if not len(index):
-            return law
+            return law, memory
         estimate, few = heard.answers[0].mean, cond[index] if cond else cond
         x0 = estimate[index.to(estimate.device)]
         slope = gradient(lambda x: self.reward(x, few), x0, _connected(state.x, estimate))
-        return self._moved(law, slope, scale, index)
+        return self._moved(law, slope, scale, index), memory
 
 
-class _Heard(Denoiser):
+class _Heard(Wrapper):
     """Passes everything on and keeps the answers, for one step."""
 
     def __init__(self, denoiser: Denoiser) -> None:
-        super().__init__()
-        self.denoiser, self.answers = denoiser, list[Distribution]()
-        self.process, self.shape = denoiser.process, denoiser.shape
-        self.uses_level, self.times, self.clean = denoiser.uses_level, denoiser.times, denoiser.clean
-
-    @property
-    def nulls(self) -> tuple[str, ...]:
-        return self.denoiser.nulls
-
-    def prepare(self, cond: Condition) -> Condition:
-        return self.denoiser.prepare(cond)
+        super().__init__(denoiser)
+        self.answers = list[Distribution]()
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         self.answers.append(self.denoiser(x, t, cond, want))
