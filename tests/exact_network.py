@@ -57,6 +57,6 @@ class ExactNetwork(Module):
             "x0": lambda: x0,
             "v": lambda: a * e - s * x0,
             "velocity": lambda: e - x0,
-            # (x_0 - c_skip y) / c_out of EDM's table 1 with y = x / alpha and sigma / alpha, times alpha above and below
+            # (x_0 - c_skip y) / c_out of EDM's table 1 for y = x / alpha at sigma / alpha, times alpha above and below
             "edm": lambda: (s * x0 / self.d - a * self.d * e) / size,
         }[self.prediction]()

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from mezzotint.core import Refusal
 from mezzotint.networks import Fourier, Sinusoid
+from mezzotint.networks.embed import Level
 
 
 @pytest.mark.parametrize("order", ["cos", "sin"])
@@ -44,6 +46,19 @@ def test_default_waves_fit_the_range_of_log_sigma_over_four() -> None:
 
     assert miss(Sinusoid(64)) < 0.01
     assert miss(Sinusoid(64, 1.0, 1e4)) > 0.05
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_level_is_pytorchs_mlp_of_the_waves(early: bool) -> None:
+    level = Level(Sinusoid(10), 6, 4, early)
+    theirs = nn.Sequential(nn.Linear(10, 6), nn.SiLU(), nn.Linear(6, 6))
+    for ours, layer in ((level.first, theirs[0]), (level.second, theirs[2])):
+        layer.load_state_dict(ours.state_dict())
+    noise, vector = torch.linspace(-1.6, 1.1, 6).reshape(2, 3), torch.randn(2, 4)  # three levels a sample
+    waves, added = level.waves(noise), (vector @ level.vector.weight.T)[:, None]  # type: ignore[union-attr]
+    expected = theirs(waves + added) if early else theirs(waves) + added
+    torch.testing.assert_close(level(noise, vector), expected)
+    torch.testing.assert_close(level(noise[:, 1], vector), expected[:, 1])
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,28 @@ from mezzotint.core import Condition, Refusal, Rng
 from mezzotint.core.spec import Module
 from mezzotint.denoiser import Mixture, Preconditioned
 from mezzotint.networks.context import Context
-from mezzotint.objectives import Denoising, LogitNormal, LogNormal, UniformTimes
+from mezzotint.objectives import Denoising, LogitNormal, LogNormal, LogUniform, UniformTimes
 from mezzotint.objectives.base import Levels
-from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
+from mezzotint.processes import DDPM, EDM, VP, Continuous, Cosine, Flow, Table
 
 PROCESSES = [EDM(), VP(), Cosine(), Flow()]
 named = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+ALL: dict[str, Continuous] = {
+    "EDM": EDM(),
+    "VP": VP(),
+    "VP zero terminal": VP(zero_terminal=True),
+    "Cosine": Cosine(),
+    "Flow": Flow(),
+    "DDPM": DDPM(),
+    "DDPM zero terminal": DDPM(zero_terminal=True),
+    "Table": Table((0.9, 0.7, 0.4, 0.0), (0.1, 0.8, 1.5, 3.0)),
+}
+PREDICTIONS = ("edm", "x0", "v", "velocity", "noise")
 D = 0.4
+
+
+def ends_in_noise(process: Continuous) -> bool:
+    return float(process.alpha(torch.ones((), dtype=torch.float64))) < 1e-6
 
 
 class Wave(Module):
@@ -28,11 +43,11 @@ class Wave(Module):
 
     def __init__(self, shape: tuple[int, ...] = (6,), size: float = 1.0) -> None:
         super().__init__()
-        self.shape, self.size = shape, size
+        self.shape, self.size, self.gain = shape, size, 1.0
 
     def forward(self, x: Tensor, noise: Tensor, context: Context, want: tuple[str, ...] = ()) -> Tensor:
         moved = 0 if context.vector is None else context.vector
-        return self.size * (torch.sin(3 * x) + moved)
+        return self.size * (self.gain * torch.sin(3 * x) + moved)
 
 
 class Fixed(Levels):
@@ -44,6 +59,18 @@ class Fixed(Levels):
 
     def forward(self, process, shape, rng):  # type: ignore[no-untyped-def]
         t = process.time(torch.full((len(rng),), self.u, dtype=torch.float64))
+        return t, torch.ones_like(t)
+
+
+class Each(Levels):
+    """Row k at the k-th of these times, over and over."""
+
+    def __init__(self, times: Tensor) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, process, shape, rng):  # type: ignore[no-untyped-def]
+        t = self.times[torch.arange(len(rng)) % len(self.times)]
         return t, torch.ones_like(t)
 
 
@@ -62,38 +89,64 @@ def published(name: str, x0: Tensor, noise: Tensor, a: Tensor, s: Tensor, answer
     """Each loss as printed, on the noise, v, velocity or x_0 that the answer about x_0 implies."""
     implied = (a * x0 + s * noise - a * answer) / s
     snr = a**2 / s**2
+    size = (a**2 + s**2).sqrt()  # 1 where v was defined; elsewhere the process is first scaled to it
+    y, n = answer, 1 / D**2
     return {
-        "x0": (answer - x0) ** 2,
-        "noise": (implied - noise) ** 2,
-        "v": ((a * implied - s * answer) - (a * noise - s * x0)) ** 2,
-        "velocity": ((implied - answer) - (noise - x0)) ** 2,
-        "min_snr": snr.clamp(max=5) * (answer - x0) ** 2,
-        "p2": (implied - noise) ** 2 / (1 + snr),
-    }[name]
+        "x0": lambda: (y - x0) ** 2,
+        "noise": lambda: (implied - noise) ** 2,
+        "v": lambda: (((a * implied - s * y) - (a * noise - s * x0)) / size) ** 2,
+        "velocity": lambda: ((implied - y) - (noise - x0)) ** 2,
+        # lambda(sigma) = (sigma^2 + d^2) / (sigma d)^2 on |D - y|^2, sigma being sigma / alpha; at alpha = 0 its limit
+        "edm": lambda: torch.where(a > 0, ((s / a) ** 2 + D**2) / (s / a * D) ** 2, n) * (y - x0) ** 2,
+        "min_snr": lambda: torch.where(snr > 5, 5 / snr, 1.0) * (implied - noise) ** 2,
+        "p2": lambda: (implied - noise) ** 2 / (1 + snr),
+    }[name]()
 
 
-CASES = [
-    (process, prediction, weight)
-    for process in (VP(), Flow(), Cosine())
-    for prediction in ("edm", "x0", "v", "velocity", "noise")
-    for weight in ("x0", "noise", "v", "velocity", "min_snr", "p2")
-    if not (prediction == "noise" and not isinstance(process, VP)) and not (weight == "v" and isinstance(process, Flow))
-]
+WEIGHTED = ("x0", "noise", "v", "velocity", "edm", "min_snr", "p2")
+LEVELS = (1e-4, 0.02, 0.2, 0.45, 0.7, 0.95, 1.0)
 
 
-@pytest.mark.parametrize(("process", "prediction", "weight"), CASES, ids=str)
-def test_weights_are_the_published_losses(process: Continuous, prediction: str, weight: str) -> None:
-    """Whatever the network predicts. (v's weight SNR + 1 is for alpha^2 + sigma^2 = 1.)"""
+@pytest.mark.parametrize("weight", WEIGHTED)
+@pytest.mark.parametrize("name", ALL)
+def test_weights_are_the_published_losses(name: str, weight: str) -> None:
+    """Whatever the network predicts, on every process, from barely any noise to nothing else."""
+    process = ALL[name]
+    for prediction in PREDICTIONS[: 4 if ends_in_noise(process) else 5]:
+        model = Preconditioned(Wave(), process, sigma_data=D, prediction=prediction)
+        x = D * Rng(range(35)).normal("x", (6,)).double()
+        times = Each(process.time(torch.tensor(LEVELS, dtype=torch.float64)))
+        loss = Denoising(times, weight)(model, x, Condition(), Rng(range(35)))
+        shot = loss.shot
+        assert shot is not None
+        a, s = process.alpha(shot.t)[:, None], process.sigma(shot.t)[:, None]
+        expected = published(weight, x, (shot.x_t - a * x) / s, a, s, shot.answer.mean).mean(1)
+        torch.testing.assert_close(loss.value, expected, rtol=1e-6, atol=1e-9)
+
+
+PAPERS = {  # what each paper trains in the parts of the house, and which printed loss that is
+    "DDPM": (DDPM(), "noise", Denoising(UniformTimes(steps=1000)), "noise"),
+    "EDM": (EDM(), "edm", Denoising(LogNormal(-1.2, 1.2)), "edm"),
+    "VE of EDM's table": (EDM(), "noise", Denoising(LogUniform(0.02, 100.0)), "noise"),
+    "v": (Cosine(), "v", Denoising(UniformTimes()), "v"),
+    "min-SNR": (DDPM(), "x0", Denoising(UniformTimes(steps=1000), "min_snr"), "min_snr"),
+    "P2": (DDPM(), "noise", Denoising(UniformTimes(steps=1000), "p2"), "p2"),
+    "rectified flow": (Flow(), "velocity", Denoising(LogitNormal()), "velocity"),
+}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_recipes_of_the_papers(paper: str) -> None:
+    """The whole objective, times included, is the printed loss at the times it drew."""
+    process, prediction, objective, printed = PAPERS[paper]
     model = Preconditioned(Wave(), process, sigma_data=D, prediction=prediction)
-    torch.manual_seed(1)
-    x = D * torch.randn(50, 6).double()
-    loss = Denoising(Fixed(0.45), weight)(model, x, Condition(), Rng(range(50)))
+    x = D * Rng(range(400)).normal("x", (6,)).double()
+    loss = objective(model, x, Condition(), Rng(range(400)))
     shot = loss.shot
     assert shot is not None
     a, s = process.alpha(shot.t)[:, None], process.sigma(shot.t)[:, None]
-    noise = (shot.x_t - a * x) / s
-    expected = published(weight, x, noise, a, s, shot.answer.mean).mean(1)
-    torch.testing.assert_close(loss.value.double(), expected, rtol=1e-4, atol=1e-6)
+    expected = published(printed, x, (shot.x_t - a * x) / s, a, s, shot.answer.mean).mean(1)
+    torch.testing.assert_close(loss.value, expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +168,42 @@ def test_levels_have_their_law(process: Continuous) -> None:
         assert t.dtype == torch.float64 and bool((weight == 1).all())
         log_ratio = (process.sigma(t) / process.alpha(t)).log().numpy()
         assert stats.kstest(log_ratio, stats.norm(mean, std).cdf).pvalue > 1e-3
+    t, _ = LogUniform(0.02, 50.0)(process, (6,), rng)
+    log_ratio = (process.sigma(t) / process.alpha(t)).log().numpy()
+    assert stats.kstest(log_ratio, stats.uniform(math.log(0.02), math.log(2500)).cdf).pvalue > 1e-3
     t, _ = UniformTimes(0.1)(process, (6,), rng)
     assert stats.kstest(t.numpy(), stats.uniform(0.1, 0.9).cdf).pvalue > 1e-3
 
 
-@named
-def test_losses_are_finite_at_the_ends_of_the_levels(process: Continuous) -> None:
-    model = Preconditioned(Wave(), process, sigma_data=D)
-    x = D * torch.randn(200, 6)
-    for levels in (LogNormal(-8.0, 4.0), LogNormal(8.0, 4.0), UniformTimes()):
-        for weight in ("output", "noise", "velocity", "min_snr"):
-            assert bool(torch.isfinite(Denoising(levels, weight)(model, x, Condition(), Rng(range(200))).value).all())
+def test_all_steps_are_drawn_alike() -> None:
+    t, weight = UniformTimes(steps=7)(VP(), (6,), Rng(range(7000)))
+    found = torch.bincount((7 * t).round().long(), minlength=8)
+    assert int(found[0]) == 0 and bool((weight == 1).all())
+    assert stats.chisquare(found[1:].numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_losses_and_gradients_are_finite_at_both_ends(name: str, prediction: str) -> None:
+    """In float32, at no noise at all, at the least there is, and at nothing but noise, also alone."""
+    process = ALL[name]
+    if prediction == "noise" and ends_in_noise(process):
+        with pytest.raises(Refusal, match="alpha is 0"):
+            Preconditioned(Wave(), process, prediction="noise")
+        return
+    network = Wave(size=0.5)
+    network.gain = torch.nn.Parameter(torch.ones(6))
+    model = Preconditioned(network, process, sigma_data=D, prediction=prediction)
+    times = torch.tensor([0.0, 1e-300, 1e-30, 1e-12, 1e-7, 1e-5, 0.5, 1 - 1e-12, 1.0], dtype=torch.float64)
+    x = D * Rng(range(9)).normal("x", (6,))
+    for weight in ("output", *WEIGHTED):
+        loss = Denoising(Each(times), weight)(model, x, Condition(), Rng(range(9)))
+        assert loss.value.dtype == torch.float32 and bool(torch.isfinite(loss.value).all()), weight
+        for row in range(9):
+            (slope,) = torch.autograd.grad(loss.value[row], network.gain, retain_graph=True)
+            assert bool(torch.isfinite(slope).all()), (weight, times[row])
+        alone = Denoising(Each(times[-1:]), weight)(model, x[-1:], Condition(), Rng([8]))
+        torch.testing.assert_close(alone.value, loss.value[-1:], rtol=1e-5, atol=1e-6)
 
 
 def labelled() -> Preconditioned:

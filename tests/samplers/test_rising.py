@@ -116,6 +116,9 @@ def test_several_stretches_are_one_restart_around_another() -> None:
     assert all(abs(a - 0.5) < 0.12 for a, _ in rises[:1]) and all(abs(a - 0.05) < 0.015 for a, _ in rises[1:])
     other = Restart(Restart(inner, 0.05, 0.2, 4, 2), 0.5, 0.65, 2, 3)(EDM(), 20)
     torch.testing.assert_close(other, both, rtol=0, atol=0)
+    again = Restart(Recurrence(Uniform(), 2), 0.3, 0.6, times=2, steps=1)(Flow(), 4)  # where it last falls to 1/4
+    expected = [1, 0.75, 1, 0.75, 0.5, 0.75, 0.5, 0.25, 0.5, 0.25, 0.6, 0.25, 0, 0.25, 0]
+    assert again.tolist() == pytest.approx(expected, abs=1e-15)
 
 
 @pytest.mark.parametrize("process", [EDM(), Flow()], ids=lambda p: type(p).__name__)

@@ -114,7 +114,7 @@ def test_zero_is_the_plain_sampler(kind: type) -> None:
     exact, rng = Counted(model(VP())), Rng(range(4))
     plain = Ancestral(6)(exact, LABELS, rng=rng)
     cost, _ = exact.rows, exact.reset()
-    for scale in (0.0, between(2.0, 0.5, 0.5, outside=0.0)):
+    for scale in (0.0, between(2.0, 0.5, 0.5)):
         assert torch.equal(kind(Ancestral(6), Noted(), scale)(exact, LABELS, rng=rng), plain)
     assert not asked and exact.rows == 2 * cost
     cond = LABELS | Condition(by=[0.0, 1.0, -0.5, 0.0])
@@ -146,7 +146,7 @@ def test_rewards_may_be_tuned_through_it(kind: type, process: Continuous) -> Non
 
 def test_steps_and_grid_are_those_of_the_wrapped() -> None:
     inner = Ancestral(7, grid=Recurrence(Karras(rho=3.0), times=2), eta=0.5)
-    sampler = Shifted(inner, Posterior(model(VP()), "target"), between(2.0, 0.1, 0.9, outside=0.0))
+    sampler = Shifted(inner, Posterior(model(VP()), "target"), between(2.0, 0.1, 0.9))
     assert sampler.steps == 7 and sampler.grid == inner.grid
     tree = config.loads(config.dumps(spec(sampler)))
     assert set(tree) == {"part", "sampler", "reward", "scale"} and tree["sampler"]["steps"] == 7

@@ -32,6 +32,8 @@ def gradient(judge: Callable[[Tensor], Tensor], x: Tensor, connected: bool = Fal
         x: where, (B, *shape).
         connected: whether the caller will differentiate the gradient itself, so that its graph has to be kept.
     """
+    if torch.is_inference_mode_enabled():
+        raise Refusal("a reward has no gradient in torch.inference_mode, which cannot be undone: use torch.no_grad")
     with torch.enable_grad():
         at = x if connected and x.requires_grad else x.detach().requires_grad_()
         value = judge(at)

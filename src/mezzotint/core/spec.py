@@ -38,7 +38,10 @@ class _Recording(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        # This metaclass's own __call__(*args, **kwargs) would otherwise hide the constructor.
+        # This metaclass's own __call__(*args, **kwargs) would otherwise hide the constructor; torch's takes *args too,
+        # but a part that writes none has no settings.
+        if cls.__init__ is torch.nn.Module.__init__:  # type: ignore[misc]
+            return inspect.Signature()
         _, *rest = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
         return inspect.Signature(rest)
 

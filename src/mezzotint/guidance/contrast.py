@@ -80,7 +80,7 @@ class Contrast(Denoiser):
         return getattr(self.weak, "denoiser", None) is self.strong
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
-        scale = evaluate(self.scale, self.process.level(t.double()), cond)
+        scale = evaluate(self.scale, self.process.level(t.double()), cond, plain=1.0)
         plain, dropped = everywhere(scale, 1), everywhere(scale, 0)
 
         def strong(x: Tensor, t: Tensor, cond: Condition, rows: Tensor | slice) -> Distribution:

@@ -24,11 +24,11 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.condition import family as family_of
 from mezzotint.core.distribution import Distribution, expand
 from mezzotint.core.errors import Refusal
-from mezzotint.denoiser.base import Denoiser, Want
+from mezzotint.denoiser.base import Denoiser, Want, Wrapper
 from mezzotint.operators.mask import masked
 
 
-class Known(Denoiser):
+class Known(Wrapper):
     """The answer of a denoiser, given the entries that the condition knows; without any, its plain answer.
 
     The condition holds ``known.x``, clean data (B, *shape) that are read under the mask only, and ``known.mask``, bool
@@ -40,24 +40,17 @@ class Known(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, family: str = "known") -> None:
-        super().__init__()
+        super().__init__(denoiser)
         if family != family_of(family):
             raise Refusal(f"Known reads a family such as 'known', not {family!r}")
-        self.denoiser, self.family, self.takes = denoiser, family, (family,)
-        self.process, self.shape = denoiser.process, denoiser.shape
-        self.uses_level, self.times, self.clean = denoiser.uses_level, denoiser.times, denoiser.clean
-
-    @property
-    def nulls(self) -> tuple[str, ...]:
-        return self.denoiser.nulls
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.denoiser.dtype
+        self.family, self.takes = family, (family,)
 
     def prepare(self, cond: Condition) -> Condition:
         mine, rest = cond.take(self.family)
         return self.denoiser.prepare(rest) | mine
+
+    def cost(self, shape: tuple[int, ...], cond: Condition = NONE) -> int | None:
+        return self.denoiser.cost(shape, cond.take(self.family)[1])
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         mine, rest = cond.take(self.family)

@@ -22,11 +22,11 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.condition import family as family_of
 from mezzotint.core.distribution import Dirac, Distribution, Gaussian, expand
 from mezzotint.core.errors import Refusal
-from mezzotint.denoiser.base import Denoiser, Want
+from mezzotint.denoiser.base import Denoiser, Want, Wrapper
 from mezzotint.operators.base import Operator
 
 
-class Projection(Denoiser):
+class Projection(Wrapper):
     """The answer of a denoiser with its observed part replaced; without an observation, its plain answer.
 
     The condition holds the observation ``observed.y``, (B, *seen), and whatever else the operator reads. Rows of a
@@ -41,26 +41,19 @@ class Projection(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, operator: Operator, family: str = "observed") -> None:
-        super().__init__()
+        super().__init__(denoiser)
         if family != family_of(family):
             raise Refusal(f"Projection reads a family such as 'observed', not {family!r}")
         if not denoiser.clean:
             raise Refusal("Projection bends answers about clean data, but this denoiser answers about its next time")
-        self.denoiser, self.operator, self.family, self.takes = denoiser, operator, family, (family,)
-        self.process, self.shape = denoiser.process, denoiser.shape
-        self.uses_level, self.times, self.clean = denoiser.uses_level, denoiser.times, denoiser.clean
-
-    @property
-    def nulls(self) -> tuple[str, ...]:
-        return self.denoiser.nulls
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.denoiser.dtype
+        self.operator, self.family, self.takes = operator, family, (family,)
 
     def prepare(self, cond: Condition) -> Condition:
         mine, rest = cond.take(self.family)
         return self.denoiser.prepare(rest) | mine
+
+    def cost(self, shape: tuple[int, ...], cond: Condition = NONE) -> int | None:
+        return self.denoiser.cost(shape, cond.take(self.family)[1])
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         mine, rest = cond.take(self.family)

@@ -78,7 +78,7 @@ class Uphill(Wrapper, ABC):
         return None  # nobody knows the reward's
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
-        scale = self.strength(evaluate(self.scale, self.process.level(t.double()), cond), t)
+        scale = self.strength(evaluate(self.scale, self.process.level(t.double()), cond, plain=0.0), t)
         idle = everywhere(scale, 0)
 
         def plain(x: Tensor, t: Tensor, cond: Condition, rows: Tensor | slice) -> Distribution:

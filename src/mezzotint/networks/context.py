@@ -5,7 +5,8 @@ consumes them, so one network serves every kind of condition and one encoder ser
 
     vector      (B, D)          modulates every block
     tokens      (B, L, D)       are attended to; ``mask`` (B, L) is true where a token is real
-    maps        {port: (B, C, *space)}   enter at a port: ``input`` (concatenated), ``decoder`` or ``all``
+    maps        {port: (B, C, *space)}   enter at a port: ``input`` (concatenated), ``decoder`` or ``all``;
+                (B, C) is the same everywhere
     residuals   tuple of tensors from a control branch, added to the features of the same level
     visible     (B, L)          true at the tokens a masked network may see
 

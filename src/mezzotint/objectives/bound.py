@@ -165,4 +165,4 @@ class Bound(Objective):
         if shot is not None and shot.weight is not None:
             k = torch.searchsorted(self.times(model.process), shot.t.cpu())
             drawn = loss.value.detach() - loss.parts["prior"]
-            self.levels.update((k - 0.5) / self.steps, replace(loss, value=drawn).unweighted())
+            self.levels.update((k.double() - 0.5) / self.steps, replace(loss, value=drawn).unweighted())

@@ -78,8 +78,9 @@ class Denoising(Objective):
         t, drawn = self.levels(model.process, tuple(x.shape[1:]), rng.at("levels"))
         cond = cond.dropout(self.dropout, rng.at("dropout"))
         x_t = model.process.corrupt(x, t).sample(rng.at("noise"))
+        due = model.target(x, x_t, t)
         answer = model(x_t, t, cond, want=("output",))
-        error = (answer.aux["output"] - model.target(x, x_t, t)).square().flatten(1).mean(1)
+        error = (answer.aux["output"] - due).square().flatten(1).mean(1)
         weight = drawn
         if self.weight != "output":
             snr = model.process.log_snr(t).exp().clamp(max=_LARGEST_SNR)  # type: ignore[attr-defined]

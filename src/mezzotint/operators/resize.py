@@ -29,7 +29,7 @@ class BlockMean(Operator):
     factor: int | tuple[int, ...] = 2
 
     def __post_init__(self) -> None:
-        sides = (self.factor,) if isinstance(self.factor, int) else tuple(self.factor)
+        sides = self.factor if isinstance(self.factor, tuple) else (self.factor,)
         if not sides or any(isinstance(f, bool) or not isinstance(f, int) or f < 1 for f in sides):
             raise Refusal(f"a cell has a whole number of entries along each axis, at least 1, not {self.factor!r}")
 

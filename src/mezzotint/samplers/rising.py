@@ -103,8 +103,8 @@ class Restart(Part):
     restart, k = sigma / alpha. Several stretches are one ``Restart`` around another.
 
     The way down has its own intervals, spaced as in the paper like Karras's between the two ratios. ``low`` is moved to
-    the nearest point of the inner grid below ``high`` (its last visit, if there are several), so that the run goes on
-    as it would have; a ``high`` beyond the process's own end is that end.
+    the nearest point of the inner grid below ``high`` (where it last falls to it, if it does so several times), so that
+    the run goes on as it would have; a ``high`` beyond the process's own end is that end.
 
     Source: Xu et al. 2023, "Restart sampling for improving generative processes" (2306.14878), section 3.2, with
     K = ``times`` - 1 restarts of N_restart = ``steps`` + 1 points. The defaults are its CIFAR-10 setting, from
@@ -140,7 +140,7 @@ class Restart(Part):
             raise Refusal(f"Restart interrupts a grid of one time at each point, not of {tuple(points.shape[1:])}")
         level = process.level(points)
         high = min(self.high, float(process.level(torch.ones(1, dtype=torch.float64))))
-        below = (level[1:] < high).nonzero()[:, 0] + 1
+        below = ((level[1:] < high) & (level[1:] < level[:-1])).nonzero()[:, 0] + 1
         if not len(below):
             raise Refusal(f"Restart rises to the level {high:.3g}, but its inner grid never goes below it")
         away = (level[below] - self.low).abs()

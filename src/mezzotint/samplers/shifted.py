@@ -57,7 +57,7 @@ class _Uphill(Transition):
 
     def _scale(self, denoiser: Denoiser, state: State, cond: Condition) -> tuple[Tensor, Tensor]:
         """The scale of every row (or entry), and which rows have any."""
-        scale = evaluate(self.scale, denoiser.process.level(state.t.double()), cond)
+        scale = evaluate(self.scale, denoiser.process.level(state.t.double()), cond, plain=0.0)
         return scale, (scale.reshape(len(scale), -1) != 0).any(1).nonzero()[:, 0]
 
     def _moved(self, law: Distribution, slope: Tensor, scale: Tensor, index: Tensor) -> Distribution:

@@ -230,7 +230,7 @@ class Analytic(Start):
     def __call__(self, cond: Condition, rng: Rng) -> Tensor:
         mean = _tensor(self.mean)
         mean = mean.expand(1, *(self.shape or mean.shape))
-        alpha, sigma = self.process.scales(torch.tensor([self.t]), mean)
+        alpha, sigma = self.process.scales(torch.tensor([self.t], dtype=torch.float64), mean)
         return Gaussian(alpha * mean, sigma**2 + alpha**2 * self.variance).repeat(len(rng)).sample(rng)
 
 
