@@ -24,9 +24,12 @@ _ROOMS = (
     "metrics",
     "networks",
     "objectives",
+    "operators",
     "processes",
     "recipes",
+    "rewards",
     "samplers",
+    "testing",
     "training",
 )
 _NAMES = {

@@ -38,9 +38,14 @@ def test_evaluating_again(command: Command, judged: Path, tmp_path: Path) -> Non
     written = (judged / "extractor" / "model.safetensors").stat().st_mtime_ns
     said = command("evaluate", judged, "--count", 40, "--guidance", 2, "--sampler", "ddim", "--steps", 3, "--json")
     report = said.json
-    assert report["evaluations_per_sample"] == 6 and report["guidance"] == 2  # three steps, two questions each
+    assert report["evaluations_per_sample"] == 6  # three steps, two questions each
+    assert report["guidance"] == {"part": "guidance.CFG", "scale": 2.0}
     assert (judged / "extractor" / "model.safetensors").stat().st_mtime_ns == written  # kept, not trained again
     assert len(list((judged / "reports").glob("*.json"))) == 2
+    words = ("--count", 40, "--steps", 3, "--set", "sampler.grid.part=samplers.Level")
+    report = command("evaluate", judged, *words, "--json").json
+    assert report["sampler"]["grid"] == {"part": "samplers.Level"} and report["guidance"] is None
+    assert len(list((judged / "reports").glob("*.json"))) == 3  # other settings, another name
     out = tmp_path / "mine.json"
     out.write_text("mine")
     assert "exists already" in command("evaluate", judged, "--out", out).sentence and out.read_text() == "mine"

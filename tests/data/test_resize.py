@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mezzotint.core import Refusal
-from mezzotint.data.resize import fit, sides
+from mezzotint.data.resize import fit, nearest, sides
 
 side = st.integers(1, 23)
 
@@ -38,6 +38,28 @@ def test_matches_repetition_to_a_common_grid(height: int, width: int, h: int, w:
     top, left = (fine.shape[0] - step * h) // 2, (fine.shape[1] - step * w) // 2
     kept = fine[top : top + step * h, left : left + step * w]
     assert np.allclose(fit(x, (h, w))[..., 0], kept.reshape(h, step, w, step).mean((1, 3)), atol=1e-5)
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 6), st.integers(0, 4))
+def test_nearest_finds_whole_blocks_where_area_does(h: int, w: int, block: int, more: int) -> None:
+    x = np.random.default_rng(h * 31 + w).integers(0, 256, (h, w, 1), dtype=np.uint8)
+    large = x.repeat(block, 0).repeat(block, 1)
+    assert np.array_equal(nearest(large, (h, w)), x)
+    # Beside the centred rectangle lies what is cut off, as much on the left as on the right.
+    wide = np.pad(large, ((0, 0), (more, more), (0, 0)))
+    assert np.array_equal(nearest(wide, (h, w)), fit(wide, (h, w))) and np.array_equal(nearest(wide, (h, w)), x)
+
+
+@given(side, side, side, side)
+def test_nearest_takes_the_pixel_under_each_centre(height: int, width: int, h: int, w: int) -> None:
+    # A picture of its own coordinates, enlarged linearly by fit, says where each centre lies.
+    places = np.stack(np.indices((height, width)), -1)
+    scale = max(h / height, w / width)
+    found = nearest(places.astype(np.float32), (h, w))
+    for axis, (have, want) in enumerate(((height, h), (width, w))):
+        centres = have / 2 + (np.arange(want) + 0.5 - want / 2) / scale
+        inside = np.moveaxis(found[..., axis], axis, 0)
+        assert (np.abs(inside + 0.5 - centres.reshape(-1, 1)) <= 0.5 + 1e-6).all()
 
 
 @given(side, side, side, side, st.integers(0, 255))

@@ -60,6 +60,11 @@ def test_equals_pytorchs_layers(skips: bool, smooth: bool) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-5 * expected.abs().max().item())
 
 
+def test_without_the_convolution_a_fresh_network_answers_zero_too() -> None:
+    given = inputs((2, 6, 4))
+    assert torch.equal(answer(UViT((2, 6, 4), 24, 2, 2, smooth=False), *given), torch.zeros(3, 2, 6, 4))
+
+
 def test_tokens_are_read_where_the_mask_says() -> None:
     network = alive(UViT((2, 6, 4), 24, 2, 2, tokens=5), 0.3)
     x, noise, context = inputs((2, 6, 4))

@@ -1,6 +1,6 @@
 """The variational bound against closed forms: Gaussian data, the papers' printed weights, scipy's probabilities.
 
-Everything a term depends on is quadratic in the noise of x_t, so expectations are taken exactly, by Gauss-Hermite nodes.
+All that a term depends on is quadratic in the noise of x_t, so expectations are taken exactly, by Gauss-Hermite nodes.
 """
 
 from __future__ import annotations
@@ -98,19 +98,27 @@ def test_it_is_a_bound_and_tight_at_the_truth_only(name: str) -> None:
             assert float((torch.tensor(over) * SHARES).sum()) > 0.01
 
 
+def gap(process: Continuous, grid: object, steps: int) -> float:
+    """What a point loses against the exact Gaussian, in nats, on average over the data."""
+    bound, point = Bound(steps, grid), Mixture(process, [[MU]], [[[C**2]]])  # type: ignore[arg-type]
+    data = [MU + C * float(z) for z in NODES]
+    return float(
+        (torch.tensor([chain(bound, point, x) - chain(bound, Exact(process), x) for x in data]) * SHARES).sum()
+    )
+
+
 @named
 def test_a_point_is_a_bound_that_closes_as_steps_grow(name: str) -> None:
-    """The mean without its spread: above the truth, less and less, in proportion to 1 / T in the end."""
-    process = PROCESSES[name]
-    point = Mixture(process, [[MU]], [[[C**2]]])
-    gaps = []
-    for steps in (16, 64, 256, 1024):
-        bound = Bound(steps, Karras(sigma_min=0.01))
-        gap = [chain(bound, point, MU + C * float(z)) - chain(bound, Exact(process), MU + C * float(z)) for z in NODES]
-        gaps.append(float((torch.tensor(gap) * SHARES).sum()))
+    """Above the truth, and by 1 / T, where all intervals shrink in log-SNR."""
+    gaps = [gap(PROCESSES[name], Karras(sigma_min=0.01), steps) for steps in (16, 64, 256, 1024)]
     assert gaps[0] > gaps[1] > gaps[2] > gaps[3] > 0
-    assert gaps[2] < 0.05 and gaps[3] < 0.02
-    assert 2.5 < (gaps[1] - gaps[2]) / (gaps[2] - gaps[3]) < 6  # what is left is the last interval's, which is fixed
+    assert 3.5 < gaps[2] / gaps[3] < 4.5 and gaps[3] < 0.06
+
+
+def test_on_equal_intervals_of_the_level_it_does_not_close() -> None:
+    """The ones before 0 have the ratios 1/2, 2/3, 3/4, .. at any T: a point has lost 1.4 nats an entry."""
+    for name in ("Flow", "VP"):
+        assert abs(gap(PROCESSES[name], Level(), 512) - 1.41) < 0.02
 
 
 def test_ddpm_s_printed_weights() -> None:
@@ -181,7 +189,7 @@ def test_shades_far_away_keep_value_and_gradient() -> None:
         x = values.double()[:, None]
         t = torch.full((4,), 0.5, dtype=torch.float64)
         found = term(Flow(), x, x, Gaussian(at.expand_as(x), spread.expand_as(x)), t, torch.zeros_like(t), 256)
-        assert bool(torch.isfinite(found).all()) and bool((found > 0).all())
+        assert bool(torch.isfinite(found).all()) and bool((found >= 0).all())
         assert all(bool(torch.isfinite(g)) for g in torch.autograd.grad(found.sum(), (at, spread)))
 
 
@@ -281,5 +289,6 @@ def test_refusals() -> None:
         Bound(3, dropout=1.0)
     with pytest.raises(Refusal, match="fall from 1 to 0"):
         Bound(6, Restart(Uniform()))(Exact(VP()), torch.zeros(2, 1), NONE, Rng(range(2)))
+    short = Bound(3, lambda process, steps: torch.linspace(0.9, 0, steps + 1))
     with pytest.raises(Refusal, match="fall from 1 to 0"):
-        Bound(3, lambda process, steps: torch.linspace(0.9, 0, steps + 1))(Exact(VP()), torch.zeros(2, 1), NONE, Rng([0, 1]))
+        short(Exact(VP()), torch.zeros(2, 1), NONE, Rng([0, 1]))

@@ -168,7 +168,7 @@ def test_logsnr_has_equal_intervals_and_its_ends() -> None:
     # Song et al.'s geometric clock of the variance-exploding process, sigma_min (sigma_max / sigma_min)^t
     clock = 0.01 * (50 / 0.01) ** np.linspace(1, 0, 20)
     np.testing.assert_allclose(EDM(50.0).sigma(LogSNR(sigma_min=0.01)(EDM(50.0), 20))[:-1].numpy(), clock, rtol=1e-9)
-    for process in (Flow(), Cosine(), VP(zero_terminal=True), DDPM(zero_terminal=True)):
+    for process in (Flow(), Cosine(), VP(zero_terminal=True), DDPM(zero_terminal=True), VP(0.1, 60.0)):
         found = ratios(process, LogSNR()(process, 30)[1:-1]).log()
         assert float(found[0].exp()) == pytest.approx(500, rel=1e-9)
         assert float(found[-1].exp()) == pytest.approx(0.002, rel=1e-9)

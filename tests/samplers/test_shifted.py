@@ -77,6 +77,9 @@ def test_the_mean_moves_by_scale_times_variance_times_gradient(process: Continuo
     slope = alpha * (exact(here.x, here.t, LABELS).mean - exact(here.x, here.t).mean) / sigma**2
     torch.testing.assert_close(found.mean, plain.mean - 0.7 * plain.variance * slope, rtol=1e-8, atol=1e-10)
     assert torch.equal(found.variance, plain.variance)
+    some = Shifted(Ancestral(5), Posterior(exact), between(-0.7, 0.4, 0.7))  # the levels at t, not at s: 0.5 and 0.6
+    limited = some.transition(Unaware(exact, ("label",)), here, s, LABELS).mean
+    assert torch.equal(limited[[0, 3]], plain.mean[[0, 3]]) and torch.equal(limited[1:3], found.mean[1:3])
 
 
 @pytest.mark.parametrize("eta", [1.0, 0.6])

@@ -35,7 +35,6 @@ BARS = {
         Bar("neighbour_ratio", 0.9),
     )
 }
-BATCH = 256
 _OURS = ("run", "report.html", "report.json", "samples.png")
 
 
@@ -79,14 +78,15 @@ def run(args: Demo) -> int:
         out = _folder(args)
         from mezzotint import recipes
         from mezzotint.cli import drawing
-        from mezzotint.cli.plan import Plan
+        from mezzotint.cli.flags import Output
+        from mezzotint.cli.plan import BATCH, SAMPLE, Plan
         from mezzotint.cli.sample import Sample
         from mezzotint.core.rng import Rng
-        from mezzotint.core.spec import spec
         from mezzotint.data.digits import Digits
         from mezzotint.denoiser.counted import Counted
         from mezzotint.metrics.extractor import Extractor
         from mezzotint.metrics.report import evaluate
+        from mezzotint.samplers import Sampling
         from mezzotint.training.start import train
 
         data = Digits()
@@ -99,14 +99,15 @@ def run(args: Demo) -> int:
             progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
         )
     with _stage("sampling", seconds), progress("sampling", "pictures") as meter:
-        asked = Sample(run=str(made.path), out=str(out / "samples.png"))
-        plan = Plan.of(asked)
-        model, sampler = plan.model.denoiser, plan.sampler
+        output = Output(out=str(out / "samples.png"))
+        plan = Plan.of(Sample(run=str(made.path), output=output), SAMPLE, {})
+        model, sampler = plan.model.denoiser, plan.method.sampler
         counted, count = Counted(model), len(data)
-        x = drawing.draw(counted, sampler, data.labels.tolist(), Rng(range(count)), BATCH, meter)
+        many = drawing.asked(data.labels.tolist())
+        x = drawing.draw(Sampling(sampler, counted), many, Rng(range(count)), BATCH, meter)
         each = counted.rows / count
-        few = drawing.draw(model, sampler, plan.labels, Rng(plan.seeds), plan.batch, lambda done, total: None)
-        plan.write(asked, few, plan.settings(threads))
+        few = Sampling(sampler, model)(drawing.asked(plan.labels), Rng(plan.seeds))
+        plan.write(output, few, plan.settings(threads))
     with _stage("evaluation", seconds):
         (train_x, cond), (held_x, held_cond) = data[:], data.held_out()[:]
         labels = cond["label"]
@@ -123,9 +124,7 @@ def run(args: Demo) -> int:
     found = {
         **_outcome(report),
         "model": plan.model.record(),
-        "sampler": spec(sampler),
-        "guidance": 1.0,
-        "interval": None,
+        **plan.method.record(),
         "seed": args.seed,
         "evaluations_per_sample": each,
         **report.plain(),

@@ -1,4 +1,4 @@
-"""A trained model made ready to draw: its weights by hash, its classes by name, a sampler and a guidance by words.
+"""A trained model made ready to draw: its weights by hash, its classes by name, its usual sampler.
 
 Pictures are drawn in batches of one size, so that a run of the same command adds the same numbers in the same order;
 what a picture *is* depends on the weights, the settings and its own seed only.
@@ -7,7 +7,7 @@ what a picture *is* depends on the weights, the settings and its own seed only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,14 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.condition import NONE, Condition
-from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.errors import Refusal
+from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
 from mezzotint.core.store import load_model, model_config, model_folder, sha256
 from mezzotint.denoiser.base import Denoiser
-from mezzotint.guidance import CFG, between
-from mezzotint.samplers import Ancestral, Euler, Heun, Sampler
+from mezzotint.samplers import Heun, Sampler
 from mezzotint.training import Run, reconstruct
-
-SAMPLERS: dict[str, tuple[Callable[[int], Sampler], int]] = {
-    "heun": (lambda steps: Heun(steps=steps), 18),
-    "euler": (lambda steps: Euler(steps=steps), 36),
-    "ddim": (lambda steps: Ancestral(steps=steps, eta=0.0), 36),
-    "ddpm": (lambda steps: Ancestral(steps=steps), 100),
-}
-"""By name: how to make it, and its usual number of steps; the deterministic ones cost about the same."""
 
 
 @dataclass(frozen=True)
@@ -115,48 +107,27 @@ def place(name: str) -> torch.device:
     return torch.device(name)
 
 
-def sampler_of(usual: Sampler, name: str | None, steps: int | None) -> Sampler:
-    """The sampler asked for by name and number of steps; what was not said is as usual."""
-    if name is None:
-        return usual if steps is None else replace(usual, steps=steps)
-    if name not in SAMPLERS:
-        raise Refusal(f"there is no sampler {name!r}: {nearest(name, list(SAMPLERS))}")
-    make, count = SAMPLERS[name]
-    return make(count if steps is None else steps)
+def asked(labels: list[int] | None) -> Condition:
+    """Labels as a condition, or none where there are none."""
+    return NONE if labels is None else Condition(label=torch.tensor(labels))
 
 
-def guided(denoiser: Denoiser, scale: float, levels: tuple[float, float] | None) -> Denoiser:
-    """The denoiser under classifier-free guidance; itself at scale 1."""
-    if scale - scale != 0:
-        raise Refusal(f"--guidance is {scale}, but it is a number; 1 is the plain conditional model")
-    if scale == 1:
-        return denoiser
-    return CFG(denoiser, scale if levels is None else between(scale, *levels))
-
-
-def draw(
-    denoiser: Denoiser,
-    sampler: Sampler,
-    labels: list[int] | None,
-    rng: Rng,
-    batch: int,
-    meter: Callable[[int, int], None],
-) -> Tensor:
+def draw(pipeline: Pipeline, cond: Condition, rng: Rng, batch: int, meter: Callable[[int, int], None]) -> Tensor:
     """Pictures (N, C, H, W) on the CPU, drawn ``batch`` at a time.
 
     Arguments:
-        labels: one a key, or None for a model without classes.
+        pipeline: what makes them.
+        cond: one row a picture, or NONE.
         rng: one key a picture.
         meter: told (done, total) after every batch.
     """
     if batch < 1:
         raise Refusal(f"--batch is {batch}, but a batch holds at least one picture")
     total = len(rng)
-    cond = NONE if labels is None else Condition(label=torch.tensor(labels))
     made = []
     for start in range(0, total, batch):
         rows = slice(start, min(start + batch, total))
-        made.append(sampler(denoiser, cond[rows] if cond else cond, rng=rng[rows]).float().cpu())
+        made.append(pipeline(cond[rows] if cond else cond, rng[rows]).float().cpu())
         meter(rows.stop, total)
     x = torch.cat(made)
     if not x.isfinite().all():

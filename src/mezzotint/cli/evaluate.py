@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, table, use_threads
-from mezzotint.cli.sample import Device, SamplerName
-from mezzotint.cli.train import Settings, changes_of
+from mezzotint.cli.console import Flag, duration, emit, note, number, progress, table, use_threads
+from mezzotint.cli.flags import Drawing, Drawn, changes_of
 
 if TYPE_CHECKING:
+    from mezzotint.cli.method import Method
     from mezzotint.data import Data
     from mezzotint.metrics import Extractor
 
@@ -46,7 +47,8 @@ class Evaluate:
       close_share            share of samples closer to a training picture than real new ones usually are
 
     The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
-    there too.
+    there too. If the pictures have moved since training, say where they are with --set data.path=...; edits
+    of the sampler and the guidance are as in sample.
 
     examples:
       mezzotint evaluate runs/digits
@@ -60,83 +62,61 @@ class Evaluate:
         Optional[int], arg(metavar="N", help_behavior_hint="(default: one a training picture, at most 5000)")
     ] = None
     """How many samples to judge."""
-    guidance: Annotated[float, arg(metavar="SCALE")] = 1.0
-    """Classifier-free guidance; 1 is the plain model."""
-    interval: Annotated[Optional[str], arg(metavar="LOW-HIGH", help_behavior_hint="(default: all)")] = None
-    """Guide only between these noise levels, such as 0.2-0.8."""
-    sampler: Annotated[
-        Optional[SamplerName], arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")
-    ] = None
-    """heun, euler, ddim or ddpm, as in sample."""
-    steps: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: the sampler's usual number)")] = None
-    """Intervals of the sampler."""
-    average: Annotated[Optional[float], arg(metavar="LENGTH", help_behavior_hint="(default: the exported weights)")] = (
-        None
-    )
-    """Judge an average of the weights of this relative length, such as 0.08."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Of the samples and of the intervals; another seed gives wholly other samples."""
     out: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="(default: RUN/reports/SETTINGS.json)")] = None
     """The report."""
-    set: Settings = None
-    """Edit the run's config for this once, such as data.path=/where/the/pictures/are/now."""
     overwrite: Flag = False
     """Replace a report given by --out that exists."""
-    batch: Annotated[int, arg(metavar="N")] = 256
-    """Pictures drawn at once."""
-    device: Device = "auto"
-    """Where to draw: cpu, cuda, cuda:1, mps."""
-    threads: Threads = None
-    """Threads to compute with on the CPU."""
+    drawing: Drawn = Drawing()
     json: Flag = False
     """Print the report as JSON instead of a table."""
 
 
 def run(args: Evaluate) -> int:
     """Draw samples, judge them, write the report."""
-    threads = use_threads(args.threads)
+    given = args.drawing
+    threads = use_threads(given.threads)
     import torch
 
     from mezzotint import metrics
-    from mezzotint.cli import drawing, wanted
+    from mezzotint.cli import drawing
+    from mezzotint.cli.method import Method
+    from mezzotint.cli.plan import BATCH
     from mezzotint.core.errors import Refusal
     from mezzotint.core.rng import Rng
-    from mezzotint.core.spec import spec
     from mezzotint.denoiser import Counted
+    from mezzotint.samplers import Sampling
 
     start = time.perf_counter()
-    levels = wanted.interval(args.interval) if args.interval is not None else None
-    if levels is not None and args.guidance == 1:
-        raise Refusal(
-            "--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5"
-        )
+    changes = changes_of(given.set)
+    mine = [change for change in changes if re.match(r"\s*(sampler|guidance)\s*[.=]", change)]
     if args.count is not None and args.count < 2:
         raise Refusal(f"--count is {args.count}, but a judgement needs at least two samples")
-    model = drawing.load(args.run, args.average, device=args.device)
-    sampler = drawing.sampler_of(model.sampler, args.sampler, args.steps)
+    model = drawing.load(args.run, given.average, device=given.device)
+    method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
-    denoiser = drawing.guided(counted, args.guidance, levels)
-    train = _data(args)
+    pipeline = Sampling(method.sampler, method.guided(counted))
+    train = _data(args.run, [change for change in changes if change not in mine])
     held_out = train.held_out()
     if tuple(train.shape) != tuple(model.denoiser.shape):
         raise Refusal(
             f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
         )
     count = min(len(train), MOST) if args.count is None else args.count
-    out = _out(args, count, sampler)
+    out = _out(args, count, method, edited=bool(mine))
     labels = _labels(train, count) if model.classes else None
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:
-        x = drawing.draw(denoiser, sampler, labels, keys, args.batch, meter)
+        batch = BATCH if given.batch is None else given.batch
+        x = drawing.draw(pipeline, drawing.asked(labels), keys, batch, meter)
     note("judging")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
     asked = None if labels is None else torch.tensor(labels)
     report = metrics.evaluate(x, asked, train, held_out, extractor=extractor, rng=Rng([args.seed]))
     document = {
         "model": model.record(),
-        "sampler": spec(sampler),
-        "guidance": args.guidance,
-        "interval": levels,
+        **method.record(),
         "seed": args.seed,
         "evaluations_per_sample": counted.rows / count,
         **report.plain(),
@@ -179,7 +159,7 @@ def describe(document: dict[str, Any]) -> str:
     lines = [table(head, rows), ""]
     name = str(sampler.get("part", "")).rpartition(".")[2]
     lines.append(
-        f"{name} with {sampler.get('steps')} steps, guidance {document['guidance']:g}: "
+        f"{name} with {sampler.get('steps')} steps, {guidance(document)}: "
         f"{document['evaluations_per_sample']:g} evaluations a sample"
     )
     lines.append(
@@ -193,7 +173,20 @@ def describe(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _data(args: Evaluate) -> Data:
+def guidance(document: dict[str, Any]) -> str:
+    """The guidance of a report in a few words; reports of version 0.1.0 hold a number."""
+    said = document["guidance"]
+    if not isinstance(said, dict):
+        return f"guidance {1.0 if said is None else said:g}"
+    scale = said.get("scale")
+    inner = scale.get("scale") if isinstance(scale, dict) else scale
+    name = str(said.get("part", "")).rpartition(".")[2]
+    what = "guidance" if name == "CFG" else f"guidance {name}"
+    levels = f" at levels {scale['low']:g}-{scale['high']:g}" if isinstance(scale, dict) and "low" in scale else ""
+    return f"{what} {inner:g}{levels}" if isinstance(inner, int | float) else what
+
+
+def _data(run: str, changes: list[str]) -> Data:
     """The train split that the run's config names."""
     from mezzotint.cli.source import built
     from mezzotint.core import config
@@ -201,15 +194,15 @@ def _data(args: Evaluate) -> Data:
     from mezzotint.core.store import model_config
     from mezzotint.data import Data
 
-    tree = model_config(args.run)
+    tree = model_config(run)
     if "data" not in tree:
-        raise Refusal(f"the config of {args.run!r} names no data, so there is nothing to judge it against")
-    tree = config.edit(tree, changes_of(args.set))
+        raise Refusal(f"the config of {run!r} names no data, so there is nothing to judge it against")
+    tree = config.edit(tree, changes)
     try:
         data: Data = built(tree["data"], Data, "'data' of the run's config")
     except Refusal as refusal:
         path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
-        if path is None or args.set:
+        if path is None or changes:
             raise
         raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
     return data.sibling("train")
@@ -254,8 +247,12 @@ def _extractor(run: str, train: Data, held_out: Data) -> Extractor:
     return made
 
 
-def _out(args: Evaluate, count: int, sampler: Any) -> Any:
-    """Where the report goes; by default a name that says what was judged, in the run folder."""
+def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
+    """Where the report goes; by default a name that says what was judged, in the run folder.
+
+    Settings that were edited one by one have no short name: their hash stands in the name instead.
+    """
+    from hashlib import sha256
     from pathlib import Path
 
     from mezzotint.cli.drawing import exists
@@ -266,12 +263,15 @@ def _out(args: Evaluate, count: int, sampler: Any) -> Any:
         return exists(args.out, args.overwrite)
     folder = model_folder(args.run)
     home = folder.parent if folder.name == "model" else folder
+    given, sampler = args.drawing, method.sampler
     eta = f"-eta{sampler.eta:g}" if hasattr(sampler, "eta") else ""
-    levels = f"-levels{args.interval}" if args.interval is not None else ""
-    average = f"-ema{args.average:g}" if args.average is not None else ""
-    drawn = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}-guidance{args.guidance:g}{levels}{average}"
-    name = f"{drawn}-n{count}-seed{args.seed}"
-    return Path(home, REPORTS, f"{name}.json")
+    guidance = f"-guidance{1 if given.guidance is None else given.guidance:g}"
+    levels = f"-levels{given.interval}" if given.interval is not None else ""
+    average = f"-ema{given.average:g}" if given.average is not None else ""
+    settings = json.dumps(method.record(), sort_keys=True).encode()
+    other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
+    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}"
+    return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")
 
 
 def _write(path: Any, document: dict[str, Any]) -> None:

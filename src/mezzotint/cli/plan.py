@@ -1,28 +1,51 @@
-"""What is to be drawn, settled from the flags of ``sample`` and from the settings inside a picture."""
+"""What is to be drawn, settled from the flags of a verb and from the settings inside a picture."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from mezzotint.cli import drawing, wanted
 from mezzotint.cli.console import note
+from mezzotint.cli.flags import Asked, Output, changes_of
+from mezzotint.cli.method import Method
 from mezzotint.core.errors import Refusal
-from mezzotint.core.spec import build, spec
-from mezzotint.samplers import Sampler
-from mezzotint.training.pictures import enlargement, grid, pixels, read_settings, save_png
-
-if TYPE_CHECKING:
-    from mezzotint.cli.sample import Sample
+from mezzotint.training.pictures import Pixels, enlargement, grid, pixels, read_settings, save_png
 
 BATCH = 256
 SEEDS = "0-7"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What the verbs that draw pictures do differently.
+
+    Arguments:
+        name: of the verb; settings of another verb carry the entry ``name`` and are refused.
+        out: the sheet, where no other is named.
+        every: whether every class is drawn where no label is named; else none is asked for.
+        columns: of the sheet, where there are so many pictures of one label.
+        side: to about how many pixels a side a small picture is enlarged on the sheet.
+        titles: whether pictures stand under titles.
+    """
+
+    name: str
+    out: str
+    every: bool
+    columns: Callable[[int], int]
+    side: int
+    titles: bool = False
+
+
+SAMPLE = Verb("sample", "samples.png", True, lambda count: math.ceil(math.sqrt(count)), 48)
+EDIT = Verb("edit", "edits.png", False, lambda count: min(count, 8), 96, titles=True)
 
 
 @dataclass(frozen=True)
@@ -31,68 +54,59 @@ class Plan:
 
     Arguments:
         model: with its weights.
-        labels: one a picture, or None for a model without classes.
+        labels: one a picture, or None where no class is asked for.
         seeds: one a picture.
-        sampler, guidance, interval, batch: how they are drawn.
-        layout: ``columns``, ``scale`` and ``gap`` of the grid.
-        grid: where the grid is written, or None.
+        method, batch: how they are drawn.
+        layout: ``columns``, ``scale`` and ``gap`` of the sheet, and whether it has ``titles``.
+        sheet: where the sheet is written, or None.
         threads: of the picture to be repeated, or None.
     """
 
     model: drawing.Model
     labels: list[int] | None
     seeds: list[int]
-    sampler: Sampler
-    guidance: float
-    interval: tuple[float, float] | None
+    method: Method
     batch: int
     layout: dict[str, int]
-    grid: str | None
+    sheet: str | None
     threads: int | None
 
     @classmethod
-    def of(cls, args: Sample) -> Plan:
-        """Read the settings of ``--like``, lay the flags over them, and load the model."""
-        old = _read(args.like) if args.like is not None else {}
+    def of(cls, args: Asked, verb: Verb, old: dict[str, Any], changes: list[str] | None = None) -> Plan:
+        """Lay the flags over earlier settings, and load the model.
+
+        Arguments:
+            args: of the verb.
+            verb: which it is.
+            old: the settings inside the picture to be repeated, {} where there is none.
+            changes: the ``--set`` edits, where they are not just those of the flags.
+        """
         if args.run is None and not old:
             raise Refusal("name a run folder, or a picture to repeat with --like")
-        model = _model(args, old)
-        labels, seeds = _rows(args, old, model)
-        sampler = build(old["sampler"]) if old and args.sampler is None else model.sampler
-        if not isinstance(sampler, Sampler):
-            raise Refusal(f"the settings inside {args.like!r} name no sampler")
-        interval = wanted.interval(args.interval) if args.interval is not None else None
-        guidance = old.get("guidance", 1.0) if args.guidance is None else args.guidance
-        if args.interval is None and old.get("interval"):
-            interval = tuple(old["interval"])
-        if args.interval is not None and guidance == 1:
-            raise Refusal(
-                "--interval says where to guide, but --guidance is 1, which guides nowhere; give a scale such as 1.5"
-            )
-        same = args.label is None and args.seeds is None and args.columns is None
-        grid_wanted = args.out is not None or (args.each is None and args.npz is None)
+        given, output = args.drawing, args.output
+        model = _model(args, verb, old)
+        labels, seeds = _rows(args, verb, old, model)
+        same = args.label is None and args.seeds is None and output.columns is None
+        wanted_sheet = output.out is not None or (output.each is None and output.npz is None)
         return cls(
             model=model,
             labels=labels,
             seeds=seeds,
-            sampler=drawing.sampler_of(sampler, args.sampler, args.steps),
-            guidance=guidance,
-            interval=interval,
-            batch=args.batch if args.batch is not None else old.get("batch", BATCH),
-            layout=old["layout"] if old and same else _layout(args, labels, seeds, model),
-            grid=(args.out or "samples.png") if grid_wanted else None,
+            method=Method.of(given, changes_of(given.set) if changes is None else changes, model.sampler, old),
+            batch=given.batch if given.batch is not None else old.get("batch", BATCH),
+            layout=old["layout"] if old and same else _layout(output, verb, labels, seeds, model),
+            sheet=(output.out or verb.out) if wanted_sheet else None,
             threads=_threads(old),
         )
 
-    def settings(self, threads: int) -> dict[str, Any]:
+    def settings(self, threads: int, **more: Any) -> dict[str, Any]:
         """What a picture carries, plain data."""
         return {
             "model": self.model.record(),
+            **more,
             "labels": self.labels,
             "seeds": self.seeds,
-            "sampler": spec(self.sampler),
-            "guidance": self.guidance,
-            "interval": self.interval,
+            **self.method.record(),
             "batch": self.batch,
             "layout": self.layout,
             "device": self.model.denoiser.device.type,
@@ -108,35 +122,49 @@ class Plan:
         pairs = zip(self.labels, self.seeds, strict=True)
         return [str(Path(folder, f"{label:0{digits}d}-{seed:06d}.png")) for label, seed in pairs]
 
-    def files(self, args: Sample) -> list[str]:
+    def files(self, output: Output) -> list[str]:
         """Every file that will be written."""
-        names = [name for name in (self.grid, args.npz) if name is not None]
-        return names + (self._each(args.each) if args.each is not None else [])
+        names = [name for name in (self.sheet, output.npz) if name is not None]
+        return names + (self._each(output.each) if output.each is not None else [])
 
-    def write(self, args: Sample, x: Tensor, settings: dict[str, Any]) -> list[str]:
-        """Write the grid, single pictures and arrays that were asked for."""
+    def write(
+        self, output: Output, x: Tensor, settings: dict[str, Any], lay: Callable[[Tensor], Pixels] | None = None
+    ) -> list[str]:
+        """Write the sheet, single pictures and arrays that were asked for.
+
+        Arguments:
+            output: where they go.
+            x: the pictures, (N, C, H, W).
+            settings: what the PNGs carry.
+            lay: makes the sheet; None: a grid.
+        """
         written = []
-        if self.grid is not None:
-            save_png(self.grid, grid(x, **self.layout), settings)
-            written.append(self.grid)
-        if args.npz is not None:
-            _save_npz(Path(args.npz), x, self.labels, self.seeds)
-            written.append(args.npz)
-        if args.each is not None:
+        if self.sheet is not None:
+            save_png(self.sheet, grid(x, **self.layout) if lay is None else lay(x), settings)
+            written.append(self.sheet)
+        if output.npz is not None:
+            _save_npz(Path(output.npz), x, self.labels, self.seeds)
+            written.append(output.npz)
+        if output.each is not None:
             one = {**settings, "layout": {"columns": 1, "scale": 1, "gap": 0}}
-            for row, (name, tile) in enumerate(zip(self._each(args.each), pixels(x), strict=True)):
+            for row, (name, tile) in enumerate(zip(self._each(output.each), pixels(x), strict=True)):
                 mine = {"labels": None if self.labels is None else [self.labels[row]], "seeds": [self.seeds[row]]}
                 save_png(name, tile, {**one, **mine})
                 written.append(name)
         return written
 
 
-def _read(path: str) -> dict[str, Any]:
-    """The settings inside a picture, refused unless they are such as ``sample`` writes."""
+def read(path: str | None, verb: Verb) -> dict[str, Any]:
+    """The settings inside a picture, refused unless they are such as the verb writes; {} where none is named."""
+    if path is None:
+        return {}
     old = read_settings(path)
+    made = "edit" if "edit" in old else "sample"
+    if made != verb.name:
+        raise Refusal(f"{path!r} was made by mezzotint {made}; repeat it with mezzotint {made} --like")
     model, layout, labels, seeds = (old.get(key) for key in ("model", "layout", "labels", "seeds"))
     whole = isinstance(model, dict) and isinstance(model.get("path"), str) and isinstance(model.get("sha256"), str)
-    whole = whole and isinstance(layout, dict) and set(layout) == {"columns", "scale", "gap"}
+    whole = whole and isinstance(layout, dict) and set(layout) - {"titles"} == {"columns", "scale", "gap"}
     whole = (
         all(isinstance(n, int) and 0 <= n <= 1_000 for n in layout.values()) and layout["columns"] * layout["scale"] > 0
         if whole and layout
@@ -144,30 +172,33 @@ def _read(path: str) -> dict[str, Any]:
     )
     whole = whole and isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds) and bool(seeds)
     whole = whole and (labels is None or (isinstance(labels, list) and len(labels) == len(seeds or [])))
-    whole = whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float)
+    whole = (
+        whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
+    )
     whole = whole and isinstance(old.get("batch"), int)
     if not whole:
-        raise Refusal(f"the settings inside {path!r} are not those of mezzotint sample, so it cannot be repeated")
+        raise Refusal(f"the settings inside {path!r} are not those of mezzotint {verb.name}, so it cannot be repeated")
     return old
 
 
-def _model(args: Sample, old: dict[str, Any]) -> drawing.Model:
+def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
     """The model asked for; for ``--like`` it must have the weights of the picture."""
+    average, device, like = args.drawing.average, args.drawing.device, args.output.like
     if not old:
         assert args.run is not None
-        return drawing.load(args.run, args.average, device=args.device)
+        return drawing.load(args.run, average, device=device)
     said = old["model"]
     path = args.run if args.run is not None else said["path"]
     if not Path(path).is_dir():
         raise Refusal(
-            f"{args.like!r} was made by the model {path!r}, which is not here; "
-            "say where it is now: mezzotint sample RUN --like ..."
+            f"{like!r} was made by the model {path!r}, which is not here; "
+            f"say where it is now: mezzotint {verb.name} RUN --like ..."
         )
-    mine = args.average if args.average is not None else said.get("average")
-    model = drawing.load(path, mine, said.get("images"), device=args.device)
+    mine = average if average is not None else said.get("average")
+    model = drawing.load(path, mine, said.get("images"), device=device)
     if mine == said.get("average") and model.sha256 != said["sha256"]:
         raise Refusal(
-            f"the weights in {path!r} have the SHA-256 {model.sha256[:12]}..., but {args.like!r} was made with "
+            f"the weights in {path!r} have the SHA-256 {model.sha256[:12]}..., but {like!r} was made with "
             f"{said['sha256'][:12]}...: the run has gone on or is another, so the picture cannot be repeated"
         )
     now = drawing.versions()
@@ -181,24 +212,25 @@ def _model(args: Sample, old: dict[str, Any]) -> drawing.Model:
     return model
 
 
-def _rows(args: Sample, old: dict[str, Any], model: drawing.Model) -> tuple[list[int] | None, list[int]]:
+def _rows(args: Asked, verb: Verb, old: dict[str, Any], model: drawing.Model) -> tuple[list[int] | None, list[int]]:
     """Labels and seeds, one of each a picture."""
     if args.label is not None and not model.classes:
         raise Refusal(f"the model in {model.path!r} knows no classes, so it takes no --label")
     if old and args.label is None and args.seeds is None:
-        if (old["labels"] is None) != (not model.classes):
+        if (old["labels"] is None) < (not model.classes) or (old["labels"] is None and model.classes and verb.every):
             raise Refusal(
-                f"the picture {args.like!r} and the model in {model.path!r} do not agree on whether there are classes"
+                f"the picture {args.output.like!r} and the model in {model.path!r} do not agree on whether there are "
+                "classes"
             )
         return old["labels"], old["seeds"]
     seeds = wanted.seeds(args.seeds) if args.seeds is not None else old.get("seeds") or wanted.seeds(SEEDS)
     seeds = list(dict.fromkeys(seeds))
-    if not model.classes:
-        return None, seeds
     if args.label is not None:
         labels = wanted.labels(args.label, model.classes)
     else:
-        labels = old.get("labels") or list(range(len(model.classes)))
+        labels = old.get("labels") or (list(range(len(model.classes))) if verb.every else [])
+    if not labels or not model.classes:
+        return None, seeds
     labels = list(dict.fromkeys(labels))
     if len(labels) * len(seeds) > wanted.MOST:
         raise Refusal(
@@ -207,16 +239,19 @@ def _rows(args: Sample, old: dict[str, Any], model: drawing.Model) -> tuple[list
     return labels * len(seeds), [seed for seed in seeds for _ in labels]
 
 
-def _layout(args: Sample, labels: list[int] | None, seeds: list[int], model: drawing.Model) -> dict[str, int]:
-    """One column a label; a square where there is one label or none."""
+def _layout(
+    output: Output, verb: Verb, labels: list[int] | None, seeds: list[int], model: drawing.Model
+) -> dict[str, int]:
+    """One column a label; the verb's own where there is one label or none."""
     kinds = len(set(labels)) if labels is not None else 1
-    columns = kinds if kinds > 1 else math.ceil(math.sqrt(len(seeds)))
-    if args.columns is not None:
-        if args.columns < 1:
-            raise Refusal(f"--columns is {args.columns}, but a grid has at least one")
-        columns = min(args.columns, len(seeds))
+    columns = kinds if kinds > 1 else verb.columns(len(seeds))
+    if output.columns is not None:
+        if output.columns < 1:
+            raise Refusal(f"--columns is {output.columns}, but a sheet has at least one")
+        columns = min(output.columns, len(seeds))
     height, width = model.denoiser.shape[-2:]
-    return {"columns": columns, "scale": enlargement(height, width), "gap": 1}
+    layout = {"columns": columns, "scale": enlargement(height, width, verb.side), "gap": 1}
+    return {**layout, "gap": 6, "titles": True} if verb.titles else layout
 
 
 def _threads(old: dict[str, Any]) -> int | None:

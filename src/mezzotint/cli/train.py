@@ -9,17 +9,16 @@ import shlex
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, use_threads
+from mezzotint.cli.flags import Settings, changes_of
 
 if TYPE_CHECKING:
     from mezzotint.data import Data
     from mezzotint.training.run import Run
-
-Settings = Annotated[Union[None, tuple[str, ...]], arg(metavar="KEY=VALUE ...", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,6 @@ class Train:
     """Threads to compute with; small networks are fastest on one or two."""
     json: Flag = False
     """Print one JSON document instead of text."""
-
-
-def changes_of(given: tuple[str, ...] | None) -> list[str]:
-    """The edits of ``--set``, which needs at least one."""
-    from mezzotint.core.errors import Refusal
-
-    if given == ():
-        raise Refusal("--set takes key=value, such as training.batch=64, and was given nothing")
-    return list(given or ())
 
 
 def run(args: Train) -> int:

@@ -144,7 +144,7 @@ class Folder(Data):
                 return look(item)
             except Refusal as refusal:
                 if not self.skip_broken:
-                    raise
+                    raise Refusal(f"{refusal}, or pass skip_broken=True") from refusal
                 return refusal
 
         return tolerant

@@ -61,7 +61,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
             if width * height > max_pixels:
                 raise Refusal(
                     f"the image {str(path)!r} is {width} x {height} pixels, more than max_pixels = {max_pixels}; "
-                    "raise max_pixels, make it smaller, or pass skip_broken=True"
+                    "raise max_pixels or make it smaller"
                 )
             yield image
     except Refusal:
@@ -70,7 +70,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         raise Refusal(f"the image {str(path)!r} is far too large: {error}") from None
     except Exception as error:  # Pillow's decoders answer a damaged file with a dozen kinds of exception
         raise Refusal(
-            f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it or pass skip_broken=True"
+            f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it"
         ) from error
 
 

@@ -39,6 +39,17 @@ def fit(pictures: NDArray[Value], size: tuple[int, int]) -> NDArray[Value]:
     return out.astype(pictures.dtype)
 
 
+def nearest(pictures: NDArray[Value], size: tuple[int, int]) -> NDArray[Value]:
+    """The same rectangle as in :func:`fit`, every pixel taken from the one in whose area its centre lies: for masks."""
+    height, width = pictures.shape[-3:-1]
+    scale = max(size[0] / height, size[1] / width)
+    down, across = (
+        np.floor((have - want / scale) / 2 + (np.arange(want) + 0.5) / scale).astype(np.int64).clip(0, have - 1)
+        for have, want in zip((height, width), size, strict=True)
+    )
+    return pictures[..., down[:, None], across, :]
+
+
 def sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as (height, width): a number means a square, None stays None."""
     if size is None:

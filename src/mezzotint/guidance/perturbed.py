@@ -116,10 +116,7 @@ class Unmixed(Wrapper):
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         made: _Made = {}
         answer: Distribution = _copied(self.denoiser, self._way, made)(x, t, cond, want)
-        for (
-            module,
-            copy,
-        ) in made.values():  # what a module wrote down while it answered is the model's: a meter counts on
+        for module, copy in made.values():  # what it wrote down while it answered is the model's: a meter counts on
             vars(module).update({name: value for name, value in vars(copy).items() if name not in _OWN})
         return answer
 

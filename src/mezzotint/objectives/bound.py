@@ -9,8 +9,10 @@ model says of x_0, and
 where both laws of a KL are bridges of the process - towards x_0 itself, and towards the answer - and the interval that
 ends at 0 is the answer's own log-probability. So one line serves reals and tokens, fixed variances and learnt ones.
 With a Gaussian answer that is right, Gaussian data are coded with nothing lost at any T. An answer that is a point
-loses what it does not say of its spread, which vanishes as T grows; in the interval that ends at 0 it counts as
-N(value, sigma^2 / (alpha^2 + sigma^2)), which is DDPM's choice of beta_1.
+loses what it does not say of its spread; in the interval that ends at 0 it counts as N(value, sigma^2 / (alpha^2 +
+sigma^2)), which is DDPM's choice of beta_1. The loss vanishes in proportion to 1 / T on grids that make every interval
+smaller in log-SNR (Karras, LogSNR). On equal intervals of a clock it does not: the last few before 0 halve sigma, take
+a third off it, and so on, at any T.
 
 One random interval per sample, T times its term, estimates the sum without bias.
 

@@ -50,7 +50,7 @@ class Classification(Objective):
         value = -model.pick(logs, label, kept) * weight.to(logs)
         value = torch.where(kept.to(value.device), value, 0.0)
         right = (logs.argmax(1) == label.to(logs.device)).to(value)
-        return Loss(value, {"accuracy": right}, Shot(x, x_t, t, cond, Categorical(logs)))
+        return Loss(value, {"accuracy": right}, Shot(x, x_t, t, cond, Categorical(logs), weight))
 
     def update(self, model: Any, loss: Loss) -> None:
-        self.levels.update(cast(Shot, loss.shot).t, loss.value.detach())
+        self.levels.update(cast(Shot, loss.shot).t, loss.unweighted())

@@ -68,7 +68,7 @@ class Tabulated(Continuous, ABC):
 
     def _scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
         u, rest, log_size = joined(t, self._knots[0], self._knots[1:])
-        scale = log_size.exp() / torch.hypot(u, rest)
+        scale = log_size.exp() / (u**2 + rest**2).sqrt()  # hypot's last bit depends on the place in the batch
         return scale * rest, scale * u
 
     def scales(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

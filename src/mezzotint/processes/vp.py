@@ -65,7 +65,7 @@ class VP(Continuous):
         return (missing * (1 + alpha)).sqrt()
 
     def time(self, u: Tensor) -> Tensor:
-        rest, size = self._rest(), torch.hypot(u, 1 - u)
+        rest, size = self._rest(), (u**2 + (1 - u) ** 2).sqrt()  # hypot's last bit depends on the place in the batch
         # alpha before rescaling and 1 - alpha, each with all its digits; log(1 / alpha^2) gives a quadratic in t.
         alpha = (rest + (1 - rest) * (1 - u) / size).clamp(min=1e-150)
         missing = (1 - rest) * u**2 / (size * (size + 1 - u))

@@ -18,7 +18,7 @@ What the condition carries for a start is taken out before the denoiser is asked
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,17 +207,17 @@ class Analytic(Start):
             data: pictures (N, *shape), or a data set: ``data[rows]`` is (x, cond).
             batch: rows read at once.
         """
-        count, total, squared = len(data), torch.zeros(()).double(), torch.zeros(()).double()
-        for first in range(0, count, batch):
-            part = data[first : first + batch]
-            x = (part if isinstance(part, Tensor) else part[0]).double()
-            total = total + x.sum(0)
-        mean = total / count
-        for first in range(0, count, batch):  # a second pass: E[x^2] - E[x]^2 cancels where the mean is large
-            part = data[first : first + batch]
-            x = (part if isinstance(part, Tensor) else part[0]).double()
-            squared = squared + (x - mean).square().sum()
-        return cls(process, t, _numbers(mean.tolist()), float(squared / (count * mean.numel())))
+        count = len(data)
+
+        def parts() -> Iterator[Tensor]:
+            for first in range(0, count, batch):
+                part = data[first : first + batch]
+                yield (part if isinstance(part, Tensor) else part[0]).double()
+
+        mean = torch.stack([x.sum(0) for x in parts()]).sum(0) / count
+        # A second pass: E[x^2] - E[x]^2 cancels where the mean is large.
+        squared = sum(float((x - mean).square().sum()) for x in parts())
+        return cls(process, t, _numbers(mean.tolist()), squared / (count * mean.numel()))
 
     @classmethod
     def example(cls) -> Analytic:

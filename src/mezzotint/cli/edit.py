@@ -1,0 +1,73 @@
+"""``mezzotint edit``: a picture drawn anew in part (a mask) or in detail (a strength), by a trained model."""
+
+# ruff: noqa: UP007, UP045
+# Optional and None first in a Union: tyro checks these at once, and X | None through a library that takes 0.1 s.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Optional
+
+from tyro.conf import Positional, arg
+
+from mezzotint.cli.console import Flag, use_threads
+from mezzotint.cli.flags import Drawing, Drawn, Output, Run, Seeds, Written
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Redraw a picture with a trained model: the part a mask shows, or all of it more or less.
+
+    With --mask, what is white is made anew and what is black is kept, to the bit. Without one, the picture
+    is noised to the level --strength and denoised: near 0 it stays as it is, at 1 nothing of it is left.
+    Both may be said: then the new part starts from what was there.
+
+    A picture of another size than the model's is brought to it as training pictures are: by area, the
+    centre kept; grey and colour become what the model draws. A mask has the size of the picture's file or
+    of the model's pictures.
+
+    The sheet shows the original, what is kept of it, and one picture a seed (and label). It carries its
+    settings, the SHA-256 of picture and mask among them: --like makes the same again, and a flag beside it
+    changes what it names.
+
+    examples:
+      mezzotint edit runs/digits three.png --mask top.png
+      mezzotint edit runs/digits three.png --mask top.png --label 3,8 --seeds 0-7 --out tops.png
+      mezzotint edit runs/digits three.png --strength 0.6 --label 8
+      mezzotint edit runs/digits three.png --mask top.png --resample 5 --out agreeing.png
+      mezzotint edit --like tops.png --seeds 8-15 --out more.png
+    """
+
+    run: Positional[Run] = None
+    """A run folder or a model folder."""
+    image: Annotated[
+        Positional[Optional[str]], arg(metavar="[IMAGE]", help_behavior_hint="(default: the one that --like names)")
+    ] = None
+    """The picture: PNG, JPEG, WebP, BMP or GIF."""
+    mask: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
+    """A picture that is white where to draw anew and black where to keep; grey counts as what it is nearer to."""
+    strength: Annotated[
+        Optional[float], arg(metavar="LEVEL", help_behavior_hint="(default: 1 with a mask, else 0.5)")
+    ] = None
+    """Noise level to start from, above 0 (hardly any) and up to 1 (noise alone)."""
+    resample: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 8)")] = None
+    """With a mask: walk every interval N times, so that the new part comes to agree with the kept one."""
+    label: Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: the model decides)")] = None
+    """Classes by number or name: 3, cat, 0-9, 3,5 or cat,dog."""
+    seeds: Seeds = None
+    """One picture a label and seed: 5, 0-63 or 3,5,9."""
+    drawing: Drawn = Drawing()
+    output: Written = Output()
+    json: Flag = False
+    """Print one JSON document instead of text."""
+
+
+def run(args: Edit) -> int:
+    """Edit as ``args`` ask."""
+    use_threads(args.drawing.threads)
+    from mezzotint.cli.editing import Editing
+    from mezzotint.cli.making import make
+    from mezzotint.cli.plan import EDIT
+
+    edit = Editing.of(args)
+    return make(args, EDIT, edit.plan, edit.pipeline, edit.cond(), edit.sheet, edit=edit.record())

@@ -1,0 +1,105 @@
+"""Flags that several verbs share: how pictures are drawn, and where they go."""
+
+# ruff: noqa: UP007, UP045
+# Optional and None first in a Union: tyro checks these at once, and X | None through a library that takes 0.1 s.
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Optional, Protocol, Union
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from mezzotint.cli.console import Flag, Threads
+
+Run = Annotated[Optional[str], arg(metavar="[RUN]", help_behavior_hint="(default: the one that --like names)")]
+Seeds = Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7)")]
+Device = Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: cuda where there is one, else cpu)")]
+Settings = Annotated[Union[None, tuple[str, ...]], arg(metavar="KEY=VALUE ...", help_behavior_hint="")]
+
+
+def changes_of(given: tuple[str, ...] | None) -> list[str]:
+    """The edits of ``--set``, which needs at least one."""
+    from mezzotint.core.errors import Refusal
+
+    if given == ():
+        raise Refusal("--set takes key=value, such as training.batch=64 or sampler.order=3, and was given nothing")
+    return list(given or ())
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn.
+
+    heun, multistep, unipc and churn are of second order or higher, euler and
+    ddim of first; ddpm draws fresh noise, as does churn with sampler.churn=10.
+    --set edits the sampler and the guidance, as often as it is said, such as
+    sampler.order=3, sampler.grid.part=samplers.LogSNR, guidance.scale=2 or
+    guidance.part=guidance.Perturbed.
+    """
+
+    sampler: Annotated[Optional[str], arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")] = None
+    """heun, multistep, unipc, euler, ddim, churn, ddpm, or any other by name, such as mypackage.samplers.Mine."""
+    steps: Annotated[
+        Optional[int],
+        arg(metavar="N", help_behavior_hint="(default: ddpm 100, euler and ddim 36, others 18)"),
+    ] = None
+    """Intervals; heun and churn ask the model twice in each, the others once."""
+    guidance: Annotated[Optional[float], arg(metavar="SCALE", help_behavior_hint="(default: 1)")] = None
+    """Classifier-free guidance: 1 is the plain model, more follows the label more closely, 0 ignores it."""
+    interval: Annotated[Optional[str], arg(metavar="LOW-HIGH", help_behavior_hint="(default: all)")] = None
+    """Guide only between these noise levels, from 0 (clean) to 1 (noise), such as 0.2-0.8."""
+    set: Settings = None
+    """Edit a value of the sampler or the guidance."""
+    average: Annotated[Optional[float], arg(metavar="LENGTH", help_behavior_hint="(default: the exported weights)")] = (
+        None
+    )
+    """Use an average of the weights of this relative length, such as 0.08, rebuilt from the run's checkpoints."""
+    batch: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 256)")] = None
+    """Pictures drawn at once."""
+    device: Device = "auto"
+    """Where to compute: cpu, cuda, cuda:1, mps."""
+    threads: Threads = None
+    """Threads to compute with on the CPU."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where pictures go, and which are made again."""
+
+    out: Annotated[
+        Optional[str],
+        arg(metavar="FILE", help_behavior_hint="(default: samples.png or edits.png, unless --each or --npz)"),
+    ] = None
+    """All pictures on one sheet, a PNG."""
+    columns: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: one a label)")] = None
+    """Columns of the sheet."""
+    each: Annotated[Optional[str], arg(metavar="DIR", help_behavior_hint="")] = None
+    """Also one PNG a picture, named LABEL-SEED.png, at its own size."""
+    npz: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
+    """Also an .npz with images, labels and seeds; train and other tools read it."""
+    like: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
+    """Repeat the pictures of this PNG; refused where the weights are no longer the same."""
+    overwrite: Flag = False
+    """Replace files that exist."""
+
+
+class Asked(Protocol):
+    """What the arguments of a verb that draws pictures have in common."""
+
+    @property
+    def run(self) -> str | None: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def seeds(self) -> str | None: ...
+    @property
+    def drawing(self) -> Drawing: ...
+    @property
+    def output(self) -> Output: ...
+    @property
+    def json(self) -> bool: ...
+
+
+Drawn = OmitArgPrefixes[Drawing]
+Written = OmitArgPrefixes[Output]

@@ -1,0 +1,58 @@
+"""From a plan to files: the pictures are drawn, written with their settings, and spoken of."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from mezzotint.cli import drawing
+from mezzotint.cli.console import duration, emit, note, progress, use_threads
+from mezzotint.cli.flags import Asked
+from mezzotint.cli.plan import Plan, Verb
+from mezzotint.core.condition import Condition
+from mezzotint.core.pipeline import Pipeline
+from mezzotint.core.rng import Rng
+from mezzotint.training.pictures import Pixels
+
+
+def make(
+    args: Asked,
+    verb: Verb,
+    plan: Plan,
+    pipeline: Callable[[], Pipeline],
+    cond: Condition,
+    lay: Callable[[Tensor], Pixels] | None = None,
+    **more: Any,
+) -> int:
+    """Draw what is planned, write it, and say so; the exit code.
+
+    Arguments:
+        args: of the verb.
+        verb: which it is.
+        plan: what is drawn.
+        pipeline: makes what draws it, once the files are known to have a place.
+        cond: one row a picture, or NONE.
+        lay: makes the sheet; None: a grid.
+        more: further settings that the pictures carry.
+    """
+    threads = use_threads(plan.threads if args.drawing.threads is None else args.drawing.threads)
+    for name in plan.files(args.output):
+        drawing.exists(name, args.output.overwrite)
+    made = pipeline()
+    start = time.perf_counter()
+    with progress("sampling", "pictures") as meter:
+        x = drawing.draw(made, cond, Rng(plan.seeds), plan.batch, meter)
+    seconds = time.perf_counter() - start
+    settings = plan.settings(threads, **more)
+    written = plan.write(args.output, x, settings, lay)
+    if args.json:
+        emit({"written": written, "count": len(x), "seconds": seconds, "settings": settings})
+        return 0
+    print(f"{len(x):,} pictures in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
+    if args.output.like is None and plan.sheet is not None:
+        note(f"the same again: mezzotint {verb.name} --like {shlex.quote(plan.sheet)} --out again.png")
+    return 0

@@ -1,0 +1,60 @@
+"""The contract of a data set: always a batch, item k always the same, and nothing in two splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mezzotint.data.data import Data
+from mezzotint.testing.expect import expect, same, shaped, works
+from mezzotint.testing.spec import check_made
+
+
+def check_data(data: Data) -> None:
+    """Check that a data set keeps the promises trainers and judges rely on.
+
+    Arguments:
+        data: a split with at least three pictures.
+
+    Raises:
+        AssertionError: naming the promise that is broken.
+    """
+    who = type(data).__name__
+    expect(isinstance(data, Data), f"{who} should derive from data.Data; it is indexed in many ways")
+    check_made(data)
+    with works(f"reading {who}", "a trainer reads it a million times"):
+        count = len(data)
+        expect(count >= 3, f"check_data should be given at least three pictures but {who} has {count}")
+        x, cond = data[:3]
+        shaped(f"x of {who}[:3]", x, (3, *data.shape), "a network is built for the shape")
+        expect(x.dtype == torch.float32, f"pictures of {who} should be float32 but are {x.dtype}")
+        low, high = float(x.min()), float(x.max())
+        expect(-1 <= low and high <= 1, f"pictures of {who} should lie in [-1, 1] but reach {low:.3g} and {high:.3g}")
+        expect(len(cond) in (0, 3), f"{who}[:3] should hold three conditions or none but holds {len(cond)}")
+        for index in (1, [1], np.array([1]), torch.tensor([1])):
+            one, told = data[index]
+            same(
+                f"picture 1 of {who} by {type(index).__name__}",
+                one,
+                x[1:2],
+                "item k is the same however it is asked for",
+            )
+            expect(len(told) == (1 if cond else 0), f"{who}[1] should hold one condition, or none where there are none")
+        same(
+            f"pictures of {who} read in another order",
+            data[[2, 0]][0],
+            x[[2, 0]],
+            "the order is decided by whoever reads",
+        )
+        if cond:
+            labels = cond["label"]
+            expect(
+                bool((labels < len(data.classes)).all()),
+                f"labels of {who} should be below {len(data.classes)}, its classes",
+            )
+        expect(
+            data.std > 0, f"the spread of {who} should be positive but is {data.std}; it is what a denoiser divides by"
+        )
+        whole = len(data.sibling("all"))
+        split = len(data.sibling("train")) + len(data.held_out())
+        expect(split == whole, f"train and held-out of {who} should hold {whole} pictures together but hold {split}")

@@ -1,0 +1,204 @@
+"""The contract of a denoiser: one question, answered at every time, for every row by itself.
+
+Samplers ask it at t = 1 and next to 0, searches ask about rows taken out of their batch, guidance drops families and
+asks for side outputs, rewards differentiate it, and a model folder brings it back. Rows of exact denoisers agree to the
+last bit in any batch; networks add their numbers in another order and agree within 1e-5.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition, family
+from mezzotint.core.distribution import Distribution, expand
+from mezzotint.core.errors import Refusal
+from mezzotint.core.rng import Rng
+from mezzotint.core.spec import build, spec
+from mezzotint.core.store import load_model, save_model
+from mezzotint.denoiser.base import Denoiser, Trainable
+from mezzotint.testing.expect import close, expect, finite, refused, same, shaped, works
+from mezzotint.testing.spec import check_made
+from mezzotint.testing.truth import labels
+
+TIMES = (0.0, 1e-6, 0.02, 0.3, 0.7, 0.98, 1.0)
+
+
+def check_denoiser(denoiser: Denoiser, cond: Condition | None = None) -> None:
+    """Check that a denoiser keeps the promises samplers, guidance, search and stores rely on.
+
+    Arguments:
+        denoiser: of real data.
+        cond: conditions to ask with, seven rows; None: labels 0, 1, 2, 0, .. where it may be told a ``label``.
+
+    Raises:
+        AssertionError: naming the promise that is broken.
+    """
+    who = type(denoiser).__name__
+    expect(
+        isinstance(denoiser, Denoiser),
+        f"{who} should derive from denoiser.Denoiser; samplers read its process and shape",
+    )
+    check_made(denoiser)
+    training = denoiser.training
+    denoiser.eval()
+    with works(f"asking {who}", "samplers ask at every time from the prior to clean data"):
+        told = labels(len(TIMES)) if cond is None and "label" in denoiser.nulls else cond or NONE
+        expect(
+            len(told) in (0, len(TIMES)), f"check_denoiser should be given {len(TIMES)} conditions but has {len(told)}"
+        )
+        told = _prepared(denoiser, told, who)
+        x, t = samples(denoiser)
+        with torch.no_grad():
+            answers(denoiser, x, t, told, who)
+            _refuses(denoiser, x, t, told, who)
+            if isinstance(denoiser, Trainable):
+                _trains(denoiser, x, t, told, who)
+        gradients(denoiser, x, t, told, who)
+        _comes_back(denoiser, x, t, told, who)
+    denoiser.train(training)
+
+
+def samples(denoiser: Denoiser) -> tuple[Tensor, Tensor]:
+    """(x_t, t): corrupted data at the times of this contract, or at a denoiser's own."""
+    t = torch.tensor(TIMES, dtype=torch.float64)
+    if denoiser.times is not None:
+        t = denoiser.times.double().cpu()[torch.arange(len(TIMES)) % len(denoiser.times)]
+    x0 = 0.5 * Rng(range(len(t))).normal("x0", tuple(denoiser.shape))
+    x = denoiser.process.corrupt(x0, t).sample(Rng(range(len(t))).at("noise"))
+    return x.to(device=denoiser.device, dtype=denoiser.dtype), t
+
+
+def tolerance(denoiser: Denoiser) -> float:
+    """How closely rows agree in batches of other sizes: exactly, unless there are weights."""
+    return 1e-5 if any(True for _ in denoiser.parameters()) else 0.0
+
+
+def agree(what: str, found: Tensor, expected: Tensor, within: float, why: str) -> None:
+    """To the last bit, or within a tolerance."""
+    close(what, found, expected, within, why) if within else same(what, found, expected, why)
+
+
+def _prepared(denoiser: Denoiser, cond: Condition, who: str) -> Condition:
+    """Preparing adds values and replaces none."""
+    ready = denoiser.prepare(cond)
+    expect(
+        isinstance(ready, Condition), f"{who}.prepare should return a Condition but returns a {type(ready).__name__}"
+    )
+    for name, value in cond.values.items():
+        expect(name in ready, f"{who}.prepare should keep {name!r} but drops it; what was told is read again elsewhere")
+        same(f"{name!r} after {who}.prepare", ready[name], value, "prepare adds values and replaces none")
+    return ready.to(denoiser.device)
+
+
+def answers(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> Distribution:
+    """Finite everywhere, in the precision of x, the same for every way of asking."""
+    before = x.clone(), t.clone()
+    answer = denoiser(x, t, cond)
+    expect(
+        isinstance(answer, Distribution),
+        f"{who} should answer with a Distribution but answers with a {type(answer).__name__}",
+    )
+    expect(
+        len(answer) == len(x), f"{who} asked about {len(x)} samples should give {len(x)} rows but gives {len(answer)}"
+    )
+    shaped(f"the mean of {who}'s answer", answer.mean, tuple(x.shape), "it is an estimate of the clean data")
+    finite(f"{who}'s answer at the times {[f'{float(time):g}' for time in t]}", answer.mean, "one NaN spoils a run")
+    expect(
+        answer.mean.dtype == x.dtype,
+        f"{who} asked in {x.dtype} should answer in it but answers in {answer.mean.dtype}; samples keep it",
+    )
+    same(f"x after asking {who}", x, before[0], "a question must not change what it asks about")
+    same(f"t after asking {who}", t, before[1], "a question must not change what it asks about")
+    same(f"{who} asked twice", denoiser(x, t, cond).mean, answer.mean, "in evaluation mode nothing is drawn")
+    ranked = denoiser(x, expand(t, x), cond).mean
+    agree(
+        f"{who} at times (B, 1, ..) and (B,)", ranked, answer.mean, tolerance(denoiser), "both say one time per sample"
+    )
+    for rows in ([2], [5, 0, 3]):
+        few = denoiser(x[rows], t[rows], cond[rows] if cond else cond).mean
+        why = "rows are taken out of batches, at times of their own"
+        agree(f"rows {rows} of {who} in a batch of their own", few, answer.mean[rows], tolerance(denoiser), why)
+    if not denoiser.uses_level and denoiser.times is None:
+        other = denoiser(x, 0.5 * t + 0.1, cond).mean
+        same(f"{who} at other times", other, answer.mean, "uses_level = False says that the answer depends on x alone")
+    return answer
+
+
+def _refuses(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+    """What it was never told about, and what it cannot hand out."""
+    odd = cond | Condition(no_such_family=torch.zeros(len(x), device=x.device))
+    why = "a condition that is silently ignored is found months later"
+    refused(f"asking {who} with a family it does not know", lambda: denoiser(x, t, denoiser.prepare(odd)), why)
+    why = "a misspelt name that is ignored is found where the value is missing"
+    refused(f"{who} wanted to give 'no_such_output'", lambda: denoiser(x, t, cond, want=("no_such_output",)), why)
+    for name in denoiser.nulls:
+        if name in cond.families:
+            without = denoiser(x, t, cond.drop(name)).mean
+            finite(f"{who}'s answer with {name!r} dropped", without, "a null that was trained may be asked for")
+            left = cond.take(name)[1]
+            if left or len(cond.families) == 1:
+                absent = denoiser(x, t, denoiser.prepare(left)).mean
+                agree(
+                    f"{who} with {name!r} absent and dropped",
+                    absent,
+                    without,
+                    tolerance(denoiser),
+                    "absent counts as dropped",
+                )
+
+
+def _trains(denoiser: Trainable, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+    """What the network said and should have said differ as the estimate and the data do."""
+    inner = (t > 0.01) & (t < 0.99)
+    x, t, cond = x[inner], t[inner], cond[inner] if cond else cond
+    answer = denoiser(x, t, cond, want=("output",))
+    expect(
+        "output" in answer.aux,
+        f"{who} wanted to give 'output' should have it in aux; objectives compare it with target()",
+    )
+    x0 = 0.3 * torch.ones_like(x)
+    missed = answer.aux["output"] - denoiser.target(x0, x, t)
+    due = expand(denoiser.sharpness(t), x).to(x) * missed.abs()
+    why = "the preconditioning is the weight of a loss"
+    close(f"|D - x_0| and {who}.sharpness times |output - target|", (answer.mean - x0).abs(), due, 1e-4, why)
+    shaped(f"{who}.trivial", denoiser.trivial(x, t), tuple(x.shape), "a model has to beat it")
+    denoiser.lower(torch.bfloat16)
+    low = denoiser(x, t, cond).mean
+    denoiser.lower(None)
+    expect(
+        low.dtype == x.dtype, f"{who} lowered to bfloat16 should still answer in {x.dtype} but answers in {low.dtype}"
+    )
+    close(f"{who} lowered to bfloat16 and in full precision", low, answer.mean, 0.05, "training and sampling run in it")
+
+
+def gradients(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+    """By its input, finite at every time, and none left behind in the weights."""
+    at = x.detach().clone().requires_grad_()
+    mean = denoiser(at, t, cond).mean
+    why = "rewards differentiate answers, at both ends of a run too"
+    expect(mean.requires_grad, f"{who}'s answer should have a gradient by x but has none; {why}")
+    (gradient,) = torch.autograd.grad(mean.sum(), at)
+    finite(f"the gradient of {who}'s answer by x at the times {[f'{float(time):g}' for time in t]}", gradient, why)
+
+
+def _comes_back(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+    """A model folder gives back the same answers; what has no spec is not saved."""
+    try:
+        build(spec(denoiser))
+    except Refusal:  # it holds what no config can, or a part that was written in a script
+        return
+    with tempfile.TemporaryDirectory() as home, torch.no_grad():
+        again = load_model(save_model(Path(home, "model"), denoiser), x.device)
+        agree(
+            f"{who} after a model folder",
+            again(x, t, cond).mean,
+            denoiser(x, t, cond).mean,
+            0.0,
+            "a loaded model is the saved one",
+        )
+        odd = [family(name) for name in denoiser.nulls if name not in again.nulls]
+        expect(not odd, f"{who} after a model folder should know the nulls {denoiser.nulls} but knows {again.nulls}")

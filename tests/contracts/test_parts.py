@@ -1,0 +1,117 @@
+"""Every part of the house keeps the contract of its kind: found by walking it, made from its signature alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mezzotint import testing
+from mezzotint.core import Refusal
+from mezzotint.core.spec import parameters, spec
+from mezzotint.guidance import between
+from mezzotint.processes import EDM, Flow
+from mezzotint.testing import example, parts
+
+PROCESSES = [example(cls) for cls in parts("process")]
+SHAPES = [(6,), (2, 8), (2, 4, 6), (2, 2, 4, 4)]
+
+
+def every(kind: str | None = None) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("cls", parts(kind), ids=lambda cls: cls.__name__)
+
+
+@every()
+def test_spec(cls: type) -> None:
+    """Written and made again; what holds tensors says in one sentence that a config cannot."""
+    made = example(cls)
+    if any(p.annotation == "Tensor" for p in parameters(cls).values() if p.default is p.empty):
+        with pytest.raises(Refusal, match="a Tensor, which a config cannot hold"):
+            spec(made)
+    else:
+        testing.check_spec(made)
+
+
+@every("process")
+def test_process(cls: type) -> None:
+    testing.check_process(example(cls))
+
+
+@every("grid")
+def test_grid(cls: type) -> None:
+    testing.check_grid(example(cls))
+
+
+@every("sampler")
+def test_sampler(cls: type) -> None:
+    testing.check_sampler(example(cls), processes=[EDM(), Flow()])
+
+
+@pytest.mark.long
+@every("sampler")
+def test_sampler_on_every_process(cls: type) -> None:
+    testing.check_sampler(example(cls))
+
+
+@every("denoiser")
+def test_denoiser(cls: type) -> None:
+    testing.check_denoiser(example(cls))
+
+
+@every("guidance")
+def test_guidance(cls: type) -> None:
+    testing.check_guidance(example(cls))
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
+@every("guidance")
+def test_guidance_on_every_process(cls: type, process: Any) -> None:
+    """With a scale by level or one a row, where there is a scale; networks on one process only."""
+    scale = between(2.0, 0.2, 0.9) if PROCESSES.index(process) % 2 else "strength"
+    guided = example(cls, process, **({"scale": scale} if "scale" in parameters(cls) else {}))
+    if not any(True for _ in guided.parameters()) or isinstance(process, Flow):
+        testing.check_guidance(guided)
+
+
+@every("objective")
+def test_objective(cls: type) -> None:
+    testing.check_objective(example(cls))
+
+
+@every("levels")
+def test_levels(cls: type) -> None:
+    testing.check_levels(example(cls))
+
+
+@every("network")
+def test_network(cls: type) -> None:
+    """In every number of axes it has."""
+    made = []
+    for shape in SHAPES:
+        try:
+            made.append(cls(**{**example(cls)._arguments, "shape": shape}))
+        except Refusal:
+            continue
+    assert made
+    for network in made:
+        testing.check_network(network)
+
+
+@every("condition")
+def test_condition_part(cls: type) -> None:
+    testing.check_condition_part(example(cls))
+
+
+@every("reward")
+def test_reward(cls: type) -> None:
+    testing.check_reward(example(cls))
+
+
+@every("data")
+def test_data(cls: type) -> None:
+    testing.check_data(example(cls))
+
+
+@every("operator")
+def test_operator(cls: type) -> None:
+    testing.check_operator(example(cls))
