@@ -232,6 +232,15 @@ def test_where_nothing_of_the_data_is_left_the_answer_is_left() -> None:
 
 
 @kinds
+def test_what_a_gradient_adds_depends_on_the_level(kind: type) -> None:
+    """Even where the model does not: its rows may not be taken from an earlier answer. A contrast by a number may."""
+    exact = model(VP())
+    exact.uses_level = False
+    assert kind(exact, curved, 0.5).uses_level
+    assert not CFG(exact, 2.0).uses_level and CFG(exact, between_levels(2.0, 0.2, 0.8)).uses_level
+
+
+@kinds
 def test_a_reward_that_abstains_guides_nobody(kind: type) -> None:
     exact, (x, t) = model(VP()), case(VP())
     blind = torch.tensor([False, True, False, False, True, False])

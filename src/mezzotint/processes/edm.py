@@ -40,4 +40,5 @@ class EDM(Continuous):
         return t * self.sigma_max
 
     def time(self, u: Tensor) -> Tensor:
-        return (u / (1 - u).clamp(min=1e-300) / self.sigma_max).clamp(0, 1)
+        t = u / (1 - u).clamp(min=1e-300) / self.sigma_max
+        return torch.where(u < self.sigma_max / (1 + self.sigma_max), t.clamp(0, 1), 1.0)  # its own end exactly

@@ -72,4 +72,5 @@ class VP(Continuous):
         rate = torch.log1p(missing * (1 + alpha) / alpha**2)
         slope = self.beta_1 - self.beta_0
         # The root in the form that does not cancel: 2c / (b + sqrt(b^2 + 4ac)).
-        return (2 * rate / (self.beta_0 + (self.beta_0**2 + 2 * slope * rate).sqrt())).clamp(0, 1)
+        t = 2 * rate / (self.beta_0 + (self.beta_0**2 + 2 * slope * rate).sqrt())
+        return torch.where(u < self.level(u.new_ones(())), t.clamp(0, 1), 1.0)  # its own end exactly, not to rounding

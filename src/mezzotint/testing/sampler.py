@@ -135,9 +135,9 @@ def _is_its_own(sampler: Sampler, process: Process, who: str) -> None:
     with torch.no_grad():
         after = sampler.step(truth, many, to, labels(120)).x
         for start in range(0, 120, 13):
-            few = slice(start, start + 1 + start % 9)
-            alone = sampler.step(truth, many[few], to[few], labels(120)[few]).x
-            same(f"rows of {who} at 120 times of their own, and a few of them", alone, after[few], _ALONE)
+            some = slice(start, start + 1 + start % 9)
+            alone = sampler.step(truth, many[some], to[some], labels(120)[some]).x
+            same(f"rows of {who} at 120 times of their own, and a few of them", alone, after[some], _ALONE)
     middle = len(crowd) // 2
     before, told = crowd[middle].x.clone(), cond[[4, 0]]
     state = cat([crowd[middle][4], crowd[middle][0]])

@@ -97,8 +97,8 @@ def model(process: Continuous, shape: tuple[int, ...] = (3, 4, 6), variance: boo
         encoder = Encoder(label=Classes(CLASSES, 8))
         made = Preconditioned(network, process, encoder, sigma_data=0.8, prediction="v", variance=variance)
     nudge(made)
-    for part in made.encoder.parts.values():  # type: ignore[union-attr]
-        part.null_trained.fill_(True)
+    for part in encoder.parts.values():
+        part.null_trained.fill_(True)  # type: ignore[operator]
     return made.eval()
 
 
