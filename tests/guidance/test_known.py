@@ -188,6 +188,9 @@ def test_it_is_a_guidance() -> None:
     assert model.takes == ("known",) and build(spec(Known(Counted(tiny()))))
     with pytest.raises(Refusal, match="'known'"):
         Euler(2)(labelled(Flow()), told(2), rng=Rng(range(2)))
+    x, t = torch.zeros(2, D, dtype=torch.float64), torch.full((2,), 0.5, dtype=torch.float64)
+    asked = Known(gaussian(Flow()))(x, t, told(2), want=("log_density",)).aux
+    assert torch.equal(asked["log_density"], gaussian(Flow())(x, t, want=("log_density",)).aux["log_density"])
     check_guidance(Known)
 
 

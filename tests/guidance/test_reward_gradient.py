@@ -341,3 +341,16 @@ def test_the_gradient_of_a_sum() -> None:
     one = gradient(curved, x)
     assert torch.equal(gradient(curved, x.expand(8, 3)), one.expand(8, 3))
     torch.testing.assert_close(one, uphill(x))
+
+
+@pytest.mark.cuda
+@kinds
+def test_on_a_device_with_times_on_the_cpu(kind: type) -> None:
+    """As samplers ask: x and the condition where the model is, times on the CPU."""
+    exact, (x, t) = model(VP()), case(VP())
+    judge = Posterior(exact) if kind is AtNoise else curved
+    cond = LABELS | Condition(by=[0.5, 0.0, -1.0, 2.0, 1.0, 0.1])
+    here = CFG(kind(exact, judge, "by"), between_levels(2.0, 0.3, 0.7))(x, t, cond).mean
+    exact.cuda()
+    there = CFG(kind(exact, judge, "by"), between_levels(2.0, 0.3, 0.7))(x.cuda(), t, cond.to("cuda")).mean
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-9, atol=1e-9)

@@ -109,7 +109,7 @@ def test_rows_are_their_own_and_what_is_held_stays(process: Continuous, variance
         assert torch.equal(sampler(model, rng=Rng(rows)), crowd[rows])
     x = Rng(range(2)).normal("x", (2,)).double()
     u = torch.tensor([0.8, 0.5, 0.2, 0.0], dtype=torch.float64)
-    times = torch.stack([process.time(torch.full((4,), 0.3, dtype=torch.float64)), process.time(u)], 1)[:, None]
+    times = torch.stack([process.time(torch.full((4,), 0.7, dtype=torch.float64)), process.time(u)], 1)[:, None]
     end = sampler(Entrywise(process), rng=Rng(range(2)), times=times, start=x)
     assert torch.equal(end[:, 0], x[:, 0]) and bool(torch.isfinite(end).all())
 

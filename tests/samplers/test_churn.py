@@ -197,7 +197,7 @@ def test_rows_are_their_own_and_what_is_held_stays(process: Continuous) -> None:
         alone = windowed(model, rng=Rng([row]), times=path[:, row : row + 1], start=x[row : row + 1])
         assert torch.equal(alone[0], together[row])
     u = torch.tensor([0.8, 0.5, 0.2, 0.0], dtype=torch.float64)
-    times = torch.stack([process.time(torch.full((4,), 0.3, dtype=torch.float64)), process.time(u)], 1)[:, None]
+    times = torch.stack([process.time(torch.full((4,), 0.7, dtype=torch.float64)), process.time(u)], 1)[:, None]
     x = Rng(range(40)).normal("x", (2,)).double()
     end = sampler(Entrywise(process), rng=Rng(range(40)), times=times, start=x)
     assert torch.equal(end[:, 0], x[:, 0]) and bool(torch.isfinite(end).all())

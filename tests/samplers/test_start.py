@@ -267,6 +267,9 @@ def test_rows_are_their_own_and_conditions_go_where_they_are_meant() -> None:
     for rows in ([2], [4, 0]):
         assert torch.equal(pipeline(cond[rows], Rng(rows)), crowd[rows])
     assert crowd.dtype == torch.float64
+    pictures = pictures.float()  # what comes as pictures do is sampled as exactly as the denoiser can
+    single = pipeline(Condition(label=[0, 1, 2, 1, 0], reference=pictures), Rng(range(5)))
+    assert single.dtype == torch.float64 and torch.allclose(single, crowd, atol=1e-5)
     decoded = Sampling(Ancestral(6), model, start=Reference(VP(), 0.4), decode=lambda x, cond: x + cond["reference"])
     assert torch.equal(decoded(cond, Rng(range(5))), crowd + pictures)
     assert pipeline.families == ("reference",) and pipeline.ends == 0.0

@@ -8,7 +8,7 @@ full pieces and one row cost a third more.
 
 It holds for one machine, one number of threads and one precision, and for networks that treat the rows of a batch
 alike, wherever they stand in it. Matrix products on some CPUs do not at every size: they take rows in blocks, and those
-left over add up otherwise. Multiples of 32 leave none over.
+left over add up otherwise. Pieces of 1 or of a multiple of 8 have none left over.
 """
 
 from __future__ import annotations

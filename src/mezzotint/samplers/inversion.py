@@ -129,7 +129,7 @@ class Inversion(Part):
             x0 = denoiser(before, moving, cond[rows] if cond else cond).mean
             after = drift(process, x_s[here], x0, process.noise(before, x0, moving), low[rows], moving)
             change = (after - before).abs().flatten(1).amax(1) / total[here]
-            x, residual = x.index_copy(0, here, after), residual.index_copy(0, here, change.nan_to_num(torch.inf))
+            x, residual = x.index_copy(0, here, after), residual.index_copy(0, here, change)
             # Each sample for itself: one that stands still is not asked again, nor one that ran away.
             rows = rows[((change > self.tolerance) & change.isfinite()).cpu()]
             if not len(rows):

@@ -153,7 +153,7 @@ def _wants(guided: Denoiser, watched: Watched, x: Tensor, t: Tensor, ready: Cond
     inner = watched.denoiser
     name = "output" if isinstance(inner, Trainable) else "log_density"
     try:
-        inner(x[:1], t[:1], watched.prepare(usual(watched, 1)), want=(name,))
+        inner(x[:1], t[:1], inner.prepare(usual(inner, 1)), want=(name,))
     except Refusal:
         return
     watched.asked.clear()
