@@ -9,6 +9,7 @@ from torch import Tensor
 from mezzotint.core import Refusal
 from mezzotint.core.spec import Module
 from mezzotint.denoiser import Preconditioned
+from mezzotint.networks import MLP
 from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
 
 PROCESSES = [EDM(), VP(), Cosine(), Flow()]
@@ -144,3 +145,16 @@ def test_other_refusals() -> None:
         Preconditioned(Says(), Flow(), noise="logs")
     with pytest.raises(Refusal, match="standard deviation"):
         Preconditioned(Says(), Flow(), sigma_data=0.0)
+
+
+def test_weights_in_low_precision_answer_in_float32() -> None:
+    """The precision of the weights is the network's own business: what goes in and comes out is the sampler's."""
+    torch.manual_seed(0)
+    network = MLP((3,), width=32)
+    torch.nn.init.normal_(network.final.leave.weight, std=0.1)
+    model = Preconditioned(network, EDM())
+    x, t = torch.randn(5, 3), torch.linspace(0.001, 1, 5, dtype=torch.float64)
+    full = model(x, t).mean
+    low = model.bfloat16()(x, t).mean
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, full, rtol=0.05, atol=0.05)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mezzotint.core import Refusal
-from mezzotint.networks import Fourier, Sinusoid
+from mezzotint.networks import Fourier, Sinusoid, UNet
 from mezzotint.networks.embed import Level
 
 
@@ -74,3 +74,12 @@ def test_level_is_pytorchs_mlp_of_the_waves(early: bool) -> None:
 def test_waves_that_cannot_be(options: dict[str, object], words: str) -> None:
     with pytest.raises(Refusal, match=words):
         Sinusoid(**options)  # type: ignore[arg-type]
+
+
+def test_levels_of_frames_are_not_taken_for_those_of_samples() -> None:
+    """Three frames in a batch of three: as many numbers, but of something else."""
+    network = UNet((2, 3, 4, 4), width=8)
+    x = torch.randn(3, 2, 3, 4, 4)
+    with pytest.raises(Refusal, match="per sample"):
+        network(x, torch.rand(1, 1, 3, 1, 1))
+    assert network(x, torch.rand(3, 1, 1, 1, 1)).shape == x.shape

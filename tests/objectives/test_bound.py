@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mezzotint.core import NONE, Condition, Distribution, Gaussian, Refusal, Rng
 from mezzotint.denoiser import Denoiser, Mixture
-from mezzotint.objectives import Bound, Importance, bits
+from mezzotint.objectives import Bound, Importance, LogNormal, UniformTimes, bits
 from mezzotint.objectives.base import Levels
 from mezzotint.objectives.bound import term
 from mezzotint.processes import DDPM, EDM, VP, Continuous, Cosine, Flow
@@ -196,6 +196,8 @@ def test_shades_far_away_keep_value_and_gradient() -> None:
 class Everywhere(Levels):
     """Row k in the middle of the k-th interval, over and over; it writes down what it hears."""
 
+    unbiased = True
+
     def __init__(self, steps: int, weight: float = 1.0) -> None:
         super().__init__()
         self.steps, self.weight = steps, weight
@@ -292,3 +294,12 @@ def test_refusals() -> None:
     short = Bound(3, lambda process, steps: torch.linspace(0.9, 0, steps + 1))
     with pytest.raises(Refusal, match="fall from 1 to 0"):
         short(Exact(VP()), torch.zeros(2, 1), NONE, Rng([0, 1]))
+
+
+def test_levels_that_do_not_weigh_their_choice_are_refused() -> None:
+    """Their mean is no bound: with draws by a log-normal the exact model of a Gaussian seems to need twice the nats."""
+    for levels in (LogNormal(), UniformTimes(low=0.1)):
+        with pytest.raises(Refusal, match="more often"):
+            Bound(20, levels=levels)
+    for levels in (Importance(20), UniformTimes(low=0.0)):
+        Bound(20, levels=levels)

@@ -130,7 +130,8 @@ def held_to(name: str, grid: str, process: str, prediction: str, counts: tuple[i
     falls = found if grid == "Karras" else found[1:]
     assert all(later <= 1.02 * earlier + 1e-9 for earlier, later in zip(falls, falls[1:], strict=False))
     if counts[-1] == 1000:
-        assert found[-1] <= (1e-2 if order == 1 else 1e-4) + 1.1 * rest
+        # On the grids made for it the bar holds as it stands; elsewhere it is what a method may add to the grid's own.
+        assert found[-1] <= (1e-2 if order == 1 else 1e-4) + (0 if grid in ("Karras", "LogSNR") else 1.1 * rest)
     return found
 
 

@@ -173,3 +173,16 @@ def test_evaluations() -> None:
     grid = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0], dtype=torch.float64)
     Euler(4)(CFG(counted, between(2.0, 0.5, 0.75)), Condition(label=LABELS), rng=Rng(range(8)), times=grid)
     assert counted.rows == 8 * (1 + 2 + 1 + 1)  # evaluated at 1, 0.75 (inside), 0.5 (not: low < u), 0.25
+
+
+@pytest.mark.parametrize("sampler", [Multistep(12), UniPC(12)], ids=str)
+def test_a_run_may_go_on_with_a_time_an_entry(sampler: Sampler) -> None:
+    """What was remembered with one time a row serves rows that wait, fall and rise with one an entry."""
+    model, x = Split(Flow()), torch.tensor([[0.7, 0.9], [-1.2, 0.4], [0.1, 0.2]], dtype=torch.float64)
+    state = State(x, torch.full((3,), 0.9, dtype=torch.float64), Rng(range(3)))
+    state = sampler.step(model, state, 0.8)
+    to = torch.tensor([[0.7], [0.8], [0.85]], dtype=torch.float64)
+    together = sampler.step(model, sampler.step(model, state, to), to - 0.2)
+    for row in range(3):
+        alone = sampler.step(model, sampler.step(model, state[row], to[[row]]), to[[row]] - 0.2)
+        assert torch.equal(alone.x[0], together.x[row])

@@ -10,10 +10,10 @@ import torch
 from mezzotint.core import NONE, Condition, Dirac, Refusal, Rng, build, spec
 from mezzotint.denoiser import Counted, Denoiser, Mixture
 from mezzotint.guidance import CFG
-from mezzotint.processes import DDPM, EDM, VP, Continuous, Cosine, Flow
+from mezzotint.processes import EDM, VP, Continuous, Cosine, Flow
 from mezzotint.samplers import Euler, Heun, Inversion, Inverted, Karras, Level, Recurrence, Sampling, below
 
-PROCESSES = [EDM(), Cosine(), DDPM()]
+PROCESSES = [EDM(), Cosine()]
 named = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
 ONE = torch.ones(1, dtype=torch.float64)
 D = 3

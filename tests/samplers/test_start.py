@@ -33,7 +33,7 @@ from mezzotint.samplers import (
 PROCESSES = [EDM(), VP(), Cosine(), Flow(), DDPM()]
 named = pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
 MU, C = 1.5, 0.6
-ROWS, SIZE = 400, 24
+ROWS, SIZE = 200, 48
 ERROR = 5 / math.sqrt(ROWS * SIZE)
 
 
@@ -331,3 +331,11 @@ def test_what_is_refused() -> None:
     ):
         with pytest.raises(Refusal):
             wrong()
+
+
+def test_a_grid_that_begins_lower_than_its_start_is_refused() -> None:
+    """Otherwise a picture noised to t would be taken for less noisy than it is, and come out wrong without a word."""
+    with pytest.raises(Refusal, match="begins at t"):
+        below(Respaced("leading"), DDPM(), 10, 0.5)
+    same = below(Respaced(), DDPM(), 10, 0.5)
+    assert torch.equal(below(Respaced(total=1000), DDPM(), 10, 0.5), same) and float(same[0]) == 0.5

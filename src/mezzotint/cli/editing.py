@@ -117,7 +117,10 @@ class Editing:
         if self.strength == 1:
             return None
         process = self.plan.model.denoiser.process
-        return Reference(process, float(process.time(torch.tensor([self.strength], dtype=torch.float64))))
+        t = float(process.time(torch.tensor([self.strength], dtype=torch.float64)))
+        # A model of T discrete steps was trained at t = 1/T, 2/T, ..: the nearest of them, which grids may ask for.
+        steps = getattr(process, "steps", None)
+        return Reference(process, t if steps is None else max(1, round(t * steps)) / steps)
 
     def pipeline(self) -> Pipeline:
         """What draws it."""

@@ -27,6 +27,8 @@ from mezzotint.testing.parts import kind_of, parts
 ALIASES: dict[str, dict[str, Any]] = {
     "ddim": {PART: "samplers.Ancestral", "eta": 0.0, "steps": 36},
     "ddpm": {PART: "samplers.Ancestral", "eta": 1.0, "steps": 100},
+    "edm": {PART: "samplers.Churn", "steps": 18},
+    "dpm++": {PART: "samplers.Multistep", "order": 2, "steps": 18},
 }
 """Names that people know a sampler by besides its own."""
 STEPS = {"samplers.Ancestral": 100, "samplers.Euler": 36}

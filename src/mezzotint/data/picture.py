@@ -69,9 +69,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refusal(f"the image {str(path)!r} is far too large: {error}") from None
     except Exception as error:  # Pillow's decoders answer a damaged file with a dozen kinds of exception
-        raise Refusal(
-            f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it"
-        ) from error
+        raise Refusal(f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it") from error
 
 
 def _reason(error: Exception) -> str:

@@ -34,6 +34,7 @@ from mezzotint.denoiser.base import Trainable, Want
 from mezzotint.denoiser.prediction import PREDICTIONS
 from mezzotint.networks.context import Context
 from mezzotint.networks.cost import cost
+from mezzotint.networks.inputs import in_precision
 from mezzotint.processes.base import Continuous
 
 _EXTREME = 10.0  # |log(sigma / alpha)| beyond this (4e-5 and 2e4) is clean data or pure noise to any network
@@ -143,7 +144,7 @@ class Preconditioned(Trainable):
         inner = tuple(name for name in want if name != "output")
         noise, context = NOISES[self.noise](self.process, t).to(x.dtype), self._context(cond, len(x))
         with torch.autocast(x.device.type, self.inner_dtype, enabled=self.inner_dtype is not None):
-            said = self.network(inside, noise, context, inner)
+            said = self.network(in_precision(self.network, inside), noise, context, inner)
         sample, aux = (said, {}) if isinstance(said, Tensor) else (said.sample, dict(said.aux))
         sample = sample.to(x.dtype)
         if sample.shape[1] != x.shape[1] * (2 if self.variance else 1):

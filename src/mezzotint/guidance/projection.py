@@ -6,7 +6,7 @@ left to the model:
     x_0' = A+ y + (I - A+ A) x_0,     A x_0' = y wherever y can be seen at all (A A+ y = y).
 
 Samplers derive the noise from this answer, so every step is bent towards the observation, and the sample satisfies it
-exactly. With missing pixels it is :class:`~mezzotint.guidance.Known`; with a low resolution, super-resolution; with
+to rounding. With missing pixels it is :class:`~mezzotint.guidance.Known`; with a low resolution, super-resolution; with
 grey levels, colouring.
 
 Sources: Wang et al. 2022, "Zero-shot image restoration using denoising diffusion null-space model" (2212.00490,

@@ -176,7 +176,7 @@ class DiT(Module):
         self._start()
 
     def _start(self) -> None:
-        """The reference's first weights; what starts at zero stays there."""
+        """The reference's first weights, but for the vector's projection, which it lacks; what starts at zero stays."""
         layers = [self.enter]
         for block in self.blocks:
             layers += [block.attention.qkv, block.attention.out, block.mlp.first, block.mlp.second]

@@ -57,9 +57,16 @@ def joined(x: Tensor, context: Context, channels: int) -> Tensor:
     return torch.cat((x, found.to(x.dtype)), dim=1)
 
 
+def in_precision(network: torch.nn.Module, x: Tensor) -> Tensor:
+    """x in the precision of the network's weights, as it is where there are none."""
+    weight = next((p for p in network.parameters() if p.is_floating_point()), None)
+    return x if weight is None else x.to(weight.dtype)
+
+
 def per_sample(noise: Tensor, x: Tensor) -> Tensor:
     """Noise as (B,); one value is everybody's."""
-    if noise.numel() not in (1, len(x)) or (noise.ndim and noise.shape[0] not in (1, len(x))):
+    # (1, 1, T, 1, 1) has as many values as a batch of T, but they are not the samples'.
+    if noise.numel() != 1 and not noise.shape[0] == len(x) == noise.numel():
         raise Refusal(
             f"this network takes one noise level per sample, ({len(x)},), not {tuple(noise.shape)}; "
             "per-entry levels need a network that embeds them per entry"

@@ -82,7 +82,14 @@ class Objective(Module, ABC):
 
 
 class Levels(Module, ABC):
-    """Where to train: which times to draw, and with what weight. It may remember: what it knows is in its buffers."""
+    """Where to train: which times to draw, and with what weight. It may remember: what it knows is in its buffers.
+
+    Attributes:
+        unbiased: whether weight times density is 1 on all of the clock, so that a weighted mean estimates the mean over
+            uniform times; a distribution that is itself the choice of what to train on is not.
+    """
+
+    unbiased: bool = False
 
     @abstractmethod
     def forward(self, process: Process, shape: tuple[int, ...], rng: Rng) -> tuple[Tensor, Tensor]:

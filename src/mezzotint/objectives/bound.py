@@ -104,8 +104,8 @@ class Bound(Objective):
         steps: T, how many intervals.
         grid: where they lie, ``(process, steps) -> times`` falling from 1 to 0; None: equal on the process's own clock,
             which are the steps of DDPM.
-        levels: where on the grid to look: the k-th interval from the clean end for draws in ((k - 1) / T, k / T]. None:
-            everywhere alike.
+        levels: where on the grid to look: the k-th interval from the clean end for draws in ((k - 1) / T, k / T]; one
+            whose weights undo its preferences (``unbiased``). None: everywhere alike.
         shades: the data are whole shades, so many from -1 to 1 in equal distances (256 for pictures of 8 bits), and
             the interval that ends at 0 counts the mass of the answer in a shade's cell; None: the data are real
             numbers, and it counts the density.
@@ -125,6 +125,11 @@ class Bound(Objective):
             raise Refusal(f"a bound has at least one interval, not {steps!r}")
         if shades is not None and shades < 2:
             raise Refusal(f"data in shades have at least two of them, not {shades}")
+        if levels is not None and not levels.unbiased:
+            raise Refusal(
+                f"a bound is a sum over all intervals, but {type(levels).__name__} draws some more often than others "
+                "without weighing them down: use UniformTimes(low=0) or Importance"
+            )
         self.steps, self.grid, self.shades = steps, grid, shades
         self.levels = UniformTimes(low=0.0) if levels is None else levels
         self.dropout = probabilities(dropout)

@@ -37,6 +37,7 @@ class Importance(Levels):
         uniform: the share of draws that stays uniform, so that no bin is forgotten.
     """
 
+    unbiased = True
     history: Tensor
     seen: Tensor
 

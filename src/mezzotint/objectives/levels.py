@@ -88,6 +88,7 @@ class UniformTimes(Levels):
         if steps is not None and steps < 1:
             raise Refusal(f"UniformTimes needs at least one step, not {steps}")
         self.low, self.steps = low, steps
+        self.unbiased = low == 0 or steps is not None
 
     def forward(self, process: Process, shape: tuple[int, ...], rng: Rng) -> tuple[Tensor, Tensor]:
         u = rng.uniform("level", ())

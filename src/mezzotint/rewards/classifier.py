@@ -20,6 +20,7 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.networks.context import EMPTY
+from mezzotint.networks.inputs import in_precision
 from mezzotint.processes.base import Continuous
 from mezzotint.rewards.base import ClassReward
 
@@ -31,12 +32,6 @@ def _logs(logits: Tensor) -> Tensor:
     if logits.ndim < 2:
         raise Refusal(f"a classifier answers with logits (B, classes), not {tuple(logits.shape)}")
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(1)
-
-
-def _precision(network: torch.nn.Module, x: Tensor) -> Tensor:
-    """x in the precision of the network's weights."""
-    weight = next((p for p in network.parameters() if p.is_floating_point()), None)
-    return x if weight is None else x.to(weight.dtype)
 
 
 class Classifier(ClassReward):
@@ -64,7 +59,7 @@ class Classifier(ClassReward):
                 "this classifier was trained on clean data and cannot read noisy samples: guide at the estimate "
                 "(guidance.AtEstimate, guidance.ThroughDenoiser), or train a NoiseAwareClassifier"
             )
-        return _logs(self.network(_precision(self.network, x)))
+        return _logs(self.network(in_precision(self.network, x)))
 
 
 class NoiseAwareClassifier(ClassReward, Learner):
@@ -95,7 +90,7 @@ class NoiseAwareClassifier(ClassReward, Learner):
     def logs(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         t = x.new_zeros(len(x), dtype=torch.float64) if t is None else t.to(device=x.device, dtype=torch.float64)
         alpha, sigma = self.process.scales(t, x)
-        inside = _precision(self.network, x / (alpha**2 * self.sigma_data**2 + sigma**2).sqrt().to(x))
+        inside = in_precision(self.network, x / (alpha**2 * self.sigma_data**2 + sigma**2).sqrt().to(x))
         noise = (-0.5 * self.process.log_snr(t)).clamp(-_EXTREME, _EXTREME) / 4
         with torch.autocast(x.device.type, self.inner_dtype, enabled=self.inner_dtype is not None):
             said = self.network(inside, noise.to(inside.dtype), EMPTY)

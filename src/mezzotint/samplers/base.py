@@ -66,6 +66,15 @@ def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     return whole.index_copy(0, rows.to(whole.device), part.to(whole.dtype))
 
 
+def _kept(memory: tuple[Tensor, ...], part: tuple[Tensor, ...], count: int) -> list[Tensor]:
+    """What ``count`` rows remember, in the shapes that some of them remember it in by now; () is zeros."""
+    if not memory:
+        return [m.new_zeros((count, *m.shape[1:])) for m in part]
+    # A row that moved on its own entries' times remembers a time an entry, its neighbours one a row.
+    wide = [m if m.ndim == p.ndim else expand(m, p) for m, p in zip(memory, part, strict=True)]
+    return [m.expand(count, *p.shape[1:]) for m, p in zip(wide, part, strict=True)]
+
+
 def _rows(mask: Tensor) -> Tensor:
     """The rows in which ``mask`` (B, ...) holds anywhere."""
     return mask.reshape(len(mask), -1).any(1).nonzero()[:, 0]
@@ -111,10 +120,11 @@ class Sampler(Part, ABC):
         if len(index) < len(t):
             # Rows that stay are not evaluated and keep their keys: a row's fate is its own, whatever the others do.
             part = self.step(denoiser, state[index], to[index], cond[index] if cond else cond)
-            memory = state.memory or tuple(m.new_zeros((len(t), *m.shape[1:])) for m in part.memory)
+            memory = state.memory
             x, keys = _put(state.x, index, part.x), _put(state.rng.keys, index, part.rng.keys)
             if part.memory:
-                memory = tuple(_put(m, index, p) for m, p in zip(memory, part.memory, strict=True))
+                before = _kept(memory, part.memory, len(t))
+                memory = tuple(_put(m, index, p) for m, p in zip(before, part.memory, strict=True))
             return State(x, to, state.rng.rebuild({"keys": keys}), memory)
         x, memory = state.x, state.memory
         rising = to > t
@@ -131,9 +141,8 @@ class Sampler(Part, ABC):
         elif len(index):
             now = State(x, t, state.rng.at("move"), memory)[index]
             moved, part_memory = self.move(denoiser, now, to[index], cond[index] if cond else cond)
-            memory = memory or tuple(m.new_zeros((len(t), *m.shape[1:])) for m in part_memory)
-            x = _put(x, index, moved)
-            memory = tuple(_put(m, index, p) for m, p in zip(memory, part_memory, strict=True))
+            x, before = _put(x, index, moved), _kept(memory, part_memory, len(t))
+            memory = tuple(_put(m, index, p) for m, p in zip(before, part_memory, strict=True)) or memory
         return State(x, to, state.rng.at("next"), memory)
 
     def trajectory(

@@ -26,7 +26,9 @@ from mezzotint.processes.base import Process
 
 Grid = Callable[[Process, int], Tensor]
 
-_INFINITE = 1e6  # sigma / alpha beyond this is pure noise: levels round to 1 long before it reaches infinity
+# sigma / alpha beyond this is pure noise, and no interval is to be spent on getting there: DDPM's cosine betas end at
+# 2e4 by a clip, while the largest noise a variance-exploding model was published with is 1.4e3.
+_INFINITE = 1e4
 
 
 def _ends(times: Tensor) -> Tensor:
@@ -201,9 +203,10 @@ class Respaced(Part):
 
     def __call__(self, process: Process, steps: int) -> Tensor:
         own: int | None = getattr(process, "steps", None)
-        total = self.total or own or 1000
-        if own not in (None, total):
-            raise Refusal(f"this process has {own} steps, but the grid counts {total}: leave out total")
+        whole: int | None = getattr(process, "whole", own)  # of a process that is cut short, as ``below`` does
+        if self.total is not None and whole not in (None, self.total):
+            raise Refusal(f"this process has {whole} steps, but the grid counts {self.total}: leave out total")
+        total = own or self.total or 1000
         index = SPACINGS[self.spacing](total, torch.arange(steps, dtype=torch.float64), steps) + self.offset
         if steps > total or float(index[0]) >= total:
             raise Refusal(f"{steps} steps with offset {self.offset} do not fit into {total} indices: take fewer")

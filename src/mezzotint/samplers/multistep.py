@@ -106,4 +106,5 @@ class Multistep(Transition):
 
 def _decay(h: Tensor, eta: float) -> Tensor:
     """How fast the interval forgets x_t: e^-decay is the weight of the noise in it. h without fresh noise, 2 h with."""
-    return h - 0.5 * torch.log1p(-(eta**2) * -torch.expm1(-2 * h))
+    noise = torch.tensor(eta**2, dtype=h.dtype)
+    return h - 0.5 * torch.logaddexp(torch.log1p(-noise), noise.log() - 2 * h)

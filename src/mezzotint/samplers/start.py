@@ -61,6 +61,12 @@ class _Cut(Process):
             raise Refusal(f"t = {self.end} lies between two indices of a process of {whole}: take one of i / {whole}")
         return own
 
+    @property
+    def whole(self) -> int | None:
+        """How many indices the uncut process has."""
+        whole: int | None = getattr(self.process, "steps", None)
+        return whole
+
     def corrupt(self, x0: Tensor, t: Tensor) -> Distribution:
         return self.process.corrupt(x0, self.end * t)
 
@@ -85,9 +91,20 @@ def below(grid: Grid, process: Process, steps: int, t: float) -> Tensor:
 
     Returns:
         float64 (points, ...), the first of them t.
+
+    Raises:
+        Refusal: if the grid itself begins lower, as ``Respaced("leading")`` does.
     """
     _check(t)
-    return t * grid(_Cut(process, t), steps) if t > 0 else torch.zeros(steps + 1, dtype=torch.float64)
+    if t == 0:
+        return torch.zeros(steps + 1, dtype=torch.float64)
+    times = t * grid(_Cut(process, t), steps)
+    if abs(float(times[0].max()) - t) > 1e-9:
+        raise Refusal(
+            f"{grid} begins at t = {float(times[0].max()):.4g} where it is asked to begin at {t:.4g}, so what stands "
+            "there would be taken for less noisy than it is: use a grid that begins where it is told"
+        )
+    return times
 
 
 def _check(t: float) -> None:
