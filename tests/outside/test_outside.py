@@ -169,6 +169,7 @@ def drawn(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(path))).float()
 
 
+@pytest.mark.slow
 def test_on_the_command_line(run: Path, aquatint: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The model folder brings its outside parts back, and an outside sampler and guidance draw from it."""
     model = mz.load(run)
