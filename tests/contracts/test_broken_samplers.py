@@ -11,9 +11,11 @@ from broken_parts import ONE, caught, noting
 from torch import Tensor
 
 from mezzotint import testing
-from mezzotint.core import Condition, Gaussian
+from mezzotint.core import Condition, Gaussian, Rng
 from mezzotint.core.distribution import expand
 from mezzotint.core.spec import Part
+from mezzotint.data import Digits
+from mezzotint.data.data import Rows
 from mezzotint.denoiser import Denoiser
 from mezzotint.processes import EDM, Flow
 from mezzotint.samplers import Ancestral, Heun, Multistep, Sampler, State, Uniform
@@ -237,6 +239,35 @@ class Points(Part):
 class Rounded(Part):
     def __call__(self, process: Any, steps: int) -> Tensor:
         return (100 * Uniform()(process, steps)).round() / 100
+
+
+@broken(testing.check_pipeline, "in a batch of their own should be the same")
+@dataclass(frozen=True)
+class Crowded(Part):
+    def __call__(self, cond: Condition, rng: Rng) -> Tensor:
+        x = rng.normal("x", (3,))
+        return x - x.mean(0)
+
+
+@broken(testing.check_pipeline, "all that is random is in the keys")
+@dataclass(frozen=True)
+class Casual(Part):
+    def __call__(self, cond: Condition, rng: Rng) -> Tensor:
+        return torch.randn(len(rng), 3)
+
+
+@broken(testing.check_data, "should lie in [-1, 1]")
+class Bright(Digits):
+    def read(self, rows: Rows) -> Tensor:
+        return 2 * super().read(rows)
+
+
+@broken(testing.check_data, "pictures together but hold")
+class Everything(Digits):
+    """It is judged by what it learns from."""
+
+    def held_out(self) -> Digits:
+        return self.sibling("train")
 
 
 @pytest.mark.parametrize(("contract", "make", "sentence", "given"), CASES)

@@ -115,3 +115,8 @@ def test_data(cls: type) -> None:
 @every("operator")
 def test_operator(cls: type) -> None:
     testing.check_operator(example(cls))
+
+
+@every("pipeline")
+def test_pipeline(cls: type) -> None:
+    testing.check_pipeline(example(cls))

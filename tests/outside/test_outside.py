@@ -89,6 +89,8 @@ def test_in_python(aquatint: Any) -> None:
     torch.testing.assert_close(sampler(truth, Condition(label=label[:9]), rng=Rng(range(9))), same, rtol=0, atol=0.01)
     bounded = aquatint.guidance.Bounded(mz.guidance.CFG(truth, 3.0), 0.9)
     assert float(sampler(bounded, Condition(label=label), rng=Rng(range(400))).abs().max()) <= 0.9 + 1e-9
+    best = aquatint.pipelines.Best(Sampling(sampler, truth), aquatint.rewards.Light(1.0))
+    assert float((best(mz.NONE, Rng(range(100))) - 1).abs().mean()) < 0.5 * float((x[:200] - 1).abs().mean())
     light = mz.guidance.ThroughDenoiser(truth, aquatint.rewards.Light(1.0), 8.0)
     assert float((sampler(light, rng=Rng(range(200))) - 1).abs().mean()) < float((x[:200] - 1).abs().mean())
 

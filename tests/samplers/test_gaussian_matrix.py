@@ -178,11 +178,11 @@ def test_a_thousand_steps(process: str, name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("process", PROCESSES)
-def test_the_whole_matrix(process: str, name: str, grid: str, prediction: str) -> None:
-    if not sayable(PROCESSES[process], prediction):
-        pytest.skip("a network that predicts noise says nothing where alpha is 0")
-    held_to(name, grid, process, prediction, (3, 10, 1000))
+def test_the_whole_matrix(process: str, name: str, grid: str) -> None:
+    """The predictions take turns, as they make no difference beyond rounding (above)."""
+    turn = list(PROCESSES).index(process) + list(SAMPLERS).index(name) + list(GRIDS).index(grid)
+    said = [p for p in PREDICTIONS if sayable(PROCESSES[process], p)]
+    held_to(name, grid, process, said[turn % len(said)], (3, 10, 1000))

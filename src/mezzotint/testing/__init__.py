@@ -13,6 +13,7 @@ from mezzotint.testing.objective import check_objective
 from mezzotint.testing.operator import check_operator
 from mezzotint.testing.part import CONTRACTS, check_part
 from mezzotint.testing.parts import KINDS, kind_of, parts
+from mezzotint.testing.pipeline import check_pipeline
 from mezzotint.testing.process import check_process
 from mezzotint.testing.reward import check_reward
 from mezzotint.testing.sampler import check_sampler
@@ -32,6 +33,7 @@ __all__ = [
     "check_objective",
     "check_operator",
     "check_part",
+    "check_pipeline",
     "check_process",
     "check_reward",
     "check_sampler",

@@ -31,7 +31,7 @@ from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
 from mezzotint.operators import Mask
 from mezzotint.processes import EDM, Continuous
-from mezzotint.samplers import Ancestral, Euler, Karras
+from mezzotint.samplers import Ancestral, Euler, Karras, Sampling
 from mezzotint.testing.expect import Broken
 from mezzotint.testing.parts import kind_of
 from mezzotint.testing.truth import CLASSES, SHAPE, Slope, mixture, model
@@ -106,6 +106,7 @@ TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "ConditionPart": lambda on: [lambda: Classes(CLASSES, 16)],
         "Encoder": lambda on: [lambda: Encoder(label=Classes(CLASSES, 16))],
         "Operator": lambda on: [Mask],
+        "Pipeline": lambda on: [lambda: Sampling(Euler(6), mixture(on))],
         "Reward": lambda on: [Slope],
         "Scale": lambda on: _just(1.5),
     }

@@ -17,6 +17,7 @@ from mezzotint.testing.network import check_network
 from mezzotint.testing.objective import check_objective
 from mezzotint.testing.operator import check_operator
 from mezzotint.testing.parts import kind_of
+from mezzotint.testing.pipeline import check_pipeline
 from mezzotint.testing.process import check_process
 from mezzotint.testing.reward import check_reward
 from mezzotint.testing.sampler import check_sampler
@@ -36,6 +37,7 @@ CONTRACTS: Mapping[str, Callable[[Any], None]] = MappingProxyType(
         "reward": check_reward,
         "data": check_data,
         "operator": check_operator,
+        "pipeline": check_pipeline,
     }
 )
 """By name of a kind."""

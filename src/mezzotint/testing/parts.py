@@ -57,6 +57,7 @@ KINDS: Mapping[str, Callable[[type], bool]] = MappingProxyType(
         "reward": lambda cls: _asked(cls, "x", "cond", "t"),
         "data": lambda cls: issubclass(cls, Data),
         "operator": lambda cls: issubclass(cls, Operator),
+        "pipeline": lambda cls: _asked(cls, "cond", "rng"),
     }
 )
 """By name of a kind: whether a part is of it. A guidance is any denoiser around a denoiser, a meter too."""
