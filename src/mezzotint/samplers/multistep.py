@@ -106,5 +106,5 @@ class Multistep(Transition):
 
 def _decay(h: Tensor, eta: float) -> Tensor:
     """How fast the interval forgets x_t: e^-decay is the weight of the noise in it. h without fresh noise, 2 h with."""
-    noise = torch.tensor(eta**2, dtype=h.dtype)
-    return h - 0.5 * torch.logaddexp(torch.log1p(-noise), noise.log() - 2 * h)
+    # Not by logaddexp, whose last bit depends on a row's place in the batch; the sum has no cancellation to avoid.
+    return h - 0.5 * ((1 - eta**2) + eta**2 * (-2 * h).exp()).clamp(min=1e-300).log()
