@@ -264,6 +264,9 @@ def test_colour_and_shapes_that_are_not_square(tmp_path: Path) -> None:
     assert np.array_equal(pixels(original.x[None])[0, ..., 0], grey)
     mask = Mask.of(str(save(tmp_path / "mask.png", np.where(grey > 99, 255, 0).astype(np.uint8))), original)
     assert mask.redo.shape == (1, 6, 10) and np.array_equal(mask.redo[0].numpy(), grey > 99)
+    painted = np.stack([np.full_like(grey, 255), np.where(grey > 99, 255, 0)], -1).astype(np.uint8)
+    Image.fromarray(painted, "LA").save(tmp_path / "layer.png")  # white where it is painted, nothing elsewhere
+    assert np.array_equal(Mask.of(str(tmp_path / "layer.png"), original).redo[0].numpy(), grey > 99)
     with pytest.raises(mz.Refusal, match="grey or colour"):
         Original.of(str(image), (2, 6, 10))
     with pytest.raises(mz.Refusal, match="grey or colour"):

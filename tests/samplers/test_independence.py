@@ -186,3 +186,17 @@ def test_a_run_may_go_on_with_a_time_an_entry(sampler: Sampler) -> None:
     for row in range(3):
         alone = sampler.step(model, sampler.step(model, state[row], to[[row]]), to[[row]] - 0.2)
         assert torch.equal(alone.x[0], together.x[row])
+
+
+def test_a_run_goes_on_in_its_own_precision() -> None:
+    """Scales are float64; a move that forgets to cast what it makes of them must not stop a network."""
+
+    class Careless(Euler):
+        def move(self, denoiser, state, s, cond):  # type: ignore[no-untyped-def]
+            x, memory = super().move(denoiser, state, s, cond)
+            return x.double(), memory
+
+    network = UNet((1, 8, 8), width=16)
+    model = Preconditioned(network, Flow(), sigma_data=0.5).eval()
+    end = Careless(3)(model, rng=Rng(range(2)))
+    assert end.dtype == torch.float32 and torch.equal(end, Euler(3)(model, rng=Rng(range(2))))

@@ -83,9 +83,12 @@ class Mask:
 
     @classmethod
     def of(cls, path: str, original: Original) -> Mask:
-        """Read a file of the size of the picture's file or of the model's pictures; light greys count as white."""
+        """Read a file of the size of the picture's file or of the model's pictures.
+
+        Light greys count as white, and what is transparent as black: what nobody painted is kept.
+        """
         height, width = original.x.shape[-2:]
-        read = decode(_file(path), 1, MAX_PIXELS)
+        read = decode(_file(path), 1, MAX_PIXELS, under="black")
         size = read.shape[0], read.shape[1]
         if size not in ((height, width), original.size):
             own = f", or {_by((height, width))} as the model draws" if original.size != (height, width) else ""

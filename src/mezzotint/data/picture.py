@@ -28,15 +28,16 @@ def channels_of(path: Path, max_pixels: int) -> int:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
 
 
-def decode(path: Path, channels: int, max_pixels: int) -> NDArray[np.uint8]:
+def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
     """The picture of a file, uint8 (H, W, channels).
 
     PNG, JPEG, WebP, BMP and the first frame of an animation are read; EXIF orientation is applied, transparency is laid
-    on white, 16-bit grey is scaled by 255 / 65535, colour becomes grey by Rec. 601 luma.
+    on a colour, 16-bit grey is scaled by 255 / 65535, colour becomes grey by Rec. 601 luma.
 
     Arguments:
         channels: 1 or 3.
         max_pixels: the largest width times height that is unpacked.
+        under: the colour under transparency.
 
     Raises:
         Refusal: the file is broken, of another kind, or too large; the sentence names it.
@@ -48,7 +49,7 @@ def decode(path: Path, channels: int, max_pixels: int) -> NDArray[np.uint8]:
             upright = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
         elif upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
             upright = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, under), upright)
         values = np.asarray(upright.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
         return values.reshape(*values.shape[:2], channels)
 

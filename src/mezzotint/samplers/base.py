@@ -94,7 +94,7 @@ class Sampler(Part, ABC):
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise Refusal(f"a sampler takes at least one step, not {self.steps!r}")
+            raise Refusal(f"a sampler takes a whole number of steps, at least one, not {self.steps!r}")
 
     @abstractmethod
     def move(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -137,7 +137,9 @@ class Sampler(Part, ABC):
             memory = tuple(torch.where(expand(forget, m).to(m.device), torch.zeros_like(m), m) for m in memory)
         index = _rows(to < t)
         if len(index) == len(t):
-            x, memory = self.move(denoiser, State(x, t, state.rng.at("move"), memory), to, cond)
+            # In the precision the run is in: scales are float64, and a network could not go on with what they made.
+            moved, memory = self.move(denoiser, State(x, t, state.rng.at("move"), memory), to, cond)
+            x = moved.to(x.dtype)
         elif len(index):
             now = State(x, t, state.rng.at("move"), memory)[index]
             moved, part_memory = self.move(denoiser, now, to[index], cond[index] if cond else cond)
