@@ -83,6 +83,25 @@ def test_macs_follow_the_shape_and_the_condition() -> None:
     assert Counted(Counted(model())).cost((3, 6), COND[:1]) == 2 * 60 * 3 + 40
 
 
+def test_macs_follow_the_length_of_what_is_told() -> None:
+    """Tokens of two lengths under one name: 4 * 10 for each of them."""
+
+    class Words(Encoder):
+        def forward(self, cond: Condition, count: int) -> Context:
+            return Context(tokens=cond["words"])
+
+    class Reads(Two):
+        def forward(self, x: Tensor, noise: Tensor, context: Context, want: tuple[str, ...] = ()) -> Tensor:
+            assert context.tokens is not None
+            return self.two(self.one(x)) + self.told(context.tokens).mean()
+
+    meter = Counted(Preconditioned(Reads(), EDM(), Words()))
+    for length in (2, 7, 2):
+        told = Condition(words=torch.randn(3, length, 4))
+        meter(torch.randn(3, 3, 6), torch.full((3,), 0.1, dtype=torch.float64), told)
+    assert meter.macs == 9 * 2 * 60 * 3 + 3 * (2 + 7 + 2) * 40
+
+
 def test_looking_costs_nothing_and_changes_nothing() -> None:
     meter = Counted(model())
     assert meter.macs == 0

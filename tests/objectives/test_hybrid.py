@@ -175,6 +175,24 @@ def test_the_inner_levels_hear_the_inner_loss_unweighted() -> None:
         torch.testing.assert_close(levels.history[place, 2 - len(mine) :], mine, rtol=1e-4, atol=1e-5)
 
 
+def test_the_bound_is_weighed_as_the_times_are() -> None:
+    """Or times that are drawn more often would count more often in it."""
+    model, x = network_of_two(), D * Rng(range(16)).normal("x", (1, 4, 4))
+
+    class Weighed(UniformTimes):
+        def forward(self, process, shape, rng):  # type: ignore[no-untyped-def]
+            t, weight = super().forward(process, shape, rng)
+            return t, self.low * weight
+
+    hybrid = Hybrid(Denoising(Weighed(0.25)), 10)
+    loss = hybrid(model, x, NONE, Rng(range(16)))
+    shot = loss.shot
+    assert shot is not None
+    nats = term(model.process, x, shot.x_t, shot.answer, shot.t, hybrid.foot(shot.t))
+    due = 0.25 * 10 * nats / (16 * math.log(2))
+    torch.testing.assert_close(loss.parts["bound"].double(), due, rtol=1e-5, atol=1e-6)
+
+
 def test_refusals() -> None:
     x = torch.zeros(2, 1, 4, 4)
     plain = Preconditioned(UNet((1, 4, 4), width=8, vector=None), Flow())

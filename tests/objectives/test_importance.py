@@ -74,6 +74,14 @@ def test_it_is_the_published_rule() -> None:
     assert all(len(each) == 10 for each in lists)
 
 
+def test_times_on_the_edge_of_a_bin_belong_to_the_bin_below() -> None:
+    """k / n computed and multiplied by n again may come out above k, for two in three of these n."""
+    for n in range(1, 300):
+        levels = Importance(n, window=1)
+        levels.update(torch.arange(1, n + 1, dtype=torch.float64) / n, torch.arange(1, n + 1, dtype=torch.float64))
+        assert torch.equal(levels.history[:, 0], torch.arange(1, n + 1, dtype=torch.float64))
+
+
 def test_uniform_until_every_bin_was_seen_ten_times() -> None:
     levels = Importance(3)
     t = torch.tensor([0.2, 0.5], dtype=torch.float64).repeat(500)

@@ -175,12 +175,11 @@ class Preconditioned(Trainable):
 
     def target(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         # (x_0 - skip x_t) / out in float64: at low noise out is tiny and the difference has lost digits in float32.
-        # At none at all out is 0, and whatever a network says there is right.
+        # At none at all out is 0, so is the difference, and whatever a network says there is right.
         alpha, sigma = self.process.scales(t, x_t)
         entry = PREDICTIONS[self.prediction]
         skip, out = entry.skip(alpha, sigma, self.sigma_data), entry.out(alpha, sigma, self.sigma_data)
-        missing = (x0.double() - skip * x_t.double()) / torch.where(out == 0, 1.0, out)
-        return torch.where(out == 0, 0.0, missing).to(x_t.dtype)
+        return ((x0.double() - skip * x_t.double()) / torch.where(out == 0, 1.0, out)).to(x_t.dtype)
 
     def sharpness(self, t: Tensor) -> Tensor:
         t = t.to(torch.float64)
