@@ -321,7 +321,7 @@ def test_guidance_needs_a_trained_null(command: Command, nullless: Path, plain: 
         (("--label", 10), "label 10 is out of range"),
         (("--label=-1",), "label -1 is out of range"),
         (("--seeds", "9-3"), "backwards"),
-        (("--steps", 0), "at least one step"),
+        (("--steps", 0), "whole number of steps, at least one"),
         (("--batch", 0), "at least one picture"),
         (("--columns", 0), "at least one"),
         (("--guidance", "nan"), "--guidance is nan"),
