@@ -11,7 +11,7 @@ from mezzotint.core import Refusal
 from mezzotint.core.spec import parameters, spec
 from mezzotint.guidance import between
 from mezzotint.processes import EDM, Flow
-from mezzotint.testing import example, parts
+from mezzotint.testing import example, kind_of, parts
 
 PROCESSES = [example(cls) for cls in parts("process")]
 SHAPES = [(6,), (2, 8), (2, 4, 6), (2, 2, 4, 4)]
@@ -83,13 +83,19 @@ def test_levels(cls: type) -> None:
     testing.check_levels(example(cls))
 
 
+def sized(network: Any, shape: tuple[int, ...]) -> Any:
+    """The same network for samples of another shape, or around a network for them."""
+    arguments = {k: sized(v, shape) if kind_of(type(v)) == "network" else v for k, v in network._arguments.items()}
+    return type(network)(**{**arguments, **({"shape": shape} if "shape" in arguments else {})})
+
+
 @every("network")
 def test_network(cls: type) -> None:
     """In every number of axes it has."""
     made = []
     for shape in SHAPES:
         try:
-            made.append(cls(**{**example(cls)._arguments, "shape": shape}))
+            made.append(sized(example(cls), shape))
         except Refusal:
             continue
     assert made

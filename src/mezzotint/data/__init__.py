@@ -3,7 +3,9 @@
 from mezzotint.data.arrays import Arrays
 from mezzotint.data.data import Data
 from mezzotint.data.digits import Digits
+from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.folder import Folder
+from mezzotint.data.fractal import Fractal
 from mezzotint.data.root import find
 
-__all__ = ["Arrays", "Data", "Digits", "Folder", "find"]
+__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "find"]

@@ -33,15 +33,16 @@ _CHUNK = 1024
 class Data(Part, ABC):
     """One split of a source of pictures, as a frozen dataclass with a field ``split``.
 
-    An author writes ``shape``, ``classes``, ``labels`` and ``read``; the rest follows. Pixels lie in [-1, 1].
+    An author writes ``shape``, ``classes``, ``labels`` and ``read``; the rest follows. Pixels lie in [-1, 1]. Samples
+    of another kind, such as points (D,), have the same interface and whatever range they have.
     """
 
     split: str
 
     @property
     @abstractmethod
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one picture."""
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample: (C, H, W) of a picture, (D,) of a point."""
 
     @property
     @abstractmethod
@@ -59,7 +60,7 @@ class Data(Part, ABC):
 
     @abstractmethod
     def read(self, rows: Rows) -> Tensor:
-        """The pictures of these rows, float32 (B, C, H, W) in [-1, 1]."""
+        """The pictures of these rows, float32 (B, *shape), in [-1, 1] where they are pictures."""
 
     def __getitem__(self, index: Index) -> tuple[Tensor, Condition]:
         """A batch: pictures float32 (B, C, H, W) and their ``Condition(label)``, or ``NONE`` without labels."""

@@ -5,6 +5,7 @@ from mezzotint.denoiser.base import Denoiser, Trainable, Wrapper
 from mezzotint.denoiser.chunked import Chunked
 from mezzotint.denoiser.counted import Counted
 from mezzotint.denoiser.exact import Empirical, Mixture
+from mezzotint.denoiser.fractal import Fractal
 from mezzotint.denoiser.preconditioned import Preconditioned
 from mezzotint.denoiser.recast import Recast
 
@@ -14,6 +15,7 @@ __all__ = [
     "Counted",
     "Denoiser",
     "Empirical",
+    "Fractal",
     "Mixture",
     "Preconditioned",
     "Recast",

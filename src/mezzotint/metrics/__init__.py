@@ -1,6 +1,8 @@
 """Measures of samples: each with counts and a 95 % interval, beside what real pictures score in their place."""
 
 from mezzotint.metrics.classifier import Classifier
+from mezzotint.metrics.coverage import precision, recall
+from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.frechet import frechet, gaussian_frechet
@@ -16,9 +18,12 @@ __all__ = [
     "Report",
     "classification_accuracy",
     "close_share",
+    "energy_distance",
     "evaluate",
     "frechet",
     "gaussian_frechet",
     "nearest",
     "neighbour_ratio",
+    "precision",
+    "recall",
 ]

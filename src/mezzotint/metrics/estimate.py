@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 
-_Z = 1.959963984540054  # 97.5 % quantile of the standard normal
+Z = 1.959963984540054  # 97.5 % quantile of the standard normal
 _CHUNK = 50  # resamplings whose rows are drawn at once
 
 
@@ -56,7 +56,7 @@ def share(name: str, hits: int, count: int, against: int | None = None) -> Estim
     """
     if not 0 <= hits <= count or count == 0:
         raise Refusal(f"a share needs at least one picture and no more hits than pictures, not {hits} of {count}")
-    p, z = hits / count, _Z
+    p, z = hits / count, Z
     centre, spread = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
     low, high = ((centre + sign * spread) / (1 + z * z / count) for sign in (-1, 1))
     return Estimate(name, p, float(max(low, 0.0)), float(min(high, 1.0)), count, against)

@@ -6,6 +6,7 @@ from mezzotint.networks.dit import DIT_SIZES, DiT
 from mezzotint.networks.embed import Fourier, Sinusoid
 from mezzotint.networks.mlp import MLP
 from mezzotint.networks.modulation import AdaLNZero, Modulation
+from mezzotint.networks.potential import Potential
 from mezzotint.networks.unet import UNet
 from mezzotint.networks.uvit import UVIT_SIZES, UViT
 
@@ -20,6 +21,7 @@ __all__ = [
     "MLP",
     "Modulation",
     "Output",
+    "Potential",
     "Sinusoid",
     "UNet",
     "UVIT_SIZES",

@@ -7,6 +7,7 @@ from mezzotint.objectives.denoising import Denoising
 from mezzotint.objectives.hybrid import Hybrid
 from mezzotint.objectives.importance import Importance
 from mezzotint.objectives.levels import LogitNormal, LogNormal, LogUniform, UniformTimes
+from mezzotint.objectives.towards import Towards
 
 __all__ = [
     "Bound",
@@ -21,6 +22,7 @@ __all__ = [
     "Loss",
     "Objective",
     "Shot",
+    "Towards",
     "UniformTimes",
     "bits",
 ]

@@ -52,11 +52,15 @@ class Loss:
         return torch.where(weight > 0, value / weight, 0.0)
 
 
-def probabilities(dropout: float | Mapping[str, float]) -> float | Mapping[str, float]:
-    """The same rates of dropping condition families, one for all or one a family, refused if they are none."""
+def probabilities(dropout: float | Mapping[str, float], always: bool = False) -> float | Mapping[str, float]:
+    """The same rates of dropping condition families, one for all or one a family, refused if they are none.
+
+    Arguments:
+        always: whether 1 is one of them, which makes a model that is never told.
+    """
     rates = list(dropout.values()) if isinstance(dropout, Mapping) else [dropout]
-    if not all(0 <= rate < 1 for rate in rates):
-        raise Refusal(f"dropout is a probability below 1, not {dropout}")
+    if not all(0 <= rate < 1 or (always and rate == 1) for rate in rates):
+        raise Refusal(f"dropout is a probability {'up to' if always else 'below'} 1, not {dropout}")
     return dropout
 
 

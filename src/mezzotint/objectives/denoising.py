@@ -50,6 +50,14 @@ WEIGHTS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
 _LARGEST_SNR = 1e12  # an infinite one times a vanishing error of the estimate would be undefined
 
 
+def weigh(weight: str, model: Trainable, t: Tensor, drawn: Tensor) -> Tensor:
+    """The weight (B,) on the squared error of the network's output: a standard one carried over, times the levels'."""
+    if weight == "output":
+        return drawn
+    snr = model.process.log_snr(t).exp().clamp(max=_LARGEST_SNR)  # type: ignore[attr-defined]
+    return drawn * WEIGHTS[weight](snr, model.sigma_data) * model.sharpness(t) ** 2
+
+
 class Denoising(Objective):
     """Mean squared error of the network's answer at random noise levels.
 
@@ -81,10 +89,7 @@ class Denoising(Objective):
         due = model.target(x, x_t, t)
         answer = model(x_t, t, cond, want=("output",))
         error = (answer.aux["output"] - due).square().flatten(1).mean(1)
-        weight = drawn
-        if self.weight != "output":
-            snr = model.process.log_snr(t).exp().clamp(max=_LARGEST_SNR)  # type: ignore[attr-defined]
-            weight = drawn * WEIGHTS[self.weight](snr, model.sigma_data) * model.sharpness(t) ** 2
+        weight = weigh(self.weight, model, t, drawn)
         return Loss(error * weight.to(error), {}, Shot(x, x_t, t, cond, answer, drawn))
 
     def update(self, model: Denoiser, loss: Loss) -> None:

@@ -22,7 +22,7 @@ from mezzotint.core.store import load_model, save_model
 from mezzotint.denoiser.base import Denoiser, Trainable
 from mezzotint.testing.expect import close, expect, finite, refused, same, shaped, works
 from mezzotint.testing.spec import check_made
-from mezzotint.testing.truth import labels
+from mezzotint.testing.truth import CLASSES, labels
 
 TIMES = (0.0, 1e-6, 0.02, 0.3, 0.7, 0.98, 1.0)
 
@@ -32,7 +32,8 @@ def check_denoiser(denoiser: Denoiser, cond: Condition | None = None) -> None:
 
     Arguments:
         denoiser: of real data.
-        cond: conditions to ask with, seven rows; None: labels 0, 1, 2, 0, .. where it may be told a ``label``.
+        cond: conditions to ask with, seven rows; None: labels 0, 1, 2, 0, .. where it may be told a ``label``, or 0, 1,
+            0, .. where it refuses 2.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -46,7 +47,7 @@ def check_denoiser(denoiser: Denoiser, cond: Condition | None = None) -> None:
     training = denoiser.training
     denoiser.eval()
     with works(f"asking {who}", "samplers ask at every time from the prior to clean data"):
-        told = labels(len(TIMES)) if cond is None and "label" in denoiser.nulls else cond or NONE
+        told = _labels(denoiser) if cond is None and "label" in denoiser.nulls else cond or NONE
         expect(
             len(told) in (0, len(TIMES)), f"check_denoiser should be given {len(TIMES)} conditions but has {len(told)}"
         )
@@ -60,6 +61,20 @@ def check_denoiser(denoiser: Denoiser, cond: Condition | None = None) -> None:
         gradients(denoiser, x, t, told, who)
         _comes_back(denoiser, x, t, told, who)
     denoiser.train(training)
+
+
+def _labels(denoiser: Denoiser) -> Condition:
+    """Labels 0, 1, 2, 0, ..; 0, 1, 0, .. or all 0 where it refuses more."""
+    x, t = samples(denoiser)
+    for count in range(CLASSES, 0, -1):
+        told = Condition(label=torch.arange(len(TIMES)) % count)
+        try:
+            with torch.no_grad():
+                denoiser(x, t, denoiser.prepare(told).to(denoiser.device))
+        except Refusal:
+            continue
+        return told
+    return labels(len(TIMES))
 
 
 def samples(denoiser: Denoiser) -> tuple[Tensor, Tensor]:

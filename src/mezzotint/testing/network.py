@@ -70,7 +70,7 @@ def check_network(network: nn.Module, context: Context | None = None) -> None:
 
 def usual_context(network: nn.Module, shape: tuple[int, ...], count: int = _COUNT) -> Context:
     """Noise in every slot that a network's constructor was given a width for."""
-    widths: Mapping[str, Any] = getattr(network, "_arguments", {})
+    widths = _widths(network)
     rng = Rng(range(count)).at("context")
     vector, tokens, maps = (widths.get(name) for name in ("vector", "tokens", "maps"))
     return Context(
@@ -79,6 +79,13 @@ def usual_context(network: nn.Module, shape: tuple[int, ...], count: int = _COUN
         mask=rng.uniform("mask", (_TOKENS,)) < 0.7 if tokens else None,
         maps={"input": rng.normal("maps", (maps, *shape[1:]))} if maps else {},
     )
+
+
+def _widths(network: nn.Module) -> dict[str, Any]:
+    """The arguments of a network's constructor, and those of a network it was made around."""
+    own: Mapping[str, Any] = getattr(network, "_arguments", {})
+    inner = [_widths(value) for value in own.values() if isinstance(value, nn.Module) and hasattr(value, "shape")]
+    return {**{name: value for each in inner for name, value in each.items()}, **own}
 
 
 def _rows(context: Context, index: list[int]) -> Context:

@@ -17,24 +17,32 @@ from mezzotint.objectives.base import Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.training.levels import ErrorByLevel
 from mezzotint.training.pictures import enlargement, grid, save_png
+from mezzotint.training.points import scatter
 from mezzotint.training.run import Run
 
-_ROWS, _COLUMNS, _HELD_OUT = 4, 10, 512
+_ROWS, _COLUMNS, _HELD_OUT, _POINTS = 4, 10, 512, 1000
 
 
 def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: int) -> None:
     """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row.
 
-    A model that is no denoiser draws none.
+    Points in the plane are drawn as dots over real ones. A model that is no denoiser draws none, and samples that are
+    neither pictures nor such points are not drawn.
     """
-    if not isinstance(model, Denoiser):
+    plane = tuple(data.shape) == (2,)
+    if not isinstance(model, Denoiser) or not (plane or len(data.shape) == 3):
         return
     columns = min(_COLUMNS, len(data.classes)) if data.classes else _COLUMNS
-    labels = torch.arange(columns).repeat(_ROWS)
+    labels = torch.arange(columns).repeat(_POINTS // columns if plane else _ROWS)
     cond = Condition(label=labels) if data.classes else NONE
     x = sampler(model, cond, rng=Rng(range(len(labels))))
-    height, width = data.shape[-2:]
-    save_png(run.path / "samples" / f"{images:010d}.png", grid(x, columns, enlargement(height, width)))
+    if plane:
+        real = data[list(range(min(_POINTS, len(data))))][0]
+        drawn = scatter(x, labels if data.classes else None, real)
+    else:
+        height, width = data.shape[-2:]
+        drawn = grid(x, columns, enlargement(height, width))
+    save_png(run.path / "samples" / f"{images:010d}.png", drawn)
 
 
 @torch.no_grad()
