@@ -20,6 +20,7 @@ _ROOMS = (
     "core",
     "data",
     "denoiser",
+    "evidence",
     "guidance",
     "metrics",
     "networks",

@@ -1,6 +1,6 @@
 """A model of any picture set: unconditional, or conditional on its classes.
 
-``of_data`` measures a data set (shape, spread, classes) and writes the whole training config from it, so that a person
+``usual`` measures a data set (shape, spread, classes) and settles the whole training from it, so that a person
 who has only pictures need not know one name of the house, and can still edit every value afterwards.
 """
 
@@ -13,12 +13,13 @@ from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
-from mezzotint.core.spec import spec
 from mezzotint.data.data import Data
 from mezzotint.denoiser.preconditioned import Preconditioned
+from mezzotint.evidence.recipe import Training
 from mezzotint.networks.unet import UNet
 from mezzotint.objectives.denoising import Denoising
 from mezzotint.objectives.levels import LogNormal
+from mezzotint.processes.base import Continuous
 from mezzotint.processes.edm import EDM
 from mezzotint.samplers.heun import Heun
 from mezzotint.training.rate import Rate
@@ -28,23 +29,23 @@ DEMO: dict[str, Any] = {"images": 64_000, "width": 32, "steps": 9, "peak": 3e-3}
 """What ``mezzotint demo`` trains: about 80 seconds on two cores."""
 
 
-def of_data(
+def usual(
     data: Data,
     images: int | str = "200k",
     width: int = 32,
     steps: int = 18,
-    seed: int = 0,
     peak: float = 2e-3,
-) -> dict[str, Any]:
-    """The training config of a class-conditional EDM model of ``data``.
+    process: Continuous | None = None,
+) -> Training:
+    """The training of a class-conditional EDM model of ``data``.
 
     Arguments:
         data: the pictures; its classes, if any, become the condition ``label``.
         images: how long to train.
         width: channels of the U-Net at full size; the one dial for its capacity.
         steps: of the model's usual sampler (Heun).
-        seed: of everything.
         peak: the highest learning rate; a short run of a small network bears twice the usual one.
+        process: what corrupts the data; None: EDM's.
 
     Larger pictures get more levels: two at 8 pixels, three up to 32, four beyond, attention at the coarsest.
     """
@@ -64,7 +65,6 @@ def of_data(
     )
     encoder = Encoder(label=Classes(len(data.classes))) if data.classes else None
     # EDM's levels were chosen for data of standard deviation 0.5; they scale with it.
-
     middle = -1.2 + math.log(data.std / 0.5)
     trainer = Trainer(
         Denoising(LogNormal(round(middle, 3), 1.2), dropout=0.1 if data.classes else 0.0),
@@ -73,7 +73,13 @@ def of_data(
         rate=Rate(peak=peak, warmup=min(5_000, count(images) // 10), cooldown=0.6),
         averages=(0.05, 0.10),
         sampler=Heun(steps=steps),
-        seed=seed,
     )
-    model = Preconditioned(network, EDM(), encoder, sigma_data=round(data.std, 4))
-    return {"model": spec(model), "data": spec(data), "training": spec(trainer)}
+    model = Preconditioned(network, EDM() if process is None else process, encoder, sigma_data=round(data.std, 4))
+    return Training(model, data, trainer)
+
+
+def of_data(
+    data: Data, images: int | str = "200k", width: int = 32, steps: int = 18, seed: int = 0, peak: float = 2e-3
+) -> dict[str, Any]:
+    """The config of that training at a seed, as ``mezzotint train`` takes it; arguments as for :func:`usual`."""
+    return usual(data, images, width, steps, peak).tree(seed)

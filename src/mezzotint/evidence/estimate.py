@@ -1,0 +1,123 @@
+"""What an experiment will take, timed before it starts.
+
+A few steps of every training and a few evaluations of every model are timed, where they will run (in the workers, all
+of them busy); what an arm's samples cost is the count of evaluations that one sample asks for, read off one run,
+times the time of an evaluation in a full batch. An estimate is of the work from nothing: what is finished already is
+not taken off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from mezzotint.conditions.part import ConditionPart
+from mezzotint.core.config import count
+from mezzotint.core.rng import Rng
+from mezzotint.core.spec import build
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.evidence.recipe import Setting, Trained, Training
+from mezzotint.evidence.work import Work, sample_keys, untrained
+
+_ENOUGH = 0.5  # seconds that a timing takes, at least
+_MOST = 20  # repetitions
+
+
+def smaller(experiment: Trained, setting: Setting, share: float) -> list[str]:
+    """Settings that take about ``share`` of the time: every dial turned down alike, two digits kept."""
+    return [f"{name}={_round(setting[name] * share)}" for name in experiment.dials]
+
+
+def _round(value: float) -> int:
+    whole = max(1, int(value))
+    unit = int(10 ** max(0, len(str(whole)) - 2))
+    return whole // unit * unit
+
+
+def time_training(training: Training) -> float:
+    """Seconds that a training will take on this process."""
+    model, trainer = untrained(training), training.training
+    model.train().requires_grad_(True)
+    data = build(training.tree(0)["data"])
+    x, cond = data[: trainer.batch]
+    x = (
+        x.repeat(-(-trainer.batch // len(x)), *(1 for _ in x.shape[1:]))[: trainer.batch]
+        if len(x) < trainer.batch
+        else x
+    )
+    cond = cond if len(cond) in (0, len(x)) else cond.repeat(-(-len(x) // len(cond)))[: len(x)]
+    weights = [p for p in (*model.parameters(), *trainer.objective.parameters()) if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=0.0, fused=True)
+    rng = Rng([0]).repeat(len(x)).at(torch.arange(len(x)))
+
+    def step() -> None:
+        value = trainer.objective(model, x, model.prepare(cond), rng).value.mean()
+        torch.autograd.backward(value)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return _seconds(step) * (count(trainer.images) / trainer.batch)
+
+
+def time_arm(work: Work, arm: str) -> float:
+    """Seconds that the samples of an arm will take on this process."""
+    chosen = work.arms[arm]
+    total: int = work.setting.samples
+    models = {name: _dropping(untrained(training)) for name, training in chosen.trainings.items()}
+    rows: int = min(work.setting.batch, total)
+    if not models:  # exact denoisers: a tenth of a batch, and what it says of the whole
+        few = max(1, rows // 10)
+        return _seconds(lambda: _draw(work, arm, {}, few)) * total / few
+    evaluations = Counter[str]()
+    last: dict[str, Any] = {}
+
+    def hook(name: str) -> Any:
+        def heard(module: Denoiser, given: Any, named: Any) -> None:
+            evaluations[name] += len(given[0])
+            last[name] = (given, named)
+
+        return heard
+
+    handles = [model.register_forward_pre_hook(hook(name), with_kwargs=True) for name, model in models.items()]
+    _draw(work, arm, models, 1)
+    for handle in handles:
+        handle.remove()
+    return sum(_evaluation(models[name], last[name], rows) * n for name, n in evaluations.items()) / rows * total
+
+
+def _dropping(model: Denoiser) -> Denoiser:
+    """A model as if its nulls were trained: guidance refuses one whose are not, and its time does not depend on it."""
+    for part in model.modules():
+        if isinstance(part, ConditionPart):
+            part.null_trained.fill_(True)
+    return model
+
+
+def _draw(work: Work, arm: str, models: Mapping[str, Denoiser], rows: int) -> None:
+    with torch.no_grad():
+        work.arms[arm].pipeline(models)(work.cond[:rows] if work.cond else work.cond, sample_keys(0, rows))
+
+
+def _evaluation(model: Denoiser, asked: tuple[Any, dict[str, Any]], rows: int) -> float:
+    """Seconds of one evaluation of so many rows, asked as in the run that was counted."""
+    given, named = asked
+    x, t = given[0][:1], given[1][:1]
+    cond = [c[:1].repeat(rows) if len(c) else c for c in given[2:3]]
+    big = x.repeat(rows, *(1 for _ in x.shape[1:])), t.repeat(rows, *(1 for _ in t.shape[1:]))
+    with torch.no_grad():
+        return _seconds(lambda: model(*big, *cond, *given[3:], **named))
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    """The median time of an act, the first one left out."""
+    act()
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < _ENOUGH and len(times) < _MOST):
+        start = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]

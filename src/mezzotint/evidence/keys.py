@@ -1,0 +1,83 @@
+"""Keys under which finished work is found again: what it depends on, hashed.
+
+A finished arm may be used again only where nothing that made it has changed: its config, the code of the package, the
+data, the version of torch and the kind of device. Code is hashed as the tree that Python parses, without docstrings, so
+that a comment or a line break spoils nothing and a changed number spoils everything. What people see (``cli``) and what
+checks parts (``testing``) does not enter, and of the recipes only the one that is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mezzotint.core.spec import PART, build
+from mezzotint.data.data import Data
+from mezzotint.metrics.pictures import fingerprint
+
+_APART = ("cli", "testing", "recipes")
+_CHUNK = 4096
+
+
+def digest(*values: Any) -> str:
+    """A short hash of plain data."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code(paths: Iterable[Path]) -> str:
+    """The hash of Python files by what they do: docstrings, comments and layout do not count."""
+    found = hashlib.sha256()
+    for path in paths:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[0] if node.body else None
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    node.body = node.body[1:] or [ast.Pass()]
+        found.update(ast.dump(tree).encode())
+    return found.hexdigest()[:16]
+
+
+@cache
+def package() -> str:
+    """The hash of this package's code, rooms that make no numbers left out."""
+    root = Path(__file__).resolve().parent.parent
+    files = sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix())
+    return code(p for p in files if p.relative_to(root).parts[0] not in _APART)
+
+
+@cache
+def _data(text: str) -> tuple[str, int]:
+    data = build(json.loads(text))
+    assert isinstance(data, Data)
+    pieces = (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
+    return digest([fingerprint(x, *(cond[name] for name in sorted(cond.values))) for x, cond in pieces]), len(data)
+
+
+def contents(tree: Any) -> tuple[str, int]:
+    """The hash of what a data set holds, and how many items that is, by its config."""
+    return _data(json.dumps(tree, sort_keys=True))
+
+
+def training(tree: dict[str, Any]) -> str:
+    """The key of a training: config, code, contents of the data, torch, device."""
+    return digest(tree, package(), contents(tree["data"]), *machine())
+
+
+def machine() -> tuple[str, str]:
+    """What arithmetic depends on beside the code: the version of torch, and the kind of device."""
+    return torch.__version__, "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def short(tree: dict[str, Any]) -> str:
+    """A name for a data set in a record: its part and settings, without the folders of this machine."""
+    values = (f"{key}={Path(value).name if isinstance(value, str) else value}" for key, value in tree.items())
+    return f"{tree[PART]}({', '.join(v for v in values if not v.startswith(PART))})"

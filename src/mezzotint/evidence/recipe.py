@@ -1,0 +1,222 @@
+"""A recipe: one paper's claim as data, small enough to read in a minute.
+
+It says which parts, how long, which claim and how to judge it, and holds no loop of its own. At every size (``exact``,
+``small``, ``full``) stands an experiment of one of two kinds. A :class:`Closed` one is a function from a seed to a
+table of numbers: exact denoisers, closed forms, seconds. A :class:`Trained` one has *arms*: which models are trained,
+and how samples are made with them; every arm is measured alike, at paired seeds, and what one function concludes from
+the numbers of all seeds is the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.config import count, loads
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.pipeline import Pipeline
+from mezzotint.core.spec import spec
+from mezzotint.data.data import Data
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.evidence.verdict import Figure, Numbers, Seen, Verdict
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.training.trainer import Trainer
+
+SIZES = ("exact", "small", "full")
+Value = bool | int | float | str | tuple[Any, ...]
+Models = Mapping[str, Denoiser]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a claim was made."""
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+
+
+class Setting(Mapping[str, Any]):
+    """The numbers of an experiment that a person may change, by name and as attributes: ``s.images``."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self._values:
+            raise AttributeError(f"this experiment has no setting {name!r}: {nearest(name, list(self._values))}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Setting({self._values})"
+
+    def edited(self, changes: list[str]) -> Setting:
+        """A copy with every ``name=value`` applied; names and kinds of values must be those that are there."""
+        values = dict(self._values)
+        for change in changes:
+            name, equals, text = change.partition("=")
+            if not equals:
+                raise Refusal(f"--set takes name=value, not {change!r}")
+            if name not in values:
+                raise Refusal(f"this experiment has no setting {name!r}: {nearest(name, list(values))}")
+            values[name] = _read(name, text, values[name])
+        return Setting(values)
+
+
+def _read(name: str, text: str, before: Value) -> Value:
+    """A value written on a command line, of the kind that it replaces."""
+    if isinstance(before, int) and not isinstance(before, bool):
+        found = count(text)
+        if found < 1:
+            raise Refusal(f"{name} is a count of at least 1, not {text!r}")
+        return found
+    value = loads(text, f"the value of {name}")
+    value = tuple(value) if isinstance(value, list) else value
+    value = float(value) if isinstance(before, float) and type(value) is int else value
+    if type(value) is not type(before):
+        raise Refusal(f"{name} is {before!r}, so it takes a {type(before).__name__}, not {text!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained: three parts, which together are the config of a run.
+
+    Arguments:
+        model: a denoiser around a network; only its config counts, its weights are drawn anew under the paired seed.
+        data: what it is trained on.
+        training: the trainer; its seed is replaced by the paired seed.
+    """
+
+    model: Denoiser
+    data: Data
+    training: Trainer
+
+    def tree(self, seed: int) -> dict[str, Any]:
+        """The config of the run at a seed."""
+        trainer = {**spec(self.training), "seed": seed}
+        return {"model": spec(self.model), "data": spec(self.data), "training": trainer}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: what it needs trained, and how its samples are made.
+
+    Arguments:
+        trainings: by the names under which the pipeline finds the models; equal trainings of several arms are trained
+            once. Empty for exact denoisers.
+        pipeline: from the trained models to what is called for samples.
+    """
+
+    trainings: Mapping[str, Training]
+    pipeline: Callable[[Models], Pipeline]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """An experiment without training: closed forms and exact denoisers, seconds on one core.
+
+    Arguments:
+        measure: ``(setting, seed) -> {row: {column: number}}``.
+        verdict: from the numbers of all seeds to what they show.
+        seeds: those that count; seeds that a pilot has used are not among them.
+        setting: the numbers that may be changed.
+        figures: curves for the sheet.
+        minutes: what a seed may take.
+    """
+
+    measure: Callable[[Setting, int], Numbers]
+    verdict: Callable[[Seen], Verdict]
+    seeds: tuple[int, ...]
+    setting: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+    figures: Callable[[Seen], list[Figure]] | None = None
+    minutes: float = 0.5
+
+
+def unconditional(setting: Setting) -> Condition:
+    """No condition."""
+    return NONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """An experiment with arms that are trained, sampled and measured alike at paired seeds.
+
+    Arguments:
+        arms: ``setting -> {name: Arm}``.
+        measure: ``(setting, x, cond, judge) -> {column: number}`` of the samples x (samples, *shape) of one arm.
+        verdict: from the numbers of all seeds, rows being arms, to what they show.
+        seeds: the paired seeds that count.
+        minutes: what a paired seed may take, on two single-thread processes.
+        setting: the numbers that may be changed; ``samples`` and ``batch`` are always among them.
+        dials: which of them may be made smaller where the time does not suffice; cost grows in proportion to them.
+        cond: ``setting -> Condition`` of as many rows as there are samples.
+        judge: ``setting -> Extractor``, trained once for all arms and seeds; what judges must not guide.
+        figures: curves for the sheet.
+    """
+
+    arms: Callable[[Setting], Mapping[str, Arm]]
+    measure: Callable[[Setting, Tensor, Condition, Any], Mapping[str, float]]
+    verdict: Callable[[Seen], Verdict]
+    seeds: tuple[int, ...]
+    minutes: float
+    setting: Mapping[str, Value]
+    dials: tuple[str, ...] = ("images", "samples")
+    cond: Callable[[Setting], Condition] = unconditional
+    judge: Callable[[Setting], Extractor] | None = None
+    figures: Callable[[Seen], list[Figure]] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch", *self.dials):
+            if name not in self.setting:
+                raise Refusal(f"the setting of a Trained experiment names its {name!r}")
+
+
+Experiment = Closed | Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A paper's claim, and how it is put to the test.
+
+    Arguments:
+        paper: where the claim was made.
+        claim: in a sentence or two, in relative terms.
+        published: the paper's own numbers, by what was measured and by arm.
+        criterion: what passes, in words, as it was fixed before the run.
+        departures: what differs from the paper.
+        sizes: experiments by size.
+    """
+
+    paper: Paper
+    claim: str
+    published: Mapping[str, Mapping[str, float]]
+    criterion: str
+    departures: str
+    sizes: Mapping[str, Experiment]
+
+    def __post_init__(self) -> None:
+        for size in self.sizes:
+            if size not in SIZES:
+                raise Refusal(f"there is no size {size!r}: {nearest(size, SIZES)}")
+
+    def at(self, size: str) -> Experiment:
+        """The experiment of a size."""
+        if size not in self.sizes:
+            raise Refusal(f"this recipe has no size {size!r}: {nearest(size, list(self.sizes))}")
+        return self.sizes[size]

@@ -1,0 +1,285 @@
+"""Reproducing a claim: time it, train and measure what is not there yet, judge, and leave one record."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.errors import Refusal
+from mezzotint.evidence import keys
+from mezzotint.evidence.estimate import smaller
+from mezzotint.evidence.load import Loaded
+from mezzotint.evidence.pool import Pool, Task
+from mezzotint.evidence.recipe import Closed, Experiment, Setting, Trained, Training
+from mezzotint.evidence.record import SCHEMA, Record, finite
+from mezzotint.evidence.verdict import Numbers, Seen
+from mezzotint.evidence.work import Estimate, Work
+from mezzotint.training.run import environment
+
+PATIENCE = 10.0
+"""Seconds to wait for the workers of a run that was killed."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Arguments:
+        phase: ``timing``, ``work`` or ``seeds``.
+        unit: what is counted.
+        done, total: in that unit; of work, seconds of one process as they were estimated.
+        what: what was heard last.
+    """
+
+    phase: str
+    unit: str
+    done: float
+    total: float
+    what: str
+
+
+Told = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to reproduce.
+
+    Arguments:
+        loaded: the recipe.
+        size: ``exact``, ``small`` or ``full``.
+        seeds: paired seeds; None: the recipe's own.
+        changes: ``name=value`` of the setting.
+        folder: where finished work is kept; one folder for all recipes.
+        jobs: processes; None: two on a CPU, one on a GPU.
+        minutes: a paired seed may take; None: what the recipe says.
+    """
+
+    loaded: Loaded
+    size: str
+    seeds: tuple[int, ...] | None = None
+    changes: tuple[str, ...] = ()
+    folder: Path = Path("runs/reproduce")
+    jobs: int | None = None
+    minutes: float | None = None
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment of that size."""
+        return self.loaded.recipe.at(self.size)
+
+    @property
+    def setting(self) -> Setting:
+        """Its numbers, as changed."""
+        return Setting(self.experiment.setting).edited(list(self.changes))
+
+    @property
+    def paired(self) -> tuple[int, ...]:
+        """The seeds."""
+        return self.experiment.seeds if self.seeds is None else self.seeds
+
+
+def reproduce(request: Request, told: Told = lambda progress: None) -> Record:
+    """Do what is asked and return the record; what an earlier run has finished is not done again.
+
+    Raises:
+        Refusal: if the estimate exceeds twice the minutes a seed may take; it names sizes that fit.
+    """
+    if not request.paired or len(set(request.paired)) < len(request.paired):
+        raise Refusal(f"seeds are different numbers, at least one, not {list(request.paired)}")
+    start, experiment = time.perf_counter(), request.experiment
+    if isinstance(experiment, Closed):
+        tables, evidence, times = _closed(request, experiment, told)
+    else:
+        tables, evidence, times = _trained(request, experiment, told)
+    seen = Seen(tables)
+    verdict = experiment.verdict(seen)
+    figures = experiment.figures(seen) if experiment.figures is not None else []
+    recipe, loaded = request.loaded.recipe, request.loaded
+    standard = dict(request.setting) == dict(experiment.setting) and request.paired == experiment.seeds
+    tree = {
+        "schema": SCHEMA,
+        "recipe": loaded.slug,
+        "size": request.size,
+        "setting": dict(request.setting),
+        "standard": standard,
+        "variant": keys.digest(dict(request.setting), request.paired)[:8],
+        "seeds": list(request.paired),
+        "paper": asdict(recipe.paper),
+        "claim": recipe.claim,
+        "published": recipe.published,
+        "criterion": recipe.criterion,
+        "departures": recipe.departures,
+        "numbers": tables,
+        "verdict": verdict.plain(),
+        "figures": [figure.plain() for figure in figures],
+        "evidence": {"package": keys.package(), "recipe": loaded.code, **evidence},
+        "environment": {**environment(), "threads": 1},
+        "times": {**times, "seconds": time.perf_counter() - start, "when": time.strftime("%Y-%m-%d", time.gmtime())},
+    }
+    return Record(json.loads(json.dumps(finite(tree))))  # as it will be read
+
+
+def _closed(
+    request: Request, experiment: Closed, told: Told
+) -> tuple[dict[int, Numbers], dict[str, Any], dict[str, Any]]:
+    tables: dict[int, Numbers] = {}
+    for seed in request.paired:
+        told(Progress("seeds", "seeds", len(tables), len(request.paired), f"seed {seed}"))
+        tables[seed] = experiment.measure(request.setting, seed)
+    told(Progress("seeds", "seeds", len(tables), len(request.paired), ""))
+    return tables, {}, {}
+
+
+def _trained(
+    request: Request, experiment: Trained, told: Told
+) -> tuple[dict[int, Numbers], dict[str, Any], dict[str, Any]]:
+    folder = request.folder / request.loaded.slug
+    work = Work(experiment, request.setting, request.loaded.code, folder)
+    jobs = request.jobs or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
+    loaded = request.loaded
+    origin = str(Path(loaded.origin).resolve()) if loaded.origin.endswith(".py") else loaded.origin
+    first = {
+        "origin": origin,
+        "code": [loaded.code, keys.package()],
+        "size": request.size,
+        "changes": list(request.changes),
+        "folder": str(folder.resolve()),
+    }
+    with _alone(folder) as lock, Pool(first, jobs, lock) as pool:
+        estimate = _estimated(request, work, pool, jobs, told)
+        tasks = list(_tasks(work, request.paired, estimate))
+        _work(pool, tasks, told)
+    tables: dict[int, Numbers] = {}
+    weights: dict[str, Any] = {}
+    seconds: dict[str, Any] = {}
+    for seed in request.paired:
+        cells = {arm: work.cell(arm, seed) or {} for arm in work.arms}
+        tables[seed] = {arm: cell["numbers"] for arm, cell in cells.items()}
+        weights[str(seed)] = {arm: cell["weights"] for arm, cell in cells.items() if cell["weights"]}
+        seconds[str(seed)] = {arm: cell["seconds"] for arm, cell in cells.items()}
+    judge = work.judged()
+    trees = [training.tree(0)["data"] for arm in work.arms.values() for training in arm.trainings.values()]
+    data = {keys.short(tree): dict(zip(("sha256", "count"), keys.contents(tree), strict=True)) for tree in trees}
+    evidence = {"data": data, "weights": weights, "judge": None if judge is None else judge.record}
+    return tables, evidence, {"estimate_per_seed": estimate.seconds(jobs), "jobs": jobs, "samples": seconds}
+
+
+def pictures(request: Request) -> dict[str, Tensor]:
+    """The first samples of every arm at the first seed, to look at; nothing where an experiment has no arms."""
+    experiment = request.experiment
+    if isinstance(experiment, Closed):
+        return {}
+    work = Work(experiment, request.setting, request.loaded.code, request.folder / request.loaded.slug)
+    return {arm: found for arm in work.arms if (found := work.shown(arm, request.paired[0])) is not None}
+
+
+def _estimated(request: Request, work: Work, pool: Pool, jobs: int, told: Told) -> Estimate:
+    """Time every training and every arm, and refuse what would take more than twice its minutes."""
+    minutes = work.experiment.minutes if request.minutes is None else request.minutes
+    estimate = work.estimated(jobs)
+    if estimate is None:
+        estimate = _timed(work, pool, told)
+        work.keep(estimate, jobs)
+    needed = estimate.seconds(jobs) / 60
+    if needed > 2 * minutes:
+        fitting = " ".join(smaller(work.experiment, work.setting, minutes / needed))
+        raise Refusal(
+            f"this would take about {needed:.0f} minutes a paired seed here, and {minutes:g} are meant for it; what "
+            f"fits: --set {fitting}; or give it more with --minutes {needed:.0f}"
+        )
+    return estimate
+
+
+def _timed(work: Work, pool: Pool, told: Told) -> Estimate:
+    distinct = _distinct(work, 0)
+    tasks = [
+        *(Task(("time fit", *name), {"do": "time fit", "arm": name[0], "training": name[1]}) for name in distinct),
+        *(Task(("time draw", arm), {"do": "time draw", "arm": arm}) for arm in work.arms),
+    ]
+    fits: dict[tuple[str, str], float] = {}
+    draws: dict[str, float] = {}
+    for heard in pool.run(tasks):
+        if heard.share == 1.0:
+            if heard.task.key[0] == "time fit":
+                fits[heard.task.key[1], heard.task.key[2]] = heard.result
+            else:
+                draws[heard.task.key[1]] = heard.result
+            told(Progress("timing", "tasks", len(fits) + len(draws), len(tasks), heard.task.key[1]))
+    return Estimate(fits, draws)
+
+
+def _distinct(work: Work, seed: int) -> dict[tuple[str, str], Training]:
+    """Every training once, under the first arm that needs it, the longest-named order of arms kept."""
+    found: dict[str, tuple[str, str]] = {}
+    for arm, chosen in work.arms.items():
+        for name, training in chosen.trainings.items():
+            found.setdefault(keys.training(training.tree(seed)), (arm, name))
+    return {(arm, name): work.arms[arm].trainings[name] for arm, name in found.values()}
+
+
+def _tasks(work: Work, seeds: Sequence[int], estimate: Estimate) -> Iterator[Task]:
+    """What is left to do, seed by seed, so that a run that is stopped leaves whole seeds."""
+    judge = ("judge",)
+    if work.experiment.judge is not None:
+        yield Task(judge, {"do": "judge"}, seconds=30.0)
+    for seed in seeds:
+        named: dict[str, tuple[str, ...]] = {}
+        distinct = _distinct(work, seed)
+        for (arm, name), training in sorted(distinct.items(), key=lambda item: -estimate.fits[item[0]]):
+            key = ("train", str(seed), arm, name)
+            named[keys.training(training.tree(seed))] = key
+            if not work.trained(training, seed):
+                order = {"do": "fit", "arm": arm, "training": name, "seed": seed}
+                yield Task(key, order, seconds=estimate.fits[arm, name])
+        for arm in sorted(work.arms, key=lambda arm: -estimate.draws[arm]):
+            if work.cell(arm, seed) is None:
+                needs = [named[keys.training(t.tree(seed))] for t in work.arms[arm].trainings.values()]
+                order = {"do": "draw", "arm": arm, "seed": seed}
+                yield Task(("sample", str(seed), arm), order, (judge, *needs), estimate.draws[arm])
+
+
+def _work(pool: Pool, tasks: Sequence[Task], told: Told) -> None:
+    total, shares = sum(task.seconds for task in tasks), dict[tuple[str, ...], float]()
+    for heard in pool.run(tasks):
+        shares[heard.task.key] = heard.share * heard.task.seconds
+        what, *rest = heard.task.key
+        seed, names = (rest[0], rest[1:]) if rest else ("", [])
+        text = f"{f'seed {seed}: ' if seed else ''}{what} {' '.join(names)}".strip()
+        told(
+            Progress("work", "s of work", sum(shares.values()), total, f"{text}{' done' if heard.share == 1.0 else ''}")
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[int | None]:
+    """Hold the work folder: two runs in it would write the same files. The lock goes with its last process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield None
+        return
+    with (folder / "lock").open("w") as file:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Refusal(
+                        f"another run is at work in {str(folder)!r}; wait for it, or name another folder with --work"
+                    ) from None
+                time.sleep(0.2)
+        os.set_inheritable(file.fileno(), True)
+        yield file.fileno()

@@ -1,0 +1,226 @@
+"""The three things that a worker does for an experiment: train, judge, draw and measure.
+
+Each leaves what it made in the work folder under the key of everything it depends on, whole or absent, and does nothing
+where that is there already:
+
+    trainings/<key>/        a run folder, trained to its end; one that was interrupted goes on from its checkpoint
+    judge/<key>/            the extractor
+    cells/<key>.json        the numbers of one arm at one seed
+    cells/<key>.safetensors its first samples, to look at
+    estimates/<key>.json    what the work was thought to take
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.condition import Condition
+from mezzotint.core.errors import Refusal
+from mezzotint.core.rng import Rng
+from mezzotint.core.spec import build
+from mezzotint.core.store import MANIFEST, load_model, load_tensors, model_folder, save_tensors, sha256
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.evidence import keys
+from mezzotint.evidence.recipe import Arm, Setting, Trained, Training
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.training.start import train
+
+SHOWN = 36, 4_096
+"""Samples of an arm that are kept to look at: so many, or as many as have so many entries together."""
+END = "end.json"
+"""What a run folder holds once its training is over."""
+
+Tell = Callable[[float], None]
+"""Told which share of a task is done."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds on one process, by task.
+
+    Arguments:
+        fits: of a training, by the name of the arm and of the training.
+        draws: of an arm's samples.
+    """
+
+    fits: Mapping[tuple[str, str], float]
+    draws: Mapping[str, float]
+
+    def seconds(self, jobs: int) -> float:
+        """What a paired seed takes on so many processes, at least as long as its longest chain."""
+        work = sum(self.fits.values()) + sum(self.draws.values())
+        chain = max(self.fits.values(), default=0.0) + max(self.draws.values(), default=0.0)
+        return max(work / jobs, chain)
+
+
+@dataclass(frozen=True)
+class Work:
+    """An experiment with its setting, in its work folder.
+
+    Arguments:
+        experiment: what is done.
+        setting: its numbers, as edited.
+        recipe: the hash of the recipe's own code.
+        folder: where finished work lies.
+    """
+
+    experiment: Trained
+    setting: Setting
+    recipe: str
+    folder: Path
+
+    @cached_property
+    def arms(self) -> Mapping[str, Arm]:
+        """The arms at this setting."""
+        found = self.experiment.arms(self.setting)
+        if not found:
+            raise Refusal("this experiment has no arms")
+        return found
+
+    @cached_property
+    def cond(self) -> Condition:
+        """The condition of every sample."""
+        cond = self.experiment.cond(self.setting)
+        if len(cond) not in (0, self.setting.samples):
+            raise Refusal(f"{len(cond)} conditions for {self.setting.samples} samples: give one of each per sample")
+        return cond
+
+    @property
+    def judge_key(self) -> str:
+        """The key of the judge."""
+        return keys.digest("judge", dict(self.setting), self.recipe, keys.package(), *keys.machine())
+
+    def cell_key(self, arm: str, seed: int) -> str:
+        """The key of an arm's numbers at a seed."""
+        trained = {name: keys.training(one.tree(seed)) for name, one in sorted(self.arms[arm].trainings.items())}
+        return keys.digest(arm, seed, trained, self.judge_key)
+
+    def estimated(self, jobs: int) -> Estimate | None:
+        """What was estimated before, so that a run which was stopped goes on at once, or None."""
+        try:
+            found = json.loads(self._estimate(jobs).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return Estimate({(arm, name): s for arm, name, s in found["fits"]}, found["draws"])
+
+    def keep(self, estimate: Estimate, jobs: int) -> None:
+        """Write an estimate down."""
+        fits = [[arm, name, seconds] for (arm, name), seconds in estimate.fits.items()]
+        self._estimate(jobs).parent.mkdir(parents=True, exist_ok=True)
+        write(self._estimate(jobs), json.dumps({"fits": fits, "draws": dict(estimate.draws)}))
+
+    def _estimate(self, jobs: int) -> Path:
+        return self.folder / "estimates" / f"{keys.digest(self.judge_key, jobs)}.json"
+
+    def run(self, training: Training, seed: int) -> Path:
+        """The run folder of a training at a seed."""
+        return self.folder / "trainings" / keys.training(training.tree(seed))
+
+    def trained(self, training: Training, seed: int) -> bool:
+        """Whether that run has come to its end; it has a model from its first checkpoint on."""
+        return (self.run(training, seed) / END).is_file()
+
+    def cell(self, arm: str, seed: int) -> dict[str, Any] | None:
+        """What was measured of an arm at a seed, or None."""
+        path = self.folder / "cells" / f"{self.cell_key(arm, seed)}.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def shown(self, arm: str, seed: int) -> Tensor | None:
+        """The first samples of an arm at a seed, or None."""
+        path = self.folder / "cells" / f"{self.cell_key(arm, seed)}.safetensors"
+        return load_tensors(path)["x"] if path.is_file() else None
+
+    def fit(self, training: Training, seed: int, tell: Tell) -> None:
+        """Train to the end, from wherever an earlier attempt came to."""
+        folder = self.run(training, seed)
+        if self.trained(training, seed):
+            return
+        begun = (folder / "config.yaml").is_file()
+        if not begun:
+            shutil.rmtree(folder, ignore_errors=True)  # stopped before it had a config: nothing is lost
+        train(training.tree(seed), folder, resume=begun, progress=lambda p: tell(p.images / p.total))
+        write(folder / END, json.dumps({"sha256": _weights(folder)}))
+
+    def judged(self) -> Extractor | None:
+        """The judge, trained where it is not there."""
+        if self.experiment.judge is None:
+            return None
+        folder = self.folder / "judge" / self.judge_key
+        if (folder / MANIFEST).is_file():
+            return Extractor.load(folder)
+        extractor = self.experiment.judge(self.setting)
+        extractor.save(folder)
+        return extractor
+
+    def measure(self, arm: str, seed: int, tell: Tell) -> None:
+        """Draw the samples of an arm and keep their numbers."""
+        if self.cell(arm, seed) is not None:
+            return
+        start = time.perf_counter()
+        chosen = self.arms[arm]
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        models = {name: load_model(self.run(one, seed), device) for name, one in chosen.trainings.items()}
+        pipeline, total, batch = chosen.pipeline(models), self.setting.samples, self.setting.batch
+        rng, pieces = sample_keys(seed, total), list[Tensor]()
+        with torch.no_grad():
+            for first in range(0, total, batch):
+                rows = slice(first, min(first + batch, total))
+                pieces.append(pipeline(self.cond[rows] if self.cond else self.cond, rng[rows]).cpu())
+                tell(rows.stop / total)
+        x = torch.cat(pieces)
+        numbers = self.experiment.measure(self.setting, x, self.cond, self.judged())
+        key = self.cell_key(arm, seed)
+        found = {
+            "arm": arm,
+            "seed": seed,
+            "numbers": {name: float(value) for name, value in numbers.items()},
+            "weights": {name: _weights(self.run(one, seed)) for name, one in sorted(chosen.trainings.items())},
+            "seconds": round(time.perf_counter() - start, 2),
+        }
+        folder = self.folder / "cells"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(folder / f".{key}.tmp", {"x": x[: max(SHOWN[0], SHOWN[1] // max(1, x[0].numel()))]})
+        (folder / f".{key}.tmp").replace(folder / f"{key}.safetensors")
+        write(folder / f"{key}.json", json.dumps(found, indent=1))
+
+
+def sample_keys(seed: int, count: int) -> Rng:
+    """The keys of the samples of a paired seed: the same for every arm, so arms share their noise."""
+    return Rng([seed]).at("samples").repeat(count).at(torch.arange(count))
+
+
+def untrained(training: Training, seed: int = 0) -> Denoiser:
+    """The model of a training before its first step."""
+    torch.manual_seed(seed)
+    model: Denoiser = build(training.tree(seed)["model"])
+    return model.eval().requires_grad_(False)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is whole or absent."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _weights(run: Path) -> str:
+    """The hash of the weights a run has exported."""
+    return sha256(model_folder(run) / "model.safetensors")

@@ -1,0 +1,54 @@
+"""What recipes on Fashion-MNIST have in common: the pictures, the usual model of them, and their judge.
+
+The model is trained on the train split, whatever a recipe chooses by looking is chosen on the validation split, and
+what it reports is measured against the held-out split, in the features of a classifier that guides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.condition import Condition
+from mezzotint.data.fashion import FashionMNIST
+from mezzotint.evidence.recipe import Setting, Training
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.frechet import frechet
+from mezzotint.processes.base import Continuous
+from mezzotint.recipes.classes import usual
+
+
+@cache
+def _pictures(size: int, split: str) -> FashionMNIST:
+    return FashionMNIST(size, split)
+
+
+def pictures(s: Setting, split: str = "train") -> FashionMNIST:
+    """The pictures at the setting's ``size``."""
+    return _pictures(s.size, split)
+
+
+def training(s: Setting, process: Continuous | None = None) -> Training:
+    """The usual class-conditional model, ``width`` channels wide, trained for ``images``."""
+    return usual(pictures(s), s.images, s.width, process=process)
+
+
+def labels(s: Setting) -> Condition:
+    """Every class in turn, for ``samples`` samples."""
+    return Condition(label=torch.arange(s.samples) % 10)
+
+
+def judge(s: Setting) -> Extractor:
+    """A classifier of the training pictures, whose features distances are taken in."""
+    x, cond = pictures(s)[:]
+    held_out, truth = pictures(s, "held_out")[:]
+    return Extractor.train(x, cond["label"], (held_out, truth["label"]))
+
+
+def measure(s: Setting, x: Tensor, cond: Condition, judge: Extractor) -> Mapping[str, float]:
+    """``frechet``: the distance of the samples from the held-out pictures."""
+    held_out = judge.features(pictures(s, "held_out")[:][0])
+    return {"frechet": frechet(judge.features(x.clamp(-1, 1)), held_out, draws=0).value}

@@ -1,0 +1,46 @@
+"""Finding recipes: every module of this room that holds a ``RECIPE``, and those of installed packages.
+
+There is no list to forget: a recipe is found because its file is here. A package of your own declares a module of
+recipes, or a package of them, under the entry point group ``mezzotint.recipes``; a file needs no declaring and is
+named by its path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.evidence.load import Loaded, load
+
+GROUP = "mezzotint.recipes"
+
+
+def origins() -> dict[str, str]:
+    """The modules that hold a recipe, by slug."""
+    homes = [__package__, *(point.value.partition(":")[0] for point in entry_points(group=GROUP))]
+    names = sorted({name for home in homes for name in _modules(home)})
+    return {name.rpartition(".")[2].replace("_", "-"): name for name in names}
+
+
+def find(name: str) -> Loaded:
+    """The recipe of a slug, or of a file ending in ``.py``."""
+    if name.endswith(".py"):
+        return load(name)
+    known = origins()
+    if name not in known:
+        hint = nearest(name, list(known))
+        raise Refusal(f"there is no recipe {name!r}: {hint}; a recipe of your own is given as the path of its .py file")
+    return load(known[name])
+
+
+def _modules(home: str) -> Iterator[str]:
+    """The modules of a package that hold a recipe, or the module itself."""
+    module = importlib.import_module(home)
+    if hasattr(module, "RECIPE"):
+        yield home
+    for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        if hasattr(importlib.import_module(f"{home}.{info.name}"), "RECIPE"):
+            yield f"{home}.{info.name}"

@@ -1,0 +1,154 @@
+"""A recipe from outside is run, killed, run again, and refused, as anybody would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import mezzotint as mz
+from mezzotint.core import Refusal
+from mezzotint.core.store import load_model, load_tensors
+from mezzotint.evidence.load import load
+from mezzotint.evidence.record import Record
+from mezzotint.evidence.reproduce import Request, reproduce
+from mezzotint.evidence.work import Work, sample_keys
+
+MINE = Path(__file__).with_name("mine.py")
+SOURCE = str(Path(mz.__file__).resolve().parent.parent)
+
+
+def command(folder: Path, *words: str) -> list[str]:
+    where = ["--out", str(folder / "results"), "--work", str(folder / "work")]
+    return [sys.executable, "-m", "mezzotint", "reproduce", str(MINE), *where, *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
+    """The recipe at its own seeds, run through without interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, reproduce(Request(load(str(MINE)), "small", folder=folder / "work"))
+
+
+def test_killed_and_started_again_it_ends_in_the_same_record(whole: tuple[Path, Record], tmp_path: Path) -> None:
+    trainings = tmp_path / "work" / "mine" / "trainings"
+    first = subprocess.Popen(command(tmp_path), env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
+    end = time.monotonic() + 240
+    while not list(trainings.glob("*/checkpoints/*/manifest.json")) and time.monotonic() < end:
+        assert first.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)  # the command alone: its workers have to notice
+    first.wait()
+    unfinished = [path for path in trainings.glob("*") if not (path / "end.json").exists()]
+    assert unfinished, "it was killed too late to show anything"
+    second = subprocess.run(command(tmp_path, "--json"), env=environment(), capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    again = Record.read(json.loads(second.stdout)["record"])
+    assert again.differences(whole[1]) == []
+
+
+def test_arms_share_weights_order_and_noise(whole: tuple[Path, Record]) -> None:
+    folder, record = whole
+    loaded = load(str(MINE))
+    experiment = loaded.recipe.sizes["small"]
+    work = Work(experiment, Request(loaded, "small").setting, loaded.code, folder / "work" / "mine")
+    assert len(list((folder / "work" / "mine" / "trainings").iterdir())) == 4  # two lengths at two seeds, each once
+    long = record["evidence"]["weights"]["1"]
+    assert long["long"] == long["long, Euler"] != long["short"]
+    model = load_model(work.run(work.arms["long"].trainings["model"], 1))
+    x = mz.samplers.Sampling(mz.samplers.Euler(5), model)(work.cond[:24], sample_keys(1, 48)[:24])
+    kept = load_tensors(folder / "work" / "mine" / "cells" / f"{work.cell_key('long, Euler', 1)}.safetensors")["x"]
+    torch.testing.assert_close(kept[:24], x, rtol=0, atol=1e-5)
+
+
+def test_what_is_finished_is_not_done_again(whole: tuple[Path, Record]) -> None:
+    folder, record = whole
+    made = {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")}
+    again = reproduce(Request(load(str(MINE)), "small", folder=folder / "work"))
+    assert again.differences(record) == []
+    assert made == {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")}
+
+
+def test_the_verdict_says_what_the_numbers_say(whole: tuple[Path, Record]) -> None:
+    record = whole[1]
+    assert record["seeds"] == [1, 2]
+    assert list(record["numbers"][str(1)]) == ["short", "long", "long, Euler", "real"]
+    gains = [n["short"]["frechet"] - n["long"]["frechet"] for n in record["numbers"].values()]
+    assert record["verdict"]["criteria"][1]["values"] == gains
+    assert record.outcome == "undecided"  # two seeds are too few for a sign
+    assert all(str(part) not in json.dumps(record.tree) for part in (whole[0], Path.home(), SOURCE))
+
+
+def test_an_estimate_beyond_twice_the_budget_is_refused_with_sizes_that_fit(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match=r"--set images=\d+ samples=\d+") as refused:
+        reproduce(Request(load(str(MINE)), "small", changes=("images=20M",), folder=tmp_path))
+    assert not list(tmp_path.rglob("trainings"))
+    fitting = str(refused.value).split("--set ")[1].split(";")[0].split()
+    smaller = dict(entry.split("=") for entry in fitting)
+    assert 1_000 < int(smaller["images"]) < 20_000_000
+
+
+def test_two_runs_in_one_folder_do_not_meet(whole: tuple[Path, Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    from mezzotint.evidence import reproduce as module
+
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    with (whole[0] / "work" / "mine" / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Refusal, match="another run is at work"):
+            reproduce(Request(load(str(MINE)), "small", folder=whole[0] / "work"))
+
+
+def test_closed_records_repeat_and_changes_are_told_apart(tmp_path: Path) -> None:
+    own = reproduce(Request(load(str(MINE)), "exact"))
+    assert own.differences(reproduce(Request(load(str(MINE)), "exact"))) == []
+    assert own["standard"]
+    assert own.outcome == "holds"
+    assert own["numbers"] == {"1": {"coin": {"heads": 3}}, "2": {"coin": {"heads": 6}}, "3": {"coin": {"heads": 2}}}
+    fewer = reproduce(Request(load(str(MINE)), "exact", seeds=(1, 2)))
+    other = reproduce(Request(load(str(MINE)), "exact", changes=("step=2",)))
+    assert not fewer["standard"]
+    assert not other["standard"]
+    assert len({own.name, fewer.name, other.name}) == 3
+    assert Record.read(own.save(tmp_path)).differences(own) == []
+    assert set(own.differences(other)) >= {"setting.step", "standard", "variant", "numbers.1.coin.heads"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("image=3", "did you mean 'images'"),
+        ("images=0", "at least 1"),
+        ("images", "name=value"),
+        ("width=wide", "count"),
+    ],
+)
+def test_settings_are_refused_by_name_and_kind(change: str, sentence: str) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        _ = reproduce(Request(load(str(MINE)), "small", changes=(change,)))
+
+
+def test_seeds_are_different_numbers() -> None:
+    for seeds in ((), (1, 1)):
+        with pytest.raises(Refusal, match="different"):
+            reproduce(Request(load(str(MINE)), "exact", seeds=seeds))
+
+
+def test_a_file_without_a_recipe_and_one_that_fails_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "broken.py").write_text("import nowhere_at_all\n")
+    for name, sentence in (("empty.py", "holds no recipe"), ("broken.py", "nowhere_at_all"), ("gone.py", "no recipe")):
+        with pytest.raises(Refusal, match=sentence):
+            load(str(tmp_path / name))
