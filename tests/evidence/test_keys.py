@@ -27,6 +27,20 @@ def test_code_counts_by_what_it_does(tmp_path: Path) -> None:
     assert code(tmp_path, 'def f(x):\n    y = "Doubles."\n    return 2 * x\n') != first
 
 
+def test_a_recipe_is_known_by_what_it_imports_from_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "near_by.py").write_text("import far_off\nfrom far_off import number\n")
+    (tmp_path / "far_off.py").write_text("number = 1\n")
+    (tmp_path / "stranger.py").write_text("number = 1\n")
+    mine = tmp_path / "a_recipe.py"
+    mine.write_text(f"import near_by\n{Path(__file__).with_name('mine.py').read_text()}")
+    assert [path.name for path in keys.own(mine)] == ["a_recipe.py", "far_off.py", "near_by.py"]
+    own = load(str(mine)).code
+    (tmp_path / "stranger.py").write_text("number = 2\n")
+    assert load(str(mine)).code == own
+    (tmp_path / "far_off.py").write_text("number = 2\n")
+    assert load(str(mine)).code != own
+
+
 def made(**changes: object) -> Training:
     return usual(Digits(), **{"images": 640, "width": 8, **changes})
 

@@ -17,11 +17,12 @@ import torch
 
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.config import count
+from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
-from mezzotint.core.spec import build
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence.recipe import Setting, Trained, Training
-from mezzotint.evidence.work import Work, sample_keys, untrained
+from mezzotint.evidence.work import Work, device, sample_keys, untrained
+from mezzotint.training.trainer import PRECISIONS
 
 _ENOUGH = 0.5  # seconds that a timing takes, at least
 _MOST = 20  # repetitions
@@ -42,14 +43,12 @@ def time_training(training: Training) -> float:
     """Seconds that a training will take on this process."""
     model, trainer = untrained(training), training.training
     model.train().requires_grad_(True)
-    data = build(training.tree(0)["data"])
-    x, cond = data[: trainer.batch]
-    x = (
-        x.repeat(-(-trainer.batch // len(x)), *(1 for _ in x.shape[1:]))[: trainer.batch]
-        if len(x) < trainer.batch
-        else x
-    )
-    cond = cond if len(cond) in (0, len(x)) else cond.repeat(-(-len(x) // len(cond)))[: len(x)]
+    assert isinstance(model, Learner)
+    model.lower(PRECISIONS[trainer.precision])
+    rows = torch.arange(trainer.batch) % len(training.data)
+    x, cond = training.data[rows]
+    x, cond = x.to(device()), cond.to(device())
+    trainer.objective.to(device())
     weights = [p for p in (*model.parameters(), *trainer.objective.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, fused=True)
     rng = Rng([0]).repeat(len(x)).at(torch.arange(len(x)))

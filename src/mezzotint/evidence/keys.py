@@ -3,7 +3,7 @@
 A finished arm may be used again only where nothing that made it has changed: its config, the code of the package, the
 data, the version of torch and the kind of device. Code is hashed as the tree that Python parses, without docstrings, so
 that a comment or a line break spoils nothing and a changed number spoils everything. What people see (``cli``) and what
-checks parts (``testing``) does not enter, and of the recipes only the one that is run.
+checks parts (``testing``) does not enter; of the recipes, only the one that is run and what it imports from its folder.
 """
 
 from __future__ import annotations
@@ -44,6 +44,25 @@ def code(paths: Iterable[Path]) -> str:
                     node.body = node.body[1:] or [ast.Pass()]
         found.update(ast.dump(tree).encode())
     return found.hexdigest()[:16]
+
+
+def own(path: Path) -> list[Path]:
+    """A recipe's file, and the modules in its folder that it imports, and those that these import."""
+    found, todo = [], [path.resolve()]
+    while todo:
+        here = todo.pop()
+        if here in found:
+            continue
+        found.append(here)
+        names = set[str]()
+        for node in ast.walk(ast.parse(here.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        beside = {name.rpartition(".")[2] for name in names}
+        todo += [p for p in (here.with_name(f"{name}.py") for name in sorted(beside)) if p.is_file()]
+    return sorted(found)
 
 
 @cache

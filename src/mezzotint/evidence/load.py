@@ -28,7 +28,7 @@ class Loaded:
         slug: its name on the command line and in records.
         origin: a module's dotted name, or the path of a file ending in ``.py``.
         recipe: the recipe.
-        code: the hash of its file.
+        code: the hash of its file and of what it imports from the same folder.
     """
 
     slug: str
@@ -44,7 +44,7 @@ def load(origin: str) -> Loaded:
     if not isinstance(recipe, Recipe) or module.__file__ is None:
         raise Refusal(f"{origin!r} holds no recipe: it needs RECIPE = mezzotint.evidence.Recipe(...)")
     path = Path(module.__file__)
-    return Loaded(path.stem.replace("_", "-"), origin, recipe, keys.code([path]))
+    return Loaded(path.stem.replace("_", "-"), origin, recipe, keys.code(keys.own(path)))
 
 
 def _file(origin: str) -> ModuleType:
@@ -56,6 +56,8 @@ def _file(origin: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their own module up
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # modules beside it, as for any script
     try:
         spec.loader.exec_module(module)
     except Refusal:

@@ -173,8 +173,7 @@ class Work:
             return
         start = time.perf_counter()
         chosen = self.arms[arm]
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        models = {name: load_model(self.run(one, seed), device) for name, one in chosen.trainings.items()}
+        models = {name: load_model(self.run(one, seed), device()) for name, one in chosen.trainings.items()}
         pipeline, total, batch = chosen.pipeline(models), self.setting.samples, self.setting.batch
         rng, pieces = sample_keys(seed, total), list[Tensor]()
         with torch.no_grad():
@@ -199,6 +198,11 @@ class Work:
         write(folder / f"{key}.json", json.dumps(found, indent=1))
 
 
+def device() -> torch.device:
+    """Where models are trained and sampled: the first GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def sample_keys(seed: int, count: int) -> Rng:
     """The keys of the samples of a paired seed: the same for every arm, so arms share their noise."""
     return Rng([seed]).at("samples").repeat(count).at(torch.arange(count))
@@ -208,7 +212,7 @@ def untrained(training: Training, seed: int = 0) -> Denoiser:
     """The model of a training before its first step."""
     torch.manual_seed(seed)
     model: Denoiser = build(training.tree(seed)["model"])
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False).to(device())
 
 
 def write(path: Path, text: str) -> None:
