@@ -69,7 +69,8 @@ def test_the_contract_catches(where: str, line: str, complaint: str, tmp_path: P
 
 
 def test_files_are_short() -> None:
-    allowed = {path: 80 if path.parent.name == "recipes" else 400 for path in FILES}
+    recipes = {path for path in FILES if path.parent.name == "recipes" and "\nRECIPE = " in path.read_text("utf-8")}
+    allowed = {path: 80 if path in recipes else 400 for path in FILES}
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     assert not {str(path.relative_to(PACKAGE)): n for path, n in lengths.items() if n >= allowed[path]}
 

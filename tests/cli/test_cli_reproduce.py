@@ -20,11 +20,11 @@ def test_a_strangers_file_ends_in_a_verdict_a_record_and_a_sheet(command, tmp_pa
     assert said.code == 0, said.err
     for piece in ("A paper (Somebody, 2026; arXiv 0000.00000)", "Longer training is better.", "short 2", "HOLDS"):
         assert piece in said.out
-    record = json.loads((out / "mine-exact.json").read_text())
+    record = json.loads((out / "mine.py-exact.json").read_text())
     assert record["verdict"]["outcome"] == "holds"
     assert record["numbers"]["2"]["coin"]["heads"] == 6
     assert "3.667" in said.out  # the mean of 3, 6 and 2
-    page = (out / "mine-exact.html").read_text()
+    page = (out / "mine.py-exact.html").read_text()
     assert "3.667" in page
     assert "<script" not in page
 
@@ -34,7 +34,7 @@ def test_other_seeds_and_settings_are_said_and_kept_apart(command, tmp_path: Pat
     assert "other seeds or settings" in said.out
     (path,) = tmp_path.glob("*.json")
     record = json.loads(path.read_text())
-    assert path.name != "mine-exact.json"
+    assert path.name != "mine.py-exact.json"
     assert record["seeds"] == [1, 2]
     assert record["setting"] == {"step": 5}
     assert record["numbers"] == {"1": {"coin": {"heads": 5}}, "2": {"coin": {"heads": 3}}}

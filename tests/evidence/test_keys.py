@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import mezzotint as mz
 from mezzotint.data import Digits
 from mezzotint.evidence import Setting, Training, keys
 from mezzotint.evidence.estimate import smaller
@@ -34,6 +35,21 @@ def test_a_recipe_is_known_by_what_it_imports_from_its_folder(tmp_path: Path) ->
     mine = tmp_path / "a_recipe.py"
     mine.write_text(f"import near_by\n{Path(__file__).with_name('mine.py').read_text()}")
     assert [path.name for path in keys.own(mine)] == ["a_recipe.py", "far_off.py", "near_by.py"]
+    ours = Path(mz.recipes.__file__).parent
+    assert {"clothes.py", "orders.py", "classes.py"} < {path.name for path in keys.own(ours / "core_samplers.py")}
+    assert "digits.py" not in {
+        path.name for path in keys.own(ours / "core_samplers.py")
+    }  # mezzotint.data.digits is not
+    package = tmp_path / "home" / "mine"
+    package.mkdir(parents=True)
+    for name, text in {
+        "__init__": "",
+        "one": "from . import two\nfrom mine.three import x\n",
+        "two": "",
+        "three": "x = 1",
+    }.items():
+        (package / f"{name}.py").write_text(text)
+    assert {path.stem for path in keys.own(package / "one.py")} == {"__init__", "one", "two", "three"}
     own = load(str(mine)).code
     (tmp_path / "stranger.py").write_text("number = 2\n")
     assert load(str(mine)).code == own
@@ -73,6 +89,8 @@ def test_a_record_names_data_without_folders() -> None:
     assert keys.short({"part": "data.Arrays", "path": "/home/me/clothes.npz", "size": 14}) == (
         "data.Arrays(path=clothes.npz, size=14)"
     )
+    inner = {"part": "data.Arrays", "path": "/home/me/clothes.npz"}
+    assert "/home" not in keys.short({"part": "data.Subset", "data": inner, "files": ["/home/me/a.npz"]})
 
 
 def test_seconds_of_a_seed_are_shared_but_never_shorter_than_a_chain() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
 
 
 def test_killed_and_started_again_it_ends_in_the_same_record(whole: tuple[Path, Record], tmp_path: Path) -> None:
-    trainings = tmp_path / "work" / "mine" / "trainings"
+    trainings = tmp_path / "work" / "mine.py" / "trainings"
     first = subprocess.Popen(command(tmp_path), env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 240
     while not list(trainings.glob("*/checkpoints/*/manifest.json")) and time.monotonic() < end:
@@ -62,13 +63,13 @@ def test_arms_share_weights_order_and_noise(whole: tuple[Path, Record]) -> None:
     folder, record = whole
     loaded = load(str(MINE))
     experiment = loaded.recipe.sizes["small"]
-    work = Work(experiment, Request(loaded, "small").setting, loaded.code, folder / "work" / "mine")
-    assert len(list((folder / "work" / "mine" / "trainings").iterdir())) == 4  # two lengths at two seeds, each once
+    work = Work(experiment, "small", Request(loaded, "small").setting, loaded.code, folder / "work" / "mine.py")
+    assert len(list((folder / "work" / "mine.py" / "trainings").iterdir())) == 4  # two lengths at two seeds, each once
     long = record["evidence"]["weights"]["1"]
     assert long["long"] == long["long, Euler"] != long["short"]
     model = load_model(work.run(work.arms["long"].trainings["model"], 1))
     x = mz.samplers.Sampling(mz.samplers.Euler(5), model)(work.cond[:24], sample_keys(1, 48)[:24])
-    kept = load_tensors(folder / "work" / "mine" / "cells" / f"{work.cell_key('long, Euler', 1)}.safetensors")["x"]
+    kept = load_tensors(folder / "work" / "mine.py" / "cells" / f"{work.cell_key('long, Euler', 1)}.safetensors")["x"]
     torch.testing.assert_close(kept[:24], x, rtol=0, atol=1e-5)
 
 
@@ -100,12 +101,12 @@ def test_an_estimate_beyond_twice_the_budget_is_refused_with_sizes_that_fit(tmp_
 
 
 def test_two_runs_in_one_folder_do_not_meet(whole: tuple[Path, Record], monkeypatch: pytest.MonkeyPatch) -> None:
-    import fcntl
+    fcntl = pytest.importorskip("fcntl")
 
     from mezzotint.evidence import reproduce as module
 
     monkeypatch.setattr(module, "PATIENCE", 0.1)
-    with (whole[0] / "work" / "mine" / "lock").open("w") as held:
+    with (whole[0] / "work" / "mine.py" / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Refusal, match="another run is at work"):
             reproduce(Request(load(str(MINE)), "small", folder=whole[0] / "work"))
@@ -124,6 +125,46 @@ def test_closed_records_repeat_and_changes_are_told_apart(tmp_path: Path) -> Non
     assert len({own.name, fewer.name, other.name}) == 3
     assert Record.read(own.save(tmp_path)).differences(own) == []
     assert set(own.differences(other)) >= {"setting.step", "standard", "variant", "numbers.1.coin.heads"}
+
+
+def test_two_sizes_with_one_setting_are_two_experiments(tmp_path: Path) -> None:
+    loaded = load(str(MINE))
+    small, setting = loaded.recipe.sizes["small"], Request(loaded, "small").setting
+    one, other = (Work(small, size, setting, loaded.code, tmp_path) for size in ("small", "full"))
+    assert one.cell_key("real", 1) != other.cell_key("real", 1)
+    assert one.cell_key("real", 1) != one.cell_key("real", 2)
+    assert one.cell_key("real", 1) != one.cell_key("long", 1)
+
+
+def test_data_that_only_judge_and_measure_read_are_in_the_key(tmp_path: Path) -> None:
+    loaded = load(str(MINE))
+    setting = Request(loaded, "small").setting
+    keys = set()
+    for split in ("train", "held_out"):
+        experiment = replace(loaded.recipe.sizes["small"], data=lambda s, split=split: [mz.data.Digits(split)])
+        keys.add(Work(experiment, "small", setting, loaded.code, tmp_path).judge_key)
+    assert len(keys) == 2
+
+
+def test_a_verdict_on_what_is_not_measured_is_refused_before_any_work(tmp_path: Path) -> None:
+    loaded = load(str(MINE))
+    small = loaded.recipe.sizes["small"]
+    wrong = replace(small, verdict=lambda seen: seen.all(seen.at_most("x", lambda n: n["lnog"]["frechet"], 1.0)))
+    recipe = replace(loaded.recipe, sizes={"small": wrong})
+    with pytest.raises(Refusal, match="lnog"):
+        reproduce(Request(replace(loaded, recipe=recipe), "small", folder=tmp_path))
+    assert not list(tmp_path.rglob("trainings"))
+
+
+def test_a_part_of_ones_own_in_a_training_is_refused_with_the_way(tmp_path: Path) -> None:
+    text = MINE.read_text().replace(
+        "def arms(s):",
+        "import mezzotint as mz\n\n\nclass Own(mz.processes.EDM):\n    pass\n\n\ndef arms(s):",
+    )
+    text = text.replace("usual(Digits(), s.images, s.width)", "usual(Digits(), s.images, s.width, process=Own())")
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(Refusal, match="entry point mezzotint.parts"):
+        reproduce(Request(load(str(tmp_path / "own.py")), "small", folder=tmp_path / "work"))
 
 
 @pytest.mark.parametrize(

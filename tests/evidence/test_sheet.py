@@ -295,7 +295,7 @@ def test_the_command_repeats_the_record(standard: bool) -> None:
         assert seeds_of(words[6], (1, 2)) == seeds
         own = Setting({"images": 5, "share": 0.25, "name": "c", "both": (7,)})
         assert dict(own.edited(words[8:])) == {"images": 1000, "share": 0.5, "name": "a b", "both": (1, 2)}
-    stranger = record(tables, two(tables), recipe="my-own")
+    stranger = record(tables, two(tables), recipe="my_own.py")
     assert command(stranger).startswith("mezzotint reproduce my_own.py ")
 
 
@@ -314,7 +314,7 @@ def test_a_closed_experiment_has_a_page_of_numbers() -> None:
         departures="none",
         sizes={"exact": experiment},
     )
-    made = reproduce(Request(Loaded("mine", "mine.py", recipe, "0" * 16), "exact"))
+    made = reproduce(Request(Loaded("mine.py", "mine.py", recipe, "0" * 16), "exact"))
     page = Page(render(made, {}))
     _, means, each = page.tables
     assert means == [["", "order"], ["Euler", "1.010 ± 0.025"], ["Heun", "2 ± 0"]]

@@ -49,6 +49,11 @@ def test_within_needs_the_whole_interval_on_both_sides() -> None:
     assert few.within("x", X, 2.0, 0.1).outcome == "does not hold"
 
 
+def test_lying_on_the_threshold_at_every_seed_decides_nothing() -> None:
+    assert seen(1.0, 1.0, 1.0).at_most("x", X, 1.0).outcome == "undecided"
+    assert seen(1.0, 1.0, 1.0).at_least("x", X, 1.0).outcome == "undecided"
+
+
 def test_one_seed_decides_nothing() -> None:
     found = seen(0.1).at_most("x", X, 1e9)
     assert found.outcome == "undecided"

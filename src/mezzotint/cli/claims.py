@@ -45,11 +45,13 @@ def claims(recipes: Mapping[str, Recipe], records: Sequence[Record]) -> str:
 
 
 def counts(recipe: Recipe, record: Record) -> bool:
-    """Whether a record has the seeds and the setting that the recipe has today."""
+    """Whether a record has the seeds, the setting and the criterion that the recipe has today."""
     experiment = recipe.sizes.get(record["size"])
     if experiment is None:
         return False
-    return (finite(dict(experiment.setting)), list(experiment.seeds)) == (record["setting"], record["seeds"])
+    said, asked = (" ".join(text.split()) for text in (record["criterion"], recipe.criterion))
+    now = finite(dict(experiment.setting)), list(experiment.seeds), asked
+    return now == (record["setting"], record["seeds"], said)
 
 
 def _summary(recipes: Mapping[str, Recipe], records: Sequence[Record]) -> str:

@@ -85,7 +85,15 @@ def run(args: Reproduce) -> int:
     else:
         size = args.size or "exact"
         loaded = [find(slug) for slug in origins()]
-        records = [_one(args, one, size) for one in loaded if size in one.recipe.sizes]
+        records, refused = [], 0
+        for one in loaded:
+            try:
+                records += [_one(args, one, size)] if size in one.recipe.sizes else []
+            except Refusal as refusal:  # the others may still run
+                refused += 1
+                note(f"{one.slug}: {refusal}")
+        if refused:
+            raise Refusal(f"{refused} of {len(loaded)} recipes could not be run at {size}, as said above")
     if args.json:
         emit(records[0] if args.slug != "all" else records)
     return 0

@@ -46,12 +46,8 @@ def render(record: Record, pictures: Mapping[str, Tensor]) -> str:
 
 
 def command(record: Record) -> str:
-    """The command line that repeats a record; a recipe that is not the package's is named by its file."""
-    from mezzotint.recipes.find import origins
-
-    slug = str(record["recipe"])
-    name = slug if slug in origins() else f"{slug.replace('-', '_')}.py"
-    words = ["mezzotint", "reproduce", name, "--size", str(record["size"])]
+    """The command line that repeats a record; a recipe that is a file goes by the file's name."""
+    words = ["mezzotint", "reproduce", str(record["recipe"]), "--size", str(record["size"])]
     if not record["standard"]:
         words += ["--seeds", seeds(record["seeds"])]
         changed = [f"{key}={_plain(value)}" for key, value in record["setting"].items()]

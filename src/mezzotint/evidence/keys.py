@@ -48,21 +48,46 @@ def code(paths: Iterable[Path]) -> str:
 
 def own(path: Path) -> list[Path]:
     """A recipe's file, and the modules in its folder that it imports, and those that these import."""
-    found, todo = [], [path.resolve()]
+    found: list[Path] = []
+    todo = [path.resolve()]
     while todo:
         here = todo.pop()
         if here in found:
             continue
         found.append(here)
-        names = set[str]()
         for node in ast.walk(ast.parse(here.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        beside = {name.rpartition(".")[2] for name in names}
-        todo += [p for p in (here.with_name(f"{name}.py") for name in sorted(beside)) if p.is_file()]
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            level = node.level if isinstance(node, ast.ImportFrom) else 0
+            todo += [file for name in names if (file := _beside(here, name, level)) is not None]
     return sorted(found)
+
+
+def _beside(here: Path, name: str, level: int) -> Path | None:
+    """The file of an imported module where it lies in the folder of ``here``, or below it."""
+    parts = [part for part in name.split(".") if part]
+    home = here.parent
+    if level == 0:  # inside a package the folder has a dotted name, in front of a script's it has none
+        own: list[str] = []
+        top = home
+        while (top / "__init__.py").is_file():
+            own.insert(0, top.name)
+            top = top.parent
+        if parts[: len(own)] != own:
+            return None
+        parts = parts[len(own) :]
+    elif level > 1:
+        return None
+    path = home.joinpath(*parts)
+    found = [
+        p for p in (path.with_suffix(".py") if parts else path / "__init__.py", path / "__init__.py") if p.is_file()
+    ]
+    return found[0] if found else None
 
 
 @cache
@@ -98,5 +123,13 @@ def machine() -> tuple[str, str]:
 
 def short(tree: dict[str, Any]) -> str:
     """A name for a data set in a record: its part and settings, without the folders of this machine."""
-    values = (f"{key}={Path(value).name if isinstance(value, str) else value}" for key, value in tree.items())
-    return f"{tree[PART]}({', '.join(v for v in values if not v.startswith(PART))})"
+    values = ", ".join(f"{key}={_bare(value)}" for key, value in tree.items() if key != PART)
+    return f"{tree[PART]}({values})"
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, str):
+        return Path(value).name
+    if isinstance(value, dict):
+        return short(value) if PART in value else {key: _bare(item) for key, item in value.items()}
+    return [_bare(item) for item in value] if isinstance(value, list | tuple) else value

@@ -16,8 +16,7 @@ from types import ModuleType
 from mezzotint.core.errors import Refusal
 from mezzotint.evidence import keys
 from mezzotint.evidence.recipe import Recipe
-
-_NAME = "mezzotint_recipe_file"
+from mezzotint.evidence.work import FILE
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class Loaded:
     """A recipe with where it came from.
 
     Arguments:
-        slug: its name on the command line and in records.
+        slug: its name on the command line and in records; of a file, with its ending, so that none is taken
+            for a recipe of a package.
         origin: a module's dotted name, or the path of a file ending in ``.py``.
         recipe: the recipe.
         code: the hash of its file and of what it imports from the same folder.
@@ -44,14 +44,15 @@ def load(origin: str) -> Loaded:
     if not isinstance(recipe, Recipe) or module.__file__ is None:
         raise Refusal(f"{origin!r} holds no recipe: it needs RECIPE = mezzotint.evidence.Recipe(...)")
     path = Path(module.__file__)
-    return Loaded(path.stem.replace("_", "-"), origin, recipe, keys.code(keys.own(path)))
+    slug = path.name if origin.endswith(".py") else path.stem.replace("_", "-")
+    return Loaded(slug, origin, recipe, keys.code(keys.own(path)))
 
 
 def _file(origin: str) -> ModuleType:
     path = Path(origin).resolve()
     if not path.is_file():
         raise Refusal(f"there is no recipe file {origin!r}")
-    name = f"{_NAME}_{path.stem}"
+    name = f"{FILE}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import mezzotint
 from mezzotint.core.errors import Refusal
 
@@ -96,7 +98,11 @@ class Pool:
                 self._tell(number, json.dumps(dict(task.order)))
             number, said = self._said.get()
             if said is None:
-                raise RuntimeError(f"a worker ended with code {self._workers[number].wait()} while it was needed")
+                at = " ".join(busy[number].key) if number in busy else "its start"
+                raise Refusal(
+                    f"a worker ended with code {self._workers[number].wait()} at {at}; what is finished is kept: start "
+                    "it again, with --jobs 1 if memory ran out"
+                )
             if "failed" in said:
                 if said["failed"]["refusal"] is not None:
                     raise Refusal(said["failed"]["refusal"])
@@ -113,7 +119,7 @@ class Pool:
         while len(self._workers) < count:
             number = len(self._workers)
             worker = subprocess.Popen(
-                [sys.executable, "-m", "mezzotint.evidence.worker"],
+                [sys.executable, "-P", "-m", "mezzotint.evidence.worker"],  # -P: nothing from this folder
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -151,4 +157,5 @@ def _environment() -> dict[str, str]:
     source = str(Path(mezzotint.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH", ""))))
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    single["ACCELERATE_USE_CPU"] = str(not torch.cuda.is_available())  # one device for training and sampling
     return {**os.environ, **single, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}

@@ -9,7 +9,7 @@ the numbers of all seeds is the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -153,6 +153,11 @@ def unconditional(setting: Setting) -> Condition:
     return NONE
 
 
+def nothing(setting: Setting) -> tuple[Data, ...]:
+    """No data beside what is trained on."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """An experiment with arms that are trained, sampled and measured alike at paired seeds.
@@ -167,6 +172,7 @@ class Trained:
         dials: which of them may be made smaller where the time does not suffice; cost grows in proportion to them.
         cond: ``setting -> Condition`` of as many rows as there are samples.
         judge: ``setting -> Extractor``, trained once for all arms and seeds; what judges must not guide.
+        data: ``setting -> data sets`` that the judge, the measure and pipelines read, for the keys of what is kept.
         figures: curves for the sheet.
     """
 
@@ -179,6 +185,7 @@ class Trained:
     dials: tuple[str, ...] = ("images", "samples")
     cond: Callable[[Setting], Condition] = unconditional
     judge: Callable[[Setting], Extractor] | None = None
+    data: Callable[[Setting], Sequence[Data]] = nothing
     figures: Callable[[Seen], list[Figure]] | None = None
 
     def __post_init__(self) -> None:

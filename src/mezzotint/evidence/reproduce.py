@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import spec
 from mezzotint.evidence import keys
 from mezzotint.evidence.estimate import smaller
 from mezzotint.evidence.load import Loaded
@@ -96,6 +97,8 @@ def reproduce(request: Request, told: Told = lambda progress: None) -> Record:
     """
     if not request.paired or len(set(request.paired)) < len(request.paired):
         raise Refusal(f"seeds are different numbers, at least one, not {list(request.paired)}")
+    if request.jobs is not None and request.jobs < 1:
+        raise Refusal(f"the work needs a process at least, not {request.jobs}")
     start, experiment = time.perf_counter(), request.experiment
     if isinstance(experiment, Closed):
         tables, evidence, times = _closed(request, experiment, told)
@@ -133,9 +136,14 @@ def _closed(
     request: Request, experiment: Closed, told: Told
 ) -> tuple[dict[int, Numbers], dict[str, Any], dict[str, Any]]:
     tables: dict[int, Numbers] = {}
-    for seed in request.paired:
-        told(Progress("seeds", "seeds", len(tables), len(request.paired), f"seed {seed}"))
-        tables[seed] = experiment.measure(request.setting, seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in workers: sums over more threads round otherwise
+    try:
+        for seed in request.paired:
+            told(Progress("seeds", "seeds", len(tables), len(request.paired), f"seed {seed}"))
+            tables[seed] = experiment.measure(request.setting, seed)
+    finally:
+        torch.set_num_threads(threads)
     told(Progress("seeds", "seeds", len(tables), len(request.paired), ""))
     return tables, {}, {}
 
@@ -144,7 +152,8 @@ def _trained(
     request: Request, experiment: Trained, told: Told
 ) -> tuple[dict[int, Numbers], dict[str, Any], dict[str, Any]]:
     folder = request.folder / request.loaded.slug
-    work = Work(experiment, request.setting, request.loaded.code, folder)
+    work = Work(experiment, request.size, request.setting, request.loaded.code, folder)
+    _rehearse(experiment, work.arms)
     jobs = request.jobs or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
     loaded = request.loaded
     origin = str(Path(loaded.origin).resolve()) if loaded.origin.endswith(".py") else loaded.origin
@@ -169,9 +178,25 @@ def _trained(
         seconds[str(seed)] = {arm: cell["seconds"] for arm, cell in cells.items()}
     judge = work.judged()
     trees = [training.tree(0)["data"] for arm in work.arms.values() for training in arm.trainings.values()]
+    trees += [spec(data) for data in experiment.data(request.setting)]
     data = {keys.short(tree): dict(zip(("sha256", "count"), keys.contents(tree), strict=True)) for tree in trees}
     evidence = {"data": data, "weights": weights, "judge": None if judge is None else judge.record}
     return tables, evidence, {"estimate_per_seed": estimate.seconds(jobs), "jobs": jobs, "samples": seconds}
+
+
+class _Any(dict[str, float]):
+    """A row in which every column is 1."""
+
+    def __missing__(self, column: str) -> float:
+        return 1.0
+
+
+def _rehearse(experiment: Trained, arms: Iterable[str]) -> None:
+    """Ask for the verdict and the figures of made-up numbers: what is not there is better missed before."""
+    seen = Seen({seed: {arm: _Any() for arm in arms} for seed in (0, 1)})
+    experiment.verdict(seen)
+    if experiment.figures is not None:
+        experiment.figures(seen)
 
 
 def pictures(request: Request) -> dict[str, Tensor]:
@@ -179,17 +204,15 @@ def pictures(request: Request) -> dict[str, Tensor]:
     experiment = request.experiment
     if isinstance(experiment, Closed):
         return {}
-    work = Work(experiment, request.setting, request.loaded.code, request.folder / request.loaded.slug)
+    folder = request.folder / request.loaded.slug
+    work = Work(experiment, request.size, request.setting, request.loaded.code, folder)
     return {arm: found for arm in work.arms if (found := work.shown(arm, request.paired[0])) is not None}
 
 
 def _estimated(request: Request, work: Work, pool: Pool, jobs: int, told: Told) -> Estimate:
     """Time every training and every arm, and refuse what would take more than twice its minutes."""
     minutes = work.experiment.minutes if request.minutes is None else request.minutes
-    estimate = work.estimated(jobs)
-    if estimate is None:
-        estimate = _timed(work, pool, told)
-        work.keep(estimate, jobs)
+    estimate = work.estimated(jobs) or _timed(work, pool, told)
     needed = estimate.seconds(jobs) / 60
     if needed > 2 * minutes:
         fitting = " ".join(smaller(work.experiment, work.setting, minutes / needed))
@@ -197,6 +220,7 @@ def _estimated(request: Request, work: Work, pool: Pool, jobs: int, told: Told) 
             f"this would take about {needed:.0f} minutes a paired seed here, and {minutes:g} are meant for it; what "
             f"fits: --set {fitting}; or give it more with --minutes {needed:.0f}"
         )
+    work.keep(estimate, jobs)  # not a refused one: another time the machine may be free
     return estimate
 
 

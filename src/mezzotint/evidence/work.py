@@ -28,7 +28,7 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
-from mezzotint.core.spec import build
+from mezzotint.core.spec import build, spec
 from mezzotint.core.store import MANIFEST, load_model, load_tensors, model_folder, save_tensors, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence import keys
@@ -38,6 +38,8 @@ from mezzotint.training.start import train
 
 SHOWN = 36, 4_096
 """Samples of an arm that are kept to look at: so many, or as many as have so many entries together."""
+FILE = "mezzotint_recipe_file"
+"""Part of the module names of recipes that are files, and so of the parts they define."""
 END = "end.json"
 """What a run folder holds once its training is over."""
 
@@ -70,12 +72,14 @@ class Work:
 
     Arguments:
         experiment: what is done.
+        size: which of the recipe's it is.
         setting: its numbers, as edited.
         recipe: the hash of the recipe's own code.
         folder: where finished work lies.
     """
 
     experiment: Trained
+    size: str
     setting: Setting
     recipe: str
     folder: Path
@@ -86,6 +90,11 @@ class Work:
         found = self.experiment.arms(self.setting)
         if not found:
             raise Refusal("this experiment has no arms")
+        if any(FILE in json.dumps(one.tree(0)) for arm in found.values() for one in arm.trainings.values()):
+            raise Refusal(
+                "a part of your own that is trained with is named in the run's config, so it needs a package of yours "
+                "with the entry point mezzotint.parts; samplers, measures and pipelines may stand in the recipe file"
+            )
         return found
 
     @cached_property
@@ -96,10 +105,11 @@ class Work:
             raise Refusal(f"{len(cond)} conditions for {self.setting.samples} samples: give one of each per sample")
         return cond
 
-    @property
+    @cached_property
     def judge_key(self) -> str:
-        """The key of the judge."""
-        return keys.digest("judge", dict(self.setting), self.recipe, keys.package(), *keys.machine())
+        """The key of the judge, and of whatever else is the same for all arms and seeds."""
+        read = [keys.contents(spec(data)) for data in self.experiment.data(self.setting)]
+        return keys.digest(self.size, dict(self.setting), self.recipe, read, keys.package(), *keys.machine())
 
     def cell_key(self, arm: str, seed: int) -> str:
         """The key of an arm's numbers at a seed."""

@@ -73,7 +73,7 @@ def _experiment(first: dict[str, Any]) -> Callable[[dict[str, Any], Callable[[fl
     experiment = loaded.recipe.at(first["size"])
     assert isinstance(experiment, Trained)
     setting = Setting(experiment.setting).edited(first["changes"])
-    work = Work(experiment, setting, loaded.code, Path(first["folder"]))
+    work = Work(experiment, first["size"], setting, loaded.code, Path(first["folder"]))
 
     def serve(task: dict[str, Any], tell: Callable[[float], None]) -> Any:
         match task["do"]:

@@ -31,6 +31,11 @@ def pictures(s: Setting, split: str = "train") -> FashionMNIST:
     return _pictures(s.size, split)
 
 
+def sets(s: Setting) -> tuple[FashionMNIST, ...]:
+    """Every split that is read."""
+    return tuple(pictures(s, split) for split in ("train", "validation", "held_out"))
+
+
 def training(s: Setting, process: Continuous | None = None) -> Training:
     """The usual class-conditional model, ``width`` channels wide, trained for ``images``."""
     return usual(pictures(s), s.images, s.width, process=process)
@@ -49,6 +54,8 @@ def judge(s: Setting) -> Extractor:
 
 
 def measure(s: Setting, x: Tensor, cond: Condition, judge: Extractor) -> Mapping[str, float]:
-    """``frechet``: the distance of the samples from the held-out pictures."""
-    held_out = judge.features(pictures(s, "held_out")[:][0])
-    return {"frechet": frechet(judge.features(x.clamp(-1, 1)), held_out, draws=0).value}
+    """``frechet``: the distance of the samples from the held-out pictures; ``validation``: from those, to choose by."""
+    mine = judge.features(x.clamp(-1, 1))
+    theirs = {"frechet": "held_out", "validation": "validation"}
+    real = {name: judge.features(pictures(s, split)[:][0]) for name, split in theirs.items()}
+    return {name: frechet(mine, features, draws=0).value for name, features in real.items()}

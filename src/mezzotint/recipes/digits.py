@@ -28,6 +28,11 @@ def training(s: Setting) -> Training:
     return usual(Digits(), s.images, s.width)
 
 
+def sets(s: Setting) -> tuple[Digits, ...]:
+    """Every split that is read."""
+    return Digits(), Digits("held_out")
+
+
 def labels(s: Setting) -> Condition:
     """Every digit in turn, for ``samples`` samples."""
     return Condition(label=torch.arange(s.samples) % 10)

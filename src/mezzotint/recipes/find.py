@@ -21,8 +21,13 @@ GROUP = "mezzotint.recipes"
 def origins() -> dict[str, str]:
     """The modules that hold a recipe, by slug."""
     homes = [__package__, *(point.value.partition(":")[0] for point in entry_points(group=GROUP))]
-    names = sorted({name for home in homes for name in _modules(home)})
-    return {name.rpartition(".")[2].replace("_", "-"): name for name in names}
+    found: dict[str, str] = {}
+    for name in sorted({name for home in homes for name in _modules(home)}):
+        slug = name.rpartition(".")[2].replace("_", "-")
+        if slug in found:
+            raise Refusal(f"two recipes are called {slug!r}: {found[slug]} and {name}; rename one")
+        found[slug] = name
+    return found
 
 
 def find(name: str) -> Loaded:

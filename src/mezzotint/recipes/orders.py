@@ -18,7 +18,7 @@ from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.grids import power
 from mezzotint.samplers.unipc import UniPC
 
-SETTING = {"starts": 16, "few": 80, "many": 320, "reference": 960}
+SETTING = {"starts": 64, "few": 80, "many": 320, "reference": 960}
 _HIGH, _LOW = 80.0, 0.002
 
 
