@@ -45,6 +45,11 @@ class Recast(Wrapper):
         if not isinstance(own, Continuous) or not isinstance(process, Continuous):
             kinds = f"{type(own).__name__} and {type(process).__name__} are not both"
             raise Refusal(f"Recast needs two continuous processes, which are the same up to scale; {kinds} continuous")
+        if own != process and not (own.gaussian and process.gaussian):
+            raise Refusal(
+                f"Recast is for normal noise, which is the same on every process up to scale; that of {own} and of "
+                f"{process} is not"
+            )
         if not denoiser.clean:
             raise Refusal("Recast needs a denoiser that answers about clean data; this one answers about its next time")
         self.own, self.process = own, process

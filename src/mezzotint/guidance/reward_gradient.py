@@ -66,6 +66,10 @@ class Uphill(Wrapper, ABC):
         super().__init__(denoiser)
         if not isinstance(denoiser.process, Continuous) or not denoiser.clean:
             raise Refusal("a reward's gradient guides a denoiser of a continuous process that answers about clean data")
+        if not denoiser.process.gaussian:
+            raise Refusal(
+                f"sigma^2 / alpha times a gradient is Bayes' rule for normal noise; that of {denoiser.process} is not"
+            )
         self.reward, self.scale, self.uses_level = reward, scale, True
         self.takes = read_from(scale)
         self._beside = tuple(set(self.takes) - taken(denoiser))

@@ -1,8 +1,8 @@
 """A process corrupts clean data on a clock: clean at t = 0, prior at t = 1.
 
 It owns laws and draws nothing: q(x_t | x_0), q(x_t | x_s), the prior and the bridge q(x_s | x_t, x_0) are
-distributions. Continuous processes here are Gaussian, x_t = alpha(t) x_0 + sigma(t) noise; a process with another
-noise law (Poisson flow) brings its own laws under the same names.
+distributions. Continuous processes are x_t = alpha(t) x_0 + sigma(t) noise, with normal noise unless one brings laws of
+its own under the same names (Poisson flow); what holds for normal noise only asks whether it is (``gaussian``).
 
 What compares across processes is not t but the *level* u = sigma / (alpha + sigma), the share of noise. In it every
 deterministic solver has one equation: with y = x / (alpha + sigma), dy/du = noise - x_0, finite at both ends of every
@@ -64,7 +64,10 @@ class Process(Part, ABC):
 
 
 class Continuous(Process):
-    """x_t = alpha(t) x_0 + sigma(t) noise with standard normal noise."""
+    """x_t = alpha(t) x_0 + sigma(t) noise, standard normal unless a process brings its own ``corrupt`` and ``prior``.
+
+    One that does may know no ``renoise`` and no ``bridge`` with fresh noise; it refuses them, and samplers that draw.
+    """
 
     kind: ClassVar[str] = "real"
 
@@ -74,7 +77,12 @@ class Continuous(Process):
 
     @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
-        """The standard deviation of the noise at time t."""
+        """The scale of the noise at time t: its standard deviation, where it is normal."""
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether the noise is normal."""
+        return isinstance(self.prior((1,)), Gaussian)
 
     def log_snr(self, t: Tensor) -> Tensor:
         """log(alpha^2 / sigma^2), in nats; infinite where one of them is zero."""
@@ -95,7 +103,7 @@ class Continuous(Process):
         safe = torch.where(sigma > 0, sigma, 1.0)
         return torch.where(sigma > 0, (x - alpha.to(x) * x0) / safe.to(x), 0.0)
 
-    def corrupt(self, x0: Tensor, t: Tensor) -> Gaussian:
+    def corrupt(self, x0: Tensor, t: Tensor) -> Distribution:
         alpha, sigma = self.scales(t, x0)
         return Gaussian(alpha.to(x0) * x0, (sigma**2).to(x0))
 
@@ -107,7 +115,7 @@ class Continuous(Process):
         variance = (sigma_t**2 - ratio**2 * sigma_s**2).clamp(min=0)
         return Gaussian(ratio.to(x) * x, variance.to(x))
 
-    def prior(self, shape: tuple[int, ...]) -> Gaussian:
+    def prior(self, shape: tuple[int, ...]) -> Distribution:
         ones = torch.ones((1, *(1 for _ in shape)), dtype=torch.float64)
         mean = torch.zeros((1, *shape))
         return Gaussian(mean, (self.sigma(ones) ** 2).to(mean))

@@ -209,6 +209,8 @@ class Analytic(Start):
     def __post_init__(self) -> None:
         _check(self.t)
         own, shape = tuple(_tensor(self.mean).shape), self.shape
+        if not self.process.gaussian:
+            raise Refusal(f"Analytic is a normal law, but the noise of {self.process} is not: begin at the prior")
         if not self.variance >= 0:
             raise Refusal(f"a variance is at least 0, not {self.variance}")
         if not (own or shape) or (own and shape is not None and own != tuple(shape)):

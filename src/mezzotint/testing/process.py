@@ -7,6 +7,9 @@ laws to be those of one corruption:
 
 and with eta = 1 the bridge is Bayes' rule, q(x_s | x_t, x_0) ~ q(x_t | x_s) q(x_s | x_0). The laws of a continuous
 process are affine in what they are given, so marginals are composed exactly, from two probes each, and not sampled.
+
+A process that knows q(x_t | x_0) alone, as one whose noise is not normal may, refuses ``renoise`` and fresh noise in
+the ``bridge``; what it does know is held to the same promises.
 """
 
 from __future__ import annotations
@@ -55,6 +58,26 @@ def check_process(process: Process) -> None:
         _held(process, who)
         _formats(process, who)
         _gradients(process, who)
+
+
+def rises(process: Process) -> bool:
+    """Whether a process has a law upwards; one without refuses ``renoise``, and with it every grid that rises."""
+    half = torch.full((1,), 0.5, dtype=torch.float64)
+    try:
+        process.renoise(torch.zeros(1, *_SHAPE, dtype=torch.float64), 0.5 * half, half)
+    except Refusal:
+        return False
+    return True
+
+
+def _bridges(process: Process, eta: float) -> bool:
+    """Whether a process has a bridge with this share of fresh noise."""
+    half, x = torch.full((1,), 0.5, dtype=torch.float64), torch.zeros(1, *_SHAPE, dtype=torch.float64)
+    try:
+        process.bridge(x, x, half, 0.5 * half, eta)
+    except Refusal:
+        return False
+    return True
 
 
 def spread(law: Distribution) -> Tensor:
@@ -121,11 +144,10 @@ def _clock(process: Continuous, who: str) -> None:
 def _ends(process: Continuous, who: str) -> None:
     t, s = _pairs()
     x = _data(len(t))
-    for name, law in (
-        ("corrupt", process.corrupt(x, t)),
-        ("renoise", process.renoise(x, s, t)),
-        ("bridge", process.bridge(x, x, t, s)),
-    ):
+    laws = {"corrupt": process.corrupt(x, t)}
+    laws |= {"renoise": process.renoise(x, s, t)} if rises(process) else {}
+    laws |= {f"bridge(eta={eta:g})": process.bridge(x, x, t, s, eta) for eta in _ETAS if _bridges(process, eta)}
+    for name, law in laws.items():
         finite(f"the mean of {who}.{name} for all times, 0 and 1 among them", law.mean, "runs begin at 1 and end at 0")
         variance = spread(law)
         finite(f"the variance of {who}.{name} for all times", variance, "runs begin at 1 and end at 0")
@@ -163,7 +185,17 @@ def _ends(process: Continuous, who: str) -> None:
 def _marginals(process: Continuous, who: str) -> None:
     t, s = _pairs()
     x0 = _data(len(t))
-    below, above = process.corrupt(x0, s), process.corrupt(x0, t)
+    above = process.corrupt(x0, t)
+    if isinstance(process, Continuous):
+        x = above.sample(Rng(range(len(x0))))
+        alpha, sigma = process.scales(t, x)
+        noise = process.noise(x, x0, t)
+        close(
+            f"alpha x_0 + sigma {who}.noise and x_t", alpha * x0 + sigma * noise, x, _NEAR, "solvers read the noise off"
+        )
+    if not rises(process):
+        return
+    below = process.corrupt(x0, s)
     slope, offset, fresh = affine(lambda x: process.renoise(x, s, t), x0)
     why = "a grid that rises re-noises, and the model was trained on what corrupt gives"
     close(f"the mean of {who}.corrupt then renoise and of corrupt", slope * below.mean + offset, above.mean, _NEAR, why)
@@ -180,13 +212,6 @@ def _marginals(process: Continuous, who: str) -> None:
         not spread(still).any(),
         f"{who}.renoise(x, t, t) should have no spread but has; what does not rise is left alone",
     )
-    if isinstance(process, Continuous):
-        x = process.corrupt(x0, t).sample(Rng(range(len(x0))))
-        alpha, sigma = process.scales(t, x)
-        noise = process.noise(x, x0, t)
-        close(
-            f"alpha x_0 + sigma {who}.noise and x_t", alpha * x0 + sigma * noise, x, _NEAR, "solvers read the noise off"
-        )
 
 
 def _ratio(what: str, found: Tensor, expected: Tensor, why: str, within: float = 1e-5) -> None:
@@ -201,17 +226,18 @@ def _bridge(process: Continuous, who: str) -> None:
     x0 = _data(len(t))
     there, here = process.corrupt(x0, t), process.corrupt(x0, s)
     why = "a sampler that bridges to s must stand where the model was trained"
-    worked = []
-    for eta in _ETAS:
-        try:
-            slope, offset, fresh = affine(lambda x, eta=eta: process.bridge(x, x0, t, s, eta), x0)  # type: ignore[misc]
-        except Refusal:
-            continue
-        worked.append(eta)
+    worked = [eta for eta in _ETAS if _bridges(process, eta)]
+    expect(worked, f"{who}.bridge should know some eta of {_ETAS} but refuses all; no sampler could use it")
+    for eta in worked:
+        slope, offset, fresh = affine(lambda x, eta=eta: process.bridge(x, x0, t, s, eta), x0)  # type: ignore[misc]
         name = f"{who}.corrupt then bridge(eta={eta:g}) and of corrupt"
         close(f"the mean of {name}", slope * there.mean + offset, here.mean, 1e-7, why)
         _ratio(f"the variance of {name}", slope**2 * spread(there) + fresh, spread(here), why)
         if eta == 1:
+            expect(
+                rises(process),
+                f"{who} should know renoise, as it knows bridge(eta=1), but refuses it; the posterior is made from it",
+            )
             up, _, _ = affine(lambda x: process.renoise(x, s, t), x0)
             slope, _, _ = affine(lambda x: process.bridge(x, torch.zeros_like(x0), t, s), x0)  # it may be 1e-12
             together = "eta = 1 is the process's own posterior, q(x_s | x_t, x_0)"
@@ -242,7 +268,6 @@ def _bridge(process: Continuous, who: str) -> None:
             1e-7,
             "a learnt variance is part of the law",
         )
-    expect(worked, f"{who}.bridge should know some eta of {_ETAS} but refuses all; no sampler could use it")
     ended = process.bridge(x0, x0 + 1, t, torch.zeros_like(t), worked[-1])
     moved = expand(t > 0, x0)
     close(
@@ -261,10 +286,9 @@ def _held(process: Continuous, who: str) -> None:
     silent = torch.full_like(x, torch.nan)
     why = "a finished row, a given stream and an inpainted frame are the same case, t == s"
     for eta in (0.0, 1.0):
-        try:
-            law = process.bridge(x, silent, t, t, eta)
-        except Refusal:
+        if not _bridges(process, eta):
             continue
+        law = process.bridge(x, silent, t, t, eta)
         same(f"{who}.bridge(x, NaN, t, t, eta={eta:g}) and x", law.mean, x, why)
         expect(not spread(law).any(), f"{who}.bridge(t, t) should have no spread but has; {why}")
         same(f"a draw of {who}.bridge(x, NaN, t, t, eta={eta:g}) and x", law.sample(Rng(range(len(x)))), x, why)
@@ -294,6 +318,8 @@ def _formats(process: Continuous, who: str) -> None:
         ("bridge", lambda x, t, s: process.bridge(x, 0.3 * x, t, s, 0.0)),
     ]
     for name, law in laws:
+        if name == "renoise" and not rises(process):
+            continue
         full = law(x, t, s)
         few = law(x[rows], t[rows], s[rows])
         same(
@@ -330,7 +356,7 @@ def _gradients(process: Continuous, who: str) -> None:
     """No NaN hides in a branch that was not taken: rewards differentiate whole runs."""
     t, s = _pairs()
     x, x0 = _data(len(t)).requires_grad_(), (0.5 * _data(len(t))).requires_grad_()
-    total = process.corrupt(x0, t).mean.sum() + process.renoise(x, s, t).mean.sum()
+    total = process.corrupt(x0, t).mean.sum() + (process.renoise(x, s, t).mean.sum() if rises(process) else 0)
     total = total + process.bridge(x, x0, t, s, 0.0).mean.sum() + process.noise(x, x0, t).sum()
     for name, gradient in zip(("x", "x_0"), torch.autograd.grad(total, (x, x0)), strict=True):
         finite(f"the gradient of {who}'s laws by {name} for all times", gradient, "rewards differentiate whole runs")

@@ -4,6 +4,9 @@ Searches branch runs, guidance mixes rows, previews cut runs short and rewards d
 what is checked here with exact denoisers, where sums over rows round alike in any batch: a sample is its own to the
 last bit, what stands still is neither touched nor asked about, memory belongs to rows, and more steps come closer to
 the law (:mod:`mezzotint.testing.convergence`).
+
+A process may know no law upwards (its noise is not normal): nothing is asked to rise there, and a sampler that needs
+such a law may refuse the process, if it serves another.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from mezzotint.core.batched import cat
 from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.processes.base import Process
@@ -25,6 +29,7 @@ from mezzotint.testing.convergence import converges
 from mezzotint.testing.example import example
 from mezzotint.testing.expect import close, expect, finite, refused, same, shaped, works
 from mezzotint.testing.parts import parts
+from mezzotint.testing.process import rises
 from mezzotint.testing.spec import check_made
 from mezzotint.testing.truth import SHAPE, Normals, Watched, labels, mixture
 
@@ -47,7 +52,9 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
     check_made(sampler)
     refused(f"{who} with 0 steps", lambda: resized(sampler, steps=0), "a run has at least one interval")
     found = [example(cls) for cls in parts("process", "mezzotint.processes")] if processes is None else processes
-    for process in found:
+    served = [process for process in found if rises(process) or _serves(sampler, process)]
+    expect(served, f"{who} should serve some process but refuses all of {[type(p).__name__ for p in found]}")
+    for process in served:
         name = f"{who} on {type(process).__name__}"
         with works(
             f"a run of {name}", "a sampler that cannot run on a process says so with a Refusal at its first step"
@@ -74,6 +81,20 @@ def resized(sampler: Sampler, **changes: Any) -> Sampler:
     return dataclasses.replace(sampler, **changed)
 
 
+def _witness(process: Process) -> Denoiser:
+    """An exact denoiser told labels; where the noise is not normal, one whose probability flow is exact at least."""
+    return mixture(process) if process.gaussian else Normals(process)  # type: ignore[attr-defined, arg-type]
+
+
+def _serves(sampler: Sampler, process: Process) -> bool:
+    """Whether a sampler's first step on a process is not refused."""
+    try:
+        walked(sampler, _witness(process), labels(1), [0], times=sampler.grid(process, sampler.steps)[:2])
+    except Refusal:
+        return False
+    return True
+
+
 def walked(sampler: Sampler, denoiser: Denoiser, cond: Condition, seeds: Sequence[int], **more: Any) -> list[State]:
     """The states of a run, without gradients."""
     with torch.no_grad():
@@ -82,7 +103,7 @@ def walked(sampler: Sampler, denoiser: Denoiser, cond: Condition, seeds: Sequenc
 
 def _runs(sampler: Sampler, process: Process, who: str) -> None:
     """From the prior to clean data in 1, 2, 3 and 7 steps and on every grid, asking nothing odd on the way."""
-    truth = Watched(mixture(process))  # type: ignore[arg-type]
+    truth = Watched(_witness(process))
     why = "a run begins at the prior and ends at clean data, in any number of steps on any grid"
     for steps in (1, 2, 3, 7):
         name = f"{who} with {steps} steps"
@@ -92,6 +113,8 @@ def _runs(sampler: Sampler, process: Process, who: str) -> None:
         expect(bool((states[-1].t == 0).all()), f"{name} should end at t = 0; samples are clean data")
     # One row a grid, side by side: a short one waits at its end for the long ones.
     grids: list[Any] = [example(cls) for cls in parts("grid", "mezzotint.samplers")]
+    if not rises(process):
+        grids = [grid for grid in grids if bool((grid(process, 3).diff(dim=0) <= 0).all())]
     times = _side_by_side([grid(process, 3) for grid in grids])
     ends = walked(resized(sampler, steps=3), truth, labels(len(grids)), range(len(grids)), times=times)[-1].x
     for grid, end in zip(grids, ends, strict=True):
@@ -123,7 +146,7 @@ def _side_by_side(columns: Sequence[Tensor]) -> Tensor:
 def _is_its_own(sampler: Sampler, process: Process, who: str) -> None:
     """The same bits alone, in a crowd, reordered, and from the middle of a run."""
     # 17 rows: vectorised arithmetic takes up to 16 at once and what is left one by one.
-    truth, cond, runner = mixture(process), labels(17), resized(sampler, steps=4)  # type: ignore[arg-type]
+    truth, cond, runner = _witness(process), labels(17), resized(sampler, steps=4)
     crowd = walked(runner, truth, cond, range(17))
     expect(len(torch.unique(crowd[-1].x.flatten(1), dim=0)) == 17, f"17 seeds of {who} should give 17 samples")
     for rows in ([3], [16, 3, 1, 2, 0]):
@@ -152,9 +175,9 @@ def _is_its_own(sampler: Sampler, process: Process, who: str) -> None:
 
 
 def _path(process: Process) -> Tensor:
-    """Four rows with times of their own, (points, 4): they fall, wait and rise side by side."""
+    """Four rows with times of their own, (points, 4): they fall, wait and rise side by side, if anything rises."""
     levels = [
-        [0.9, 0.9, 0.4, 0.7],
+        [0.9, 0.9, 0.4, 0.7 if rises(process) else 0.9],
         [0.6, 0.9, 0.4, 0.8],
         [0.4, 0.2, 0.4, 0.5],
         [0.3, 0.1, 0.0, 0.2],
@@ -183,7 +206,8 @@ def _rests(sampler: Sampler, process: Process, who: str) -> None:
         after = sampler.step(truth, still, still.t)
         expect(not truth.asked, f"{who} should not ask when every row has t == s but asks; {why}")
         same(f"x after a step of {who} to the times where it stands", after.x, still.x, why)
-        sampler.step(truth, still, torch.maximum(still.t, path[0]))
+        if rises(process):
+            sampler.step(truth, still, torch.maximum(still.t, path[0]))
     expect(not truth.asked, f"{who} should not ask about rows that rise but asks; the process re-noises them")
 
 
@@ -228,9 +252,10 @@ def _remembers(sampler: Sampler, process: Process, who: str) -> None:
         fresh = sampler.step(truth, State(now.x, now.t, now.rng), times[4])
         blank = sampler.step(truth, State(now.x, now.t, now.rng, zeros), times[4])
         same(f"a step of {who} with memory () and with zeros", blank.x, fresh.x, "zeros in memory mean nothing yet")
-        risen = sampler.step(truth, now, times[0])
-        left = sum(float(memory.abs().sum()) for memory in risen.memory)
-        expect(not left, f"memory of {who} should be zeros after rising; it belongs to a path that was left")
+        if rises(process):
+            risen = sampler.step(truth, now, times[0])
+            left = sum(float(memory.abs().sum()) for memory in risen.memory)
+            expect(not left, f"memory of {who} should be zeros after rising; it belongs to a path that was left")
         # What becomes of a small change of one entry, beside the same run without it.
         nudged = now.x.clone()
         nudged[:, 0, 0] += 1e-3
@@ -251,7 +276,7 @@ def _remembers(sampler: Sampler, process: Process, who: str) -> None:
 
 def _differentiates(sampler: Sampler, process: Process, who: str) -> None:
     """The gradient of a run's end by its start is that of finite differences."""
-    truth, cond = mixture(process), labels(2)  # type: ignore[arg-type]
+    truth, cond = _witness(process), labels(2)
     times = process.time(torch.tensor([0.8, 0.5, 0.2, 0.0], dtype=torch.float64))
     start = Rng(range(2)).normal("x", SHAPE).double()
     way = Rng(range(2)).normal("way", SHAPE).double()
