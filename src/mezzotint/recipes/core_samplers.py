@@ -49,7 +49,7 @@ SMALL = Trained(
     data=clothes.sets,
     seeds=(10, 11, 12),
     minutes=20,
-    setting={"size": 14, "width": 16, "images": 200_000, "samples": 2_000, "batch": 250},
+    setting={"size": 14, "width": 16, "images": 100_000, "samples": 2_000, "batch": 250},
 )
 LARGE = {"size": 28, "width": 64, "images": 5_000_000, "samples": 10_000, "batch": 1_000}
 RECIPE = Recipe(
