@@ -156,6 +156,21 @@ def test_a_verdict_on_what_is_not_measured_is_refused_before_any_work(tmp_path: 
     assert not list(tmp_path.rglob("trainings"))
 
 
+def test_what_a_recipe_gets_wrong_is_a_sentence(tmp_path: Path) -> None:
+    loaded = load(str(MINE))
+    small = loaded.recipe.sizes["small"]
+    for wrong, sentence in (
+        ({"verdict": lambda seen: seen.at_most("x", lambda n: 1.0, 2.0)}, "seen.all"),
+        ({"arms": lambda s: ["short"]}, "mapping"),
+        ({"arms": lambda s: {}}, "at least one"),
+        ({"arms": lambda s: {"a": s.imagez}}, "did you mean 'images'"),
+    ):
+        recipe = replace(loaded.recipe, sizes={"small": replace(small, **wrong)})
+        with pytest.raises(Refusal, match=sentence):
+            reproduce(Request(replace(loaded, recipe=recipe), "small", folder=tmp_path))
+    assert not list(tmp_path.rglob("trainings"))
+
+
 def test_a_part_of_ones_own_in_a_training_is_refused_with_the_way(tmp_path: Path) -> None:
     text = MINE.read_text().replace(
         "def arms(s):",

@@ -35,7 +35,7 @@ class Reproduce:
 
     A verdict is holds, does not hold, or undecided: where the 95 % interval over seeds contains the threshold. What is
     finished is kept in the work folder and not done again, and what was interrupted goes on from there. The exit code
-    is 0 whatever the verdict; --json says it in "verdict".
+    is 0 whatever the verdict; --json says it in "outcome".
 
     examples:
       mezzotint reproduce --list
@@ -129,6 +129,7 @@ def _one(args: Reproduce, loaded: Loaded, size: str) -> dict[str, Any]:
         args.jobs,
         args.minutes,
     )
+    Path(args.out).mkdir(parents=True, exist_ok=True)  # where it cannot be written is better known before the work
     note(f"{loaded.slug}, {size}: seeds {', '.join(map(str, request.paired))}")
     with ExitStack() as stack:
         record = reproduce(request, _Meters(stack))
@@ -137,7 +138,7 @@ def _one(args: Reproduce, loaded: Loaded, size: str) -> dict[str, Any]:
     sheet.write_text(render(record, pictures(request)), encoding="utf-8")
     if not args.json:
         _say(record, path, sheet)
-    return {**record.tree, "verdict": record.outcome, "record": str(path), "sheet": str(sheet)}
+    return {**record.tree, "outcome": record.outcome, "record": str(path), "sheet": str(sheet)}
 
 
 class _Meters:

@@ -42,6 +42,10 @@ class Paper:
     arxiv: str
 
 
+class NoSetting(Refusal, AttributeError):
+    """A setting that is not there: a sentence for whoever wrote the recipe, and no attribute for ``hasattr``."""
+
+
 class Setting(Mapping[str, Any]):
     """The numbers of an experiment that a person may change, by name and as attributes: ``s.images``."""
 
@@ -53,7 +57,7 @@ class Setting(Mapping[str, Any]):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._values:
-            raise AttributeError(f"this experiment has no setting {name!r}: {nearest(name, list(self._values))}")
+            raise NoSetting(f"this experiment has no setting {name!r}: {nearest(name, list(self._values))}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -22,7 +22,7 @@ from mezzotint.evidence.load import Loaded
 from mezzotint.evidence.pool import Pool, Task
 from mezzotint.evidence.recipe import Closed, Experiment, Setting, Trained, Training
 from mezzotint.evidence.record import SCHEMA, Record, finite
-from mezzotint.evidence.verdict import Numbers, Seen
+from mezzotint.evidence.verdict import Numbers, Seen, Verdict
 from mezzotint.evidence.work import Estimate, Work
 from mezzotint.training.run import environment
 
@@ -105,7 +105,7 @@ def reproduce(request: Request, told: Told = lambda progress: None) -> Record:
     else:
         tables, evidence, times = _trained(request, experiment, told)
     seen = Seen(tables)
-    verdict = experiment.verdict(seen)
+    verdict = _concluded(experiment, seen)
     figures = experiment.figures(seen) if experiment.figures is not None else []
     recipe, loaded = request.loaded.recipe, request.loaded
     standard = dict(request.setting) == dict(experiment.setting) and request.paired == experiment.seeds
@@ -191,10 +191,17 @@ class _Any(dict[str, float]):
         return 1.0
 
 
+def _concluded(experiment: Experiment, seen: Seen) -> Verdict:
+    verdict: object = experiment.verdict(seen)
+    if not isinstance(verdict, Verdict):
+        raise Refusal(f"a verdict is what seen.all(criterion, ...) makes, but this recipe's returns {verdict!r:.80}")
+    return verdict
+
+
 def _rehearse(experiment: Trained, arms: Iterable[str]) -> None:
     """Ask for the verdict and the figures of made-up numbers: what is not there is better missed before."""
     seen = Seen({seed: {arm: _Any() for arm in arms} for seed in (0, 1)})
-    experiment.verdict(seen)
+    _concluded(experiment, seen)
     if experiment.figures is not None:
         experiment.figures(seen)
 

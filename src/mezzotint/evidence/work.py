@@ -88,8 +88,8 @@ class Work:
     def arms(self) -> Mapping[str, Arm]:
         """The arms at this setting."""
         found = self.experiment.arms(self.setting)
-        if not found:
-            raise Refusal("this experiment has no arms")
+        if not isinstance(found, Mapping) or not found:
+            raise Refusal(f"arms are a mapping from names to Arm(...), at least one, not {found!r:.80}")
         if any(FILE in json.dumps(one.tree(0)) for arm in found.values() for one in arm.trainings.values()):
             raise Refusal(
                 "a part of your own that is trained with is named in the run's config, so it needs a package of yours "
