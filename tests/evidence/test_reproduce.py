@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,36 @@ def test_what_is_finished_is_not_done_again(whole: tuple[Path, Record]) -> None:
     again = reproduce(Request(load(str(MINE)), "small", folder=folder / "work"))
     assert again.differences(record) == []
     assert made == {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.safetensors")}
+
+
+@pytest.mark.long
+def test_what_is_damaged_in_the_work_folder_is_made_again(whole: tuple[Path, Record], tmp_path: Path) -> None:
+    """Last checkpoint, exported model, numbers: cut to half, one after the other."""
+    folder = tmp_path / "work"
+    shutil.copytree(whole[0] / "work", folder)
+    (run,) = [path for path in (folder / "mine.py" / "trainings").iterdir() if "seed: 1" in _config(path)][:1]
+
+    def cut(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    request = Request(load(str(MINE)), "small", seeds=(1,), folder=folder)
+    for cell in (folder / "mine.py" / "cells").glob("*.json"):
+        cut(cell)
+    cut(run / "model" / "model.safetensors")
+    with pytest.raises(Refusal, match="damaged and is removed"):
+        reproduce(request)
+    again = reproduce(request)
+    assert again["numbers"]["1"] == whole[1]["numbers"]["1"]
+    (run / "end.json").unlink()
+    for checkpoint in (run / "checkpoints").iterdir():
+        cut(checkpoint / "model.safetensors")
+    for cell in (folder / "mine.py" / "cells").glob("*.json"):
+        cell.unlink()
+    assert reproduce(request)["numbers"]["1"] == whole[1]["numbers"]["1"]
+
+
+def _config(run: Path) -> str:
+    return (run / "config.yaml").read_text()
 
 
 def test_the_verdict_says_what_the_numbers_say(whole: tuple[Path, Record]) -> None:

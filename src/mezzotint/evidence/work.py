@@ -29,11 +29,12 @@ from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build, spec
-from mezzotint.core.store import MANIFEST, load_model, load_tensors, model_folder, save_tensors, sha256
+from mezzotint.core.store import check_folder, load_model, load_tensors, model_folder, save_tensors, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence import keys
 from mezzotint.evidence.recipe import Arm, Setting, Trained, Training
 from mezzotint.metrics.extractor import Extractor
+from mezzotint.training.run import CHECKPOINTS, Run
 from mezzotint.training.start import train
 
 SHOWN = 36, 4_096
@@ -160,9 +161,10 @@ class Work:
         folder = self.run(training, seed)
         if self.trained(training, seed):
             return
-        begun = (folder / "config.yaml").is_file()
+        saved = [folder / CHECKPOINTS / f"{images:010d}" for images in _checkpoints(folder)]
+        begun = (folder / "config.yaml").is_file() and (not saved or any(map(_whole, saved)))
         if not begun:
-            shutil.rmtree(folder, ignore_errors=True)  # stopped before it had a config: nothing is lost
+            shutil.rmtree(folder, ignore_errors=True)  # no config yet, or nothing whole to go on from: made anew
         train(training.tree(seed), folder, resume=begun, progress=lambda p: tell(p.images / p.total))
         write(folder / END, json.dumps({"sha256": _weights(folder)}))
 
@@ -171,7 +173,7 @@ class Work:
         if self.experiment.judge is None:
             return None
         folder = self.folder / "judge" / self.judge_key
-        if (folder / MANIFEST).is_file():
+        if _whole(folder):
             return Extractor.load(folder)
         extractor = self.experiment.judge(self.setting)
         extractor.save(folder)
@@ -183,6 +185,11 @@ class Work:
             return
         start = time.perf_counter()
         chosen = self.arms[arm]
+        for training in chosen.trainings.values():
+            folder = self.run(training, seed)
+            if not _whole(folder / "model"):
+                shutil.rmtree(folder)
+                raise Refusal(f"the model in {str(folder)!r} was damaged and is removed; start again to train it anew")
         models = {name: load_model(self.run(one, seed), device()) for name, one in chosen.trainings.items()}
         pipeline, total, batch = chosen.pipeline(models), self.setting.samples, self.setting.batch
         rng, pieces = sample_keys(seed, total), list[Tensor]()
@@ -206,6 +213,19 @@ class Work:
         save_tensors(folder / f".{key}.tmp", {"x": x[: max(SHOWN[0], SHOWN[1] // max(1, x[0].numel()))]})
         (folder / f".{key}.tmp").replace(folder / f"{key}.safetensors")
         write(folder / f"{key}.json", json.dumps(found, indent=1))
+
+
+def _checkpoints(folder: Path) -> list[int]:
+    return Run(folder).checkpoints() if (folder / CHECKPOINTS).is_dir() else []
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a folder is there and is what its manifest says."""
+    try:
+        check_folder(folder)
+    except Refusal:
+        return False
+    return True
 
 
 def device() -> torch.device:
