@@ -68,7 +68,11 @@ def test_guidance(cls: type) -> None:
 def test_guidance_on_every_process(cls: type, process: Any) -> None:
     """With a scale by level or one a row, where there is a scale; networks on one process only."""
     scale = between(2.0, 0.2, 0.9) if PROCESSES.index(process) % 2 else "strength"
-    guided = example(cls, process, **({"scale": scale} if "scale" in parameters(cls) else {}))
+    try:
+        guided = example(cls, process, **({"scale": scale} if "scale" in parameters(cls) else {}))
+    except Refusal:
+        assert not process.gaussian  # a reward's gradient is Bayes' rule for normal noise only
+        return
     if not any(True for _ in guided.parameters()) or isinstance(process, Flow):
         testing.check_guidance(guided)
 

@@ -14,6 +14,7 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Part
 from mezzotint.data.data import Data
+from mezzotint.data.digits import Digits
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Real(Part):
     """
 
     data: Data
+
+    @classmethod
+    def example(cls) -> Real:
+        return cls(Digits("held_out"))
 
     def __call__(self, cond: Condition = NONE, rng: Rng | None = None) -> Tensor:
         if rng is None:
