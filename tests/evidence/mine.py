@@ -41,10 +41,9 @@ RECIPE = Recipe(
     paper=Paper("A paper", "Somebody", 2026, "0000.00000"),
     claim="Longer training is better.",
     published={"Fréchet distance": {"short": 2.0, "long": 1.0}},
-    criterion="It is.",
-    departures="Digits.",
     sizes={
         "exact": Closed(
+            criterion="Few heads.",
             measure=coin,
             verdict=lambda seen: seen.all(seen.at_most("heads", at("coin", "heads"), 100.0)),
             seeds=(1, 2, 3),
@@ -52,6 +51,8 @@ RECIPE = Recipe(
             figures=lambda seen: [Figure("Heads", "seed", "heads", {"coin": [(1, 1.0), (2, 2.0)]})],
         ),
         "small": Trained(
+            criterion="It is.",
+            departures="Digits.",
             arms=arms,
             measure=measure,
             verdict=verdict,

@@ -25,6 +25,7 @@ CLOSED = Closed(
     verdict=lambda seen: seen.all(seen.at_most("x of a", at("a", "x"), 1.5)),
     seeds=(1, 2, 3),
     setting={"base": 1.0},
+    criterion="plain words",
 )
 
 
@@ -33,8 +34,6 @@ def recipe(words: str = "plain words", **sizes: Closed) -> Recipe:
         paper=Paper(words, words, 2020, "2001.00001"),
         claim=words,
         published={words: {words: 1.25}},
-        criterion=words,
-        departures=words,
         sizes=sizes or {"exact": CLOSED, "small": CLOSED},
     )
 
@@ -86,12 +85,12 @@ def test_other_seeds_and_settings_are_no_verdict() -> None:
 def test_a_recipe_that_has_changed_since_has_no_verdict() -> None:
     before = recipe()
     old = found("mine", before)
-    after = replace(before, sizes={"exact": replace(CLOSED, seeds=(4, 5, 6))}, criterion="stricter words")
+    after = replace(before, sizes={"exact": replace(CLOSED, seeds=(4, 5, 6), criterion="stricter words")})
     page = claims({"mine": after}, [old])
     assert old["standard"] and cells(page, "[mine]")[2] == "not run"
-    assert "### Apart: exact: holds" in page and "Judged by: plain words" in page
-    reworded = claims({"mine": replace(before, criterion="stricter words")}, [old])
-    assert cells(reworded, "[mine]")[2] == "not run" and "Judged by: plain words" in reworded
+    assert "### Apart: exact: holds" in page and "**Criterion.** plain words" in page
+    reworded = claims({"mine": replace(before, sizes={"exact": replace(CLOSED, criterion="stricter words")})}, [old])
+    assert cells(reworded, "[mine]")[2] == "not run" and "**Criterion.** plain words" in reworded
 
 
 def test_records_whose_recipe_is_gone_are_listed() -> None:

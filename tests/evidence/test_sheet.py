@@ -305,13 +305,12 @@ def test_a_closed_experiment_has_a_page_of_numbers() -> None:
         verdict=lambda seen: seen.all(seen.within("order of Euler", at("Euler", "order"), 1.0, 0.1)),
         seeds=(0, 1, 2),
         setting={"off": 0.01},
+        criterion="as it is",
     )
     recipe = Recipe(
         paper=Paper("A paper", "Somebody", 2020, "2001.00001"),
         claim="It\n    is so.",
         published={},
-        criterion="as it is",
-        departures="none",
         sizes={"exact": experiment},
     )
     made = reproduce(Request(Loaded("mine.py", "mine.py", recipe, "0" * 16), "exact"))
@@ -320,4 +319,4 @@ def test_a_closed_experiment_has_a_page_of_numbers() -> None:
     assert means == [["", "order"], ["Euler", "1.010 ± 0.025"], ["Heun", "2 ± 0"]]
     assert each[1] == ["Euler", "1", "1.01", "1.02"]
     assert not page.every("img") and "Samples" not in page.words and "No numbers." in page.words
-    assert "Holds" in page.words and "mezzotint reproduce mine.py --size exact" in page.text
+    assert "Exact checks hold" in page.words and "mezzotint reproduce mine.py --size exact" in page.text

@@ -49,13 +49,13 @@ def counts(recipe: Recipe, record: Record) -> bool:
     experiment = recipe.sizes.get(record["size"])
     if experiment is None:
         return False
-    said, asked = (" ".join(text.split()) for text in (record["criterion"], recipe.criterion))
-    now = finite(dict(experiment.setting)), list(experiment.seeds), asked
-    return now == (record["setting"], record["seeds"], said)
+    now = finite(dict(experiment.setting)), list(experiment.seeds), _flat(experiment.criterion)
+    return now == (record["setting"], record["seeds"], _flat(record["criterion"]))
 
 
 def _summary(recipes: Mapping[str, Recipe], records: Sequence[Record]) -> str:
-    lines = [f"| claim of | paper | {' | '.join(SIZES)} |", f"|---|---|{'---|' * len(SIZES)}"]
+    heads = ("exact checks", *SIZES[1:])
+    lines = [f"| claim of | paper | {' | '.join(heads)} |", f"|---|---|{'---|' * len(SIZES)}"]
     for slug in sorted(recipes):
         recipe = recipes[slug]
         found = {r["size"]: r.outcome for r in records if r["recipe"] == slug and counts(recipe, r)}
@@ -72,8 +72,6 @@ def _section(slug: str, recipe: Recipe, records: Sequence[Record]) -> str:
         f"## {_text(slug)}\n",
         f"{_line(paper.authors)}, *{_text(paper.title)}*, {paper.year}, arXiv {_text(paper.arxiv)}.\n",
         f"**Claim.** {_text(recipe.claim)}\n",
-        f"**Criterion.** {_text(recipe.criterion)}\n",
-        f"**What differs.** {_text(recipe.departures)}\n",
     ]
     if recipe.published:
         lines += ["| published | | |", "|---|---|---|"]
@@ -88,7 +86,7 @@ def _section(slug: str, recipe: Recipe, records: Sequence[Record]) -> str:
         if size in here:
             lines.append(f"### {_found(here[size], recipe)}")
         elif size in recipe.sizes:
-            lines.append(f"### {size}: {NOT_RUN}\n")
+            lines += [f"### {size}: {NOT_RUN}\n", *_asked(recipe.sizes[size].criterion, recipe.sizes[size].departures)]
     apart = [record for record in records if not counts(recipe, record)]
     for record in apart:
         lines.append(f"### Apart: {_found(record, recipe)}")
@@ -104,15 +102,25 @@ def _found(record: Record, recipe: Recipe | None = None) -> str:
         lines.append(
             f"Other seeds or another setting than the recipe's: this is not its verdict. Setting: {_text(setting)}.\n"
         )
-    for name, was in (("criterion", "Judged by"), ("claim", "The claim was then")):
-        if recipe is not None and _flat(record[name]) != _flat(getattr(recipe, name)):
-            lines.append(f"{was}: {_text(record[name])}\n")
+    if record.closed:
+        lines.append(
+            "Checks of the parts against exact answers; the claim itself is put to the test at the other sizes.\n"
+        )
+    lines += _asked(record["criterion"], record["departures"])
+    if recipe is not None and _flat(record["claim"]) != _flat(recipe.claim):
+        lines.append(f"The claim was then: {_text(record['claim'])}\n")
     width = len(seeds)
     what = f"at {width} seed{'' if width == 1 else 's'}"
     lines += [f"| criterion | must be | mean | 95 % interval | {what} | outcome |", "|---|---|---|---|---|---|"]
     lines += [_row(one) for one in verdict["criteria"]]
     lines += ["", *(f"- {fact}" for fact in _facts(record)), ""]
     return "\n".join(lines)
+
+
+def _asked(criterion: str, departures: str) -> list[str]:
+    """What is asked, and what differs from the paper where something does."""
+    said = [("Criterion", criterion), ("What differs", departures)]
+    return [f"**{head}.** {_text(text)}\n" for head, text in said if text]
 
 
 def _row(one: Mapping[str, Any]) -> str:

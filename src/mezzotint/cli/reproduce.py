@@ -164,14 +164,16 @@ def _say(record: Record, path: Path, sheet: Path) -> None:
     paper = tree["paper"]
     print(f"\n{paper['title']} ({paper['authors']}, {paper['year']}; arXiv {paper['arxiv']})")
     for name in ("claim", "criterion", "departures"):
-        said = " ".join(tree[name].split())
+        if not (said := " ".join(tree[name].split())):
+            continue
         print(textwrap.fill(f"{name}: {said}", 110, subsequent_indent="  "))
     print("\npublished")
     for what, values in tree["published"].items():
         print(f"  {what}: " + ", ".join(f"{arm} {number(value)}" for arm, value in values.items()))
     first = next(iter(tree["numbers"].values()))
     columns = list(dict.fromkeys(column for row in first.values() for column in row))
-    print(f"\nours, {tree['size']}, mean over {len(tree['seeds'])} seeds")
+    many = len(tree["seeds"])
+    print(f"\nours, {tree['size']}, {f'mean over {many} seeds' if many > 1 else 'one seed'}")
     rows = [[row, *(number(_mean(tree["numbers"], row, column)) for column in columns)] for row in first]
     print(textwrap.indent(table(("", *columns), rows), "  "))
     criteria = tree["verdict"]["criteria"]
@@ -183,6 +185,8 @@ def _say(record: Record, path: Path, sheet: Path) -> None:
     print(textwrap.indent(table(("statistic", "mean", "interval", "must be", ""), told), "  "))
     print(f"\n{tree['recipe']}, {tree['size']}: {record.outcome.upper()}")
     print(textwrap.fill(tree["verdict"]["reason"], 110, initial_indent="  ", subsequent_indent="  "))
+    if record.closed:
+        print("  exact checks of the parts; the claim itself is put to the test at small")
     if not tree["standard"]:
         print("  with other seeds or settings than the recipe's own, so it counts beside its verdict and not as it")
     print(f"\nrecord: {path}\nsheet, for a browser: {sheet}")

@@ -21,6 +21,7 @@ from mezzotint.core.config import dumps
 from mezzotint.evidence.record import Record
 from mezzotint.evidence.verdict import FAILS, HOLDS
 
+_EXACT = "Exact answers, without training: the parts compute what they should. The claim itself is asked at size small."
 _LOOKS = {HOLDS: "good", FAILS: "bad"}
 
 
@@ -70,7 +71,8 @@ def _top(record: Record) -> Html:
         tag("p", tag("strong", "Claim. "), record["claim"], class_="lede"),
         tag(
             "div",
-            tag("p", _capital(record.outcome), class_="outcome"),
+            tag("p", _capital(_outcome(record)), class_="outcome"),
+            tag("p", _EXACT, class_="note") if record.closed else None,
             tag("p", f"{_capital(verdict['reason'])}."),
             tag("p", f"{_seeds(record)}. {apart}" if not record["standard"] else f"{_seeds(record)}.", class_="note"),
             class_=f"verdict {_look(record.outcome)}",
@@ -120,7 +122,7 @@ def _published(record: Record) -> Html:
             tag("div", tag("h3", "Here"), tag("table", tag("tbody", *ours), class_="plain")),
             class_="beside",
         ),
-        tag("p", tag("strong", "What differs. "), record["departures"]),
+        tag("p", tag("strong", "What differs. "), record["departures"]) if record["departures"] else None,
     )
 
 
@@ -128,7 +130,7 @@ def _table(record: Record) -> Html:
     """Every arm by every column: means with the half-width of their interval, and the numbers of every seed."""
     tables = record["numbers"]
     rows, names = columns(tables)
-    first = "arm" if _trained(record) else ""
+    first = "" if record.closed else "arm"
     head = tag("tr", tag("th", first, scope="col"), *(tag("th", name, scope="col") for name in names))
     body = [
         tag("tr", tag("th", row, scope="row"), *(tag("td", between(*spread(each(tables, row, n)))) for n in names))
@@ -263,8 +265,11 @@ def _wide(table: Html) -> Html:
     return tag("div", table, class_="wide", tabindex=0)
 
 
-def _trained(record: Record) -> bool:
-    return "weights" in record["evidence"]
+def _outcome(record: Record) -> str:
+    """The verdict in words; checks of parts are called what they are."""
+    if not record.closed:
+        return record.outcome
+    return {HOLDS: "exact checks hold", FAILS: "exact checks do not hold"}.get(record.outcome, "exact checks undecided")
 
 
 def _look(outcome: str) -> str:

@@ -135,19 +135,25 @@ class Arm:
 class Closed:
     """An experiment without training: closed forms and exact denoisers, seconds on one core.
 
+    It shows that the parts compute what they should. Whether the paper's claim holds is asked at the other sizes.
+
     Arguments:
+        criterion: what is checked, in words, as it was fixed before the run.
         measure: ``(setting, seed) -> {row: {column: number}}``.
         verdict: from the numbers of all seeds to what they show.
         seeds: those that count; seeds that a pilot has used are not among them.
         setting: the numbers that may be changed.
+        departures: what differs from the checks of the paper or of the method's page.
         figures: curves for the sheet.
         minutes: what a seed may take.
     """
 
+    criterion: str
     measure: Callable[[Setting, int], Numbers]
     verdict: Callable[[Seen], Verdict]
     seeds: tuple[int, ...]
     setting: Mapping[str, Value] = field(default_factory=lambda: MappingProxyType({}))
+    departures: str = ""
     figures: Callable[[Seen], list[Figure]] | None = None
     minutes: float = 0.5
 
@@ -167,6 +173,8 @@ class Trained:
     """An experiment with arms that are trained, sampled and measured alike at paired seeds.
 
     Arguments:
+        criterion: what passes, in words, as it was fixed before the run.
+        departures: what differs from the paper.
         arms: ``setting -> {name: Arm}``.
         measure: ``(setting, x, cond, judge) -> {column: number}`` of the samples x (samples, *shape) of one arm.
         verdict: from the numbers of all seeds, rows being arms, to what they show.
@@ -180,6 +188,8 @@ class Trained:
         figures: curves for the sheet.
     """
 
+    criterion: str
+    departures: str
     arms: Callable[[Setting], Mapping[str, Arm]]
     measure: Callable[[Setting, Tensor, Condition, Any], Mapping[str, float]]
     verdict: Callable[[Seen], Verdict]
@@ -209,16 +219,12 @@ class Recipe:
         paper: where the claim was made.
         claim: in a sentence or two, in relative terms.
         published: the paper's own numbers, by what was measured and by arm.
-        criterion: what passes, in words, as it was fixed before the run.
-        departures: what differs from the paper.
         sizes: experiments by size.
     """
 
     paper: Paper
     claim: str
     published: Mapping[str, Mapping[str, float]]
-    criterion: str
-    departures: str
     sizes: Mapping[str, Experiment]
 
     def __post_init__(self) -> None:

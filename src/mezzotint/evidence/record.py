@@ -24,9 +24,8 @@ class Record:
 
     Arguments:
         tree: plain data: ``recipe``, ``size``, ``setting``, ``standard``, ``seeds``, ``paper``, ``claim``,
-        ``published``,
-            ``criterion``, ``departures``, ``numbers`` by seed, row and column, ``verdict``, ``figures``, ``evidence``
-            (hashes of code, data and weights), ``environment``, ``times``.
+            ``published``, ``criterion``, ``departures``, ``numbers`` by seed, row and column, ``verdict``, ``figures``,
+            ``evidence`` (hashes of code, data and weights), ``environment``, ``times``.
     """
 
     tree: Mapping[str, Any]
@@ -44,6 +43,11 @@ class Record:
     def outcome(self) -> str:
         """``holds``, ``does not hold`` or ``undecided``."""
         return str(self["verdict"]["outcome"])
+
+    @property
+    def closed(self) -> bool:
+        """Whether parts were checked against exact answers, and nothing was trained."""
+        return "weights" not in self["evidence"]
 
     def differences(self, other: Record) -> list[str]:
         """Where another record says something else, as dotted names; times do not count."""

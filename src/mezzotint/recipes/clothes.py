@@ -20,6 +20,12 @@ from mezzotint.metrics.frechet import frechet
 from mezzotint.processes.base import Continuous
 from mezzotint.recipes.classes import usual
 
+SETTING: dict[str, int | float] = {"size": 14, "width": 16, "images": 100_000, "samples": 2_000, "batch": 250}
+LARGE: dict[str, int | float] = {"size": 28, "width": 64, "images": 5_000_000, "samples": 10_000, "batch": 1_000}
+DEPARTURES = """Fashion-MNIST at 14 pixels (196 numbers), class-conditional, a U-Net of 0.1 M parameters, distances in
+the features of a classifier of the same clothes, 2,000 samples."""
+LESS = "Fashion-MNIST, class-conditional, distances in the features of a classifier of the same clothes."
+
 
 @cache
 def _pictures(size: int, split: str) -> FashionMNIST:

@@ -47,23 +47,28 @@ def figures(seen: Seen) -> list[Figure]:
     return [Figure("Fidelity and variety", "share of outliers", DISTANCE, lines)]
 
 
+EXACT = ev.Closed(
+    criterion="""What is equal is so within 1e-6; CFG is at most 0.9 times as wide as p(x) p(c | x)^2 and has its mean
+    within 0.01 of 1.32.""",
+    departures="The mean is that of DOP853, which the method page rounds to 1.30.",
+    measure=guided.measure, verdict=guided.verdict, seeds=(10, 11, 12), setting=guided.SETTING,
+)  # fmt: skip
 SMALL = ev.Trained(
+    criterion="""Class A: outliers (log density below the 1 % quantile of true points) of autoguidance at most half of
+    those without guidance; its energy distance below that of CFG at the w of equal outliers, read at the better of the
+    two neighbouring w.""",
+    departures=trees.LESS + " Five levels of branches for seven, batches of 1,024 for 4,096.",
     arms=arms, measure=trees.measure, verdict=verdict, figures=figures, cond=trees.class_a,
-    seeds=(10, 11, 12), minutes=20, setting=trees.SETTING,
+    seeds=(20, 21, 22, 23, 24), minutes=20, setting=trees.SETTING,
 )  # fmt: skip
 RECIPE = Recipe(
     paper=ev.Paper("Guiding a diffusion model with a bad version of itself", "Karras et al.", 2024, "2406.02507"),
     claim="""Guiding a model by a smaller, less trained version of itself removes outliers as classifier-free guidance
     does, but keeps the variety that CFG loses.""",
     published={"ImageNet-512, FID, EDM2-S": {"CFG, w = 1.4": 2.23, "autoguidance, w = 2.1": 1.34}},
-    criterion="""Class A: outliers (log density below the 1 % quantile of true points) of autoguidance at most half of
-    those without guidance; its energy distance below that of CFG at the w of equal outliers. exact: equal within
-    1e-6; CFG at most 0.9 times as wide as p(x) p(c | x)^2, with mean 1.32 within 0.01.""",
-    departures="""Five levels of branches for seven, batches of 1,024 for 4,096, a modulated MLP as the energy; where
-    CFG never has as few outliers as autoguidance, it is judged where it has fewest.""",
     sizes={
-        "exact": ev.Closed(measure=guided.measure, verdict=guided.verdict, seeds=(10, 11, 12), setting=guided.SETTING),
+        "exact": EXACT,
         "small": SMALL,
-        "full": replace(SMALL, minutes=240, setting=trees.LARGE),
+        "full": replace(SMALL, minutes=240, setting=trees.LARGE, departures=trees.LESS),
     },
 )
