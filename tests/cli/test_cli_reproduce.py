@@ -40,6 +40,12 @@ def test_other_seeds_and_settings_are_said_and_kept_apart(command, tmp_path: Pat
     assert record["numbers"] == {"1": {"coin": {"heads": 5}}, "2": {"coin": {"heads": 3}}}
 
 
+def test_a_file_that_is_no_record_is_said(command, tmp_path: Path) -> None:
+    (tmp_path / "pfgmpp-exact.json").write_text("{")
+    said = command("reproduce", "--list", "--out", tmp_path)
+    assert said.code == 0 and "pfgmpp-exact.json" in said.err and "cannot be read" in said.err
+
+
 def test_the_list_names_every_recipe_and_what_its_records_say(command, tmp_path: Path) -> None:
     before = command("reproduce", "--list", "--out", tmp_path).out
     assert all(slug in before for slug in origins())

@@ -18,7 +18,8 @@ import torch
 import mezzotint as mz
 from mezzotint.core import Refusal
 from mezzotint.core.store import load_model, load_tensors
-from mezzotint.evidence.load import load
+from mezzotint.evidence.load import Loaded, load
+from mezzotint.evidence.recipe import Setting
 from mezzotint.evidence.record import Record
 from mezzotint.evidence.reproduce import Request, reproduce
 from mezzotint.evidence.work import Work, sample_keys
@@ -195,11 +196,70 @@ def test_what_a_recipe_gets_wrong_is_a_sentence(tmp_path: Path) -> None:
         ({"arms": lambda s: ["short"]}, "mapping"),
         ({"arms": lambda s: {}}, "at least one"),
         ({"arms": lambda s: {"a": s.imagez}}, "did you mean 'images'"),
+        ({"cond": lambda s: 3}, "core.Condition"),
+        ({"cond": lambda s: mz.Condition(label=torch.zeros(3, dtype=torch.int64))}, "3 conditions for 48 samples"),
     ):
         recipe = replace(loaded.recipe, sizes={"small": replace(small, **wrong)})
         with pytest.raises(Refusal, match=sentence):
             reproduce(Request(replace(loaded, recipe=recipe), "small", folder=tmp_path))
     assert not list(tmp_path.rglob("trainings"))
+
+
+PLAIN = """
+import torch
+from mezzotint.evidence import Arm, Paper, Real, Recipe, Trained, at
+from mezzotint.data import Digits
+
+
+def measure(s, x, cond, judge):
+    return MEASURE
+
+
+RECIPE = Recipe(
+    paper=Paper("A paper", "Somebody", 2026, "0000.00000"), claim="It is.", published={},
+    sizes={"small": Trained(
+        criterion="It is.", departures="", arms=lambda s: {"real": Arm({}, lambda models: Real(Digits()))},
+        measure=measure, verdict=lambda seen: seen.all(seen.at_most("x", at("real", "x"), 1.0)), seeds=(1, 2),
+        minutes=1, setting={"samples": 4, "batch": 4}, dials=("samples",), judge=JUDGE,
+    )},
+)
+"""
+
+
+def plain(tmp_path: Path, measure: str, judge: str = "None") -> Loaded:
+    """A recipe without training, with a measure and a judge in words."""
+    path = tmp_path / "plain.py"
+    path.write_text(PLAIN.replace("MEASURE", measure).replace("JUDGE", judge))
+    return load(str(path))
+
+
+def test_what_goes_wrong_in_a_worker_is_said_with_its_place(tmp_path: Path) -> None:
+    loaded = plain(tmp_path, "{'x': 1 / 0}")
+    with pytest.raises(Refusal, match="ZeroDivisionError: division by zero\n(?s:.*)plain.py:8 in measure"):
+        reproduce(Request(loaded, "small", folder=tmp_path / "work", jobs=1))
+
+
+@pytest.mark.parametrize(
+    ("measure", "judge", "sentence"),
+    [
+        ("[1.0]", "None", "numbers by name"),
+        ("{'x': torch.ones(2)}", "None", "plain numbers, but its 'x' is a Tensor"),
+        ("{'x': 1.0}", "lambda s: 3", "a judge is a metrics.Extractor"),
+    ],
+)
+def test_what_a_measure_and_a_judge_have_to_return(tmp_path: Path, measure: str, judge: str, sentence: str) -> None:
+    loaded = plain(tmp_path, measure, judge)
+    small = loaded.recipe.sizes["small"]
+    work = Work(small, "small", Setting(small.setting), loaded.code, tmp_path / "work")
+    with pytest.raises(Refusal, match=sentence):
+        work.measure("real", 1, lambda share: None)
+
+
+def test_a_count_of_samples_is_one_at_least() -> None:
+    small = load(str(MINE)).recipe.sizes["small"]
+    for name in ("samples", "batch"):
+        with pytest.raises(Refusal, match=f"{name} is a count of at least 1, not 0"):
+            replace(small, setting={**small.setting, name: 0})
 
 
 def test_a_part_of_ones_own_in_a_training_is_refused_with_the_way(tmp_path: Path) -> None:

@@ -105,16 +105,23 @@ class Meter(Protocol):
 
 
 @contextmanager
-def progress(what: str, unit: str = "images") -> Iterator[Meter]:
+def progress(what: str, unit: str = "images", pace: bool = True) -> Iterator[Meter]:
     """A meter for work counted in ``unit``: a bar on a terminal, else a line at every tenth of the way.
 
     Arguments:
         what: one word for the work, such as ``training``.
         unit: what is counted.
+        pace: whether to say how many and how fast, and not the share alone; then the time that is left is said only
+            where the pace is given.
     """
     start = time.perf_counter()
 
-    def text(done: int, total: int, extra: str, pace: float | None) -> str:
+    def share(done: int, total: int, extra: str, pace: float | None) -> str:
+        left = f"about {duration((total - done) / pace)} left" if pace and done < total else ""
+        spent = duration(time.perf_counter() - start) if done >= total else ""
+        return "  ".join(filter(None, (f"{100 * done / max(total, 1):3.0f} %", extra, left or spent)))
+
+    def counted(done: int, total: int, extra: str, pace: float | None) -> str:
         pace = done / max(time.perf_counter() - start, 1e-9) if pace is None else pace
         speed = f"{pace:,.0f} {unit}/s" if pace >= 10 else f"{pace:.1f} {unit}/s"
         left = (
@@ -123,6 +130,8 @@ def progress(what: str, unit: str = "images") -> Iterator[Meter]:
             else f"{duration(time.perf_counter() - start)}"
         )
         return "  ".join(filter(None, (f"{done:,} / {total:,} {unit}", extra, speed, left)))
+
+    text = counted if pace else share
 
     if sys.stderr.isatty():
         from rich.console import Console

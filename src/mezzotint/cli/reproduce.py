@@ -152,14 +152,18 @@ class _Meters:
         if p.phase != self.phase:
             self.stack.close()
             self.phase, self.start = p.phase, time.perf_counter()
-            self.meter = self.stack.enter_context(progress(p.phase, p.unit))
+            self.meter = self.stack.enter_context(progress(p.phase, pace=False))
         spent = time.perf_counter() - self.start
         if p.total > 0:
-            self.meter(round(p.done), round(p.total), p.what, p.done / spent if p.done > 0.01 * p.total else 1.0)
+            # What work was thought to take is in seconds of one process: what it takes shows after a little of it.
+            known = spent > 5 and p.done > 0.01 * p.total
+            self.meter(round(p.done), round(p.total), p.what, p.done / spent if known else None)
 
 
 def _say(record: Record, path: Path, sheet: Path) -> None:
     """The claim, the paper's numbers, ours, and the verdict with its reason."""
+    from mezzotint.cli.written import bracket, ranged
+
     tree = record.tree
     paper = tree["paper"]
     print(f"\n{paper['title']} ({paper['authors']}, {paper['year']}; arXiv {paper['arxiv']})")
@@ -179,7 +183,7 @@ def _say(record: Record, path: Path, sheet: Path) -> None:
     criteria = tree["verdict"]["criteria"]
     print("\ncriteria (mean and 95 % interval over seeds)")
     told = [
-        [c["name"], number(c["mean"]), f"[{number(c['low'])}, {number(c['high'])}]", c["rule"], c["outcome"]]
+        [c["name"], number(c["mean"]), bracket(c) + (" range" if ranged(c) else ""), c["rule"], c["outcome"]]
         for c in criteria
     ]
     print(textwrap.indent(table(("statistic", "mean", "interval", "must be", ""), told), "  "))
@@ -203,7 +207,7 @@ def _list(args: Reproduce) -> int:
     from mezzotint.evidence.record import records
     from mezzotint.recipes.find import find, origins
 
-    found = {(r["recipe"], r["size"]): r.outcome for r in records(args.out) if r["standard"]}
+    found = {(r["recipe"], r["size"]): r.outcome for r in records(args.out, note) if r["standard"]}
     recipes = {slug: find(slug).recipe for slug in origins()}
     if args.json:
         emit(

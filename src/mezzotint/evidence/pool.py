@@ -104,9 +104,7 @@ class Pool:
                     "it again, with --jobs 1 if memory ran out"
                 )
             if "failed" in said:
-                if said["failed"]["refusal"] is not None:
-                    raise Refusal(said["failed"]["refusal"])
-                raise RuntimeError(f"a worker failed:\n{said['failed']['trace']}")
+                raise Refusal(_failed(said["failed"], busy.get(number)))
             if "share" in said:
                 yield Heard(busy[number], min(said["share"], 0.999))
             elif "done" in said:
@@ -150,6 +148,14 @@ def _listen(
     for line in worker.stdout:
         put((number, json.loads(line)))
     put((number, None))
+
+
+def _failed(said: Mapping[str, Any], task: Task | None) -> str:
+    """What a worker's exception says to a person: most come from a recipe's own functions, so with its place."""
+    if said["refusal"] is not None:
+        return str(said["refusal"])
+    at = "at its start" if task is None else f"at {' '.join(task.key)}"
+    return "\n  ".join([f"a worker failed {at}: {said['error']}", *said["places"][-6:]])
 
 
 def _environment() -> dict[str, str]:

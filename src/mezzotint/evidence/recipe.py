@@ -181,7 +181,8 @@ class Trained:
         seeds: the paired seeds that count.
         minutes: what a paired seed may take, on two single-thread processes.
         setting: the numbers that may be changed; ``samples`` and ``batch`` are always among them.
-        dials: which of them may be made smaller where the time does not suffice; cost grows in proportion to them.
+        dials: which of them may be made smaller where the time does not suffice; cost grows in proportion to them, and
+            all of them are in the setting. Without trained models that is ``("samples",)``.
         cond: ``setting -> Condition`` of as many rows as there are samples.
         judge: ``setting -> Extractor``, trained once for all arms and seeds; what judges must not guide.
         data: ``setting -> data sets`` that the judge, the measure and pipelines read, for the keys of what is kept.
@@ -206,6 +207,9 @@ class Trained:
         for name in ("samples", "batch", *self.dials):
             if name not in self.setting:
                 raise Refusal(f"the setting of a Trained experiment names its {name!r}")
+        for name in ("samples", "batch"):
+            if type(many := self.setting[name]) is not int or many < 1:
+                raise Refusal(f"{name} is a count of at least 1, not {many!r}")
 
 
 Experiment = Closed | Trained

@@ -7,7 +7,7 @@ interrupted or not, except for its ``times``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,14 @@ class Record:
         return cls(tree)
 
 
-def records(folder: str | Path) -> list[Record]:
-    """Every record in a folder, by file name; files that are none are passed over."""
+def records(folder: str | Path, passed: Callable[[str], None] = lambda said: None) -> list[Record]:
+    """Every record in a folder, by file name; ``passed`` is told in a sentence of every file that is none."""
     found = []
     for path in sorted(Path(folder).glob("*.json")):
         try:
             found.append(Record.read(path))
-        except Refusal:
-            continue
+        except Refusal as refusal:
+            passed(str(refusal))
     return found
 
 

@@ -100,6 +100,7 @@ def reproduce(request: Request, told: Told = lambda progress: None) -> Record:
     if request.jobs is not None and request.jobs < 1:
         raise Refusal(f"the work needs a process at least, not {request.jobs}")
     start, experiment = time.perf_counter(), request.experiment
+    _ = request.setting  # a change that cannot be is better known before the work
     if isinstance(experiment, Closed):
         tables, evidence, times = _closed(request, experiment, told)
     else:
@@ -154,6 +155,7 @@ def _trained(
     folder = request.folder / request.loaded.slug
     work = Work(experiment, request.size, request.setting, request.loaded.code, folder)
     _rehearse(experiment, work.arms)
+    _ = work.cond
     jobs = request.jobs or (1 if torch.cuda.is_available() else min(2, os.cpu_count() or 1))
     loaded = request.loaded
     origin = str(Path(loaded.origin).resolve()) if loaded.origin.endswith(".py") else loaded.origin
@@ -165,9 +167,10 @@ def _trained(
         "folder": str(folder.resolve()),
     }
     with _alone(folder) as lock, Pool(first, jobs, lock) as pool:
-        estimate = _estimated(request, work, pool, jobs, told)
-        tasks = list(_tasks(work, request.paired, estimate))
-        _work(pool, tasks, told)
+        done = all(work.cell(arm, seed) is not None for arm in work.arms for seed in request.paired)
+        estimate = work.estimated(jobs) if done else _estimated(request, work, pool, jobs, told)
+        if not done and estimate is not None:
+            _work(pool, list(_tasks(work, request.paired, estimate)), told)
     tables: dict[int, Numbers] = {}
     weights: dict[str, Any] = {}
     seconds: dict[str, Any] = {}
@@ -181,7 +184,8 @@ def _trained(
     trees += [spec(data) for data in experiment.data(request.setting)]
     data = {keys.short(tree): dict(zip(("sha256", "count"), keys.contents(tree), strict=True)) for tree in trees}
     evidence = {"data": data, "weights": weights, "judge": None if judge is None else judge.record}
-    return tables, evidence, {"estimate_per_seed": estimate.seconds(jobs), "jobs": jobs, "samples": seconds}
+    foreseen = None if estimate is None else estimate.seconds(jobs)
+    return tables, evidence, {"estimate_per_seed": foreseen, "jobs": jobs, "samples": seconds}
 
 
 class _Any(dict[str, float]):

@@ -102,6 +102,8 @@ class Work:
     def cond(self) -> Condition:
         """The condition of every sample."""
         cond = self.experiment.cond(self.setting)
+        if not isinstance(cond, Condition):
+            raise Refusal(f"the condition of the samples is a core.Condition, but this recipe's is {cond!r:.80}")
         if len(cond) not in (0, self.setting.samples):
             raise Refusal(f"{len(cond)} conditions for {self.setting.samples} samples: give one of each per sample")
         return cond
@@ -176,6 +178,8 @@ class Work:
         if _whole(folder):
             return Extractor.load(folder)
         extractor = self.experiment.judge(self.setting)
+        if not isinstance(extractor, Extractor):
+            raise Refusal(f"a judge is a metrics.Extractor, which can be kept, but this recipe's is {extractor!r:.80}")
         extractor.save(folder)
         return extractor
 
@@ -199,12 +203,12 @@ class Work:
                 pieces.append(pipeline(self.cond[rows] if self.cond else self.cond, rng[rows]).cpu())
                 tell(rows.stop / total)
         x = torch.cat(pieces)
-        numbers = self.experiment.measure(self.setting, x, self.cond, self.judged())
+        numbers = _numbers(self.experiment.measure(self.setting, x, self.cond, self.judged()))
         key = self.cell_key(arm, seed)
         found = {
             "arm": arm,
             "seed": seed,
-            "numbers": {name: float(value) for name, value in numbers.items()},
+            "numbers": numbers,
             "weights": {name: _weights(self.run(one, seed)) for name, one in sorted(chosen.trainings.items())},
             "seconds": round(time.perf_counter() - start, 2),
         }
@@ -226,6 +230,20 @@ def _whole(folder: Path) -> bool:
     except Refusal:
         return False
     return True
+
+
+def _numbers(found: object) -> dict[str, float]:
+    """What a measure returned, as numbers by name."""
+    if not isinstance(found, Mapping) or not found:
+        raise Refusal(f"a measure returns numbers by name, {{'accuracy': 0.9}}, at least one, not {found!r:.80}")
+    numbers: dict[str, float] = {}
+    for name, value in found.items():
+        try:
+            numbers[str(name)] = float(value)
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            raise Refusal(f"a measure returns plain numbers, but its {name!r} is a {kind}: {value!r:.60}") from None
+    return numbers
 
 
 def device() -> torch.device:

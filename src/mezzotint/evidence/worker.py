@@ -97,7 +97,8 @@ def _said(error: Exception) -> dict[str, Any]:
 
     return {
         "refusal": str(error) if isinstance(error, Refusal) else None,
-        "trace": "".join(traceback.format_exception(error)),
+        "error": f"{type(error).__name__}: {error}".rstrip(": "),
+        "places": [f"{one.filename}:{one.lineno} in {one.name}" for one in traceback.extract_tb(error.__traceback__)],
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
@@ -20,9 +21,14 @@ GROUP = "mezzotint.recipes"
 
 def origins() -> dict[str, str]:
     """The modules that hold a recipe, by slug."""
-    homes = [__package__, *(point.value.partition(":")[0] for point in entry_points(group=GROUP))]
+    names = set(_modules(__package__))
+    for home in {point.value.partition(":")[0] for point in entry_points(group=GROUP)}:
+        try:
+            names |= set(_modules(home))
+        except Exception as error:  # somebody else's package: ours are still to be had
+            warnings.warn(f"the recipes of {home} cannot be read: {type(error).__name__}: {error}", stacklevel=2)
     found: dict[str, str] = {}
-    for name in sorted({name for home in homes for name in _modules(home)}):
+    for name in sorted(names):
         slug = name.rpartition(".")[2].replace("_", "-")
         if slug in found:
             raise Refusal(f"two recipes are called {slug!r}: {found[slug]} and {name}; rename one")
