@@ -24,7 +24,8 @@ from mezzotint.recipes.find import origins  # noqa: E402
 def page(results: Path) -> str:
     """The page, from the recipes of this package and the records of a folder."""
     own = {slug: origin for slug, origin in origins().items() if origin.startswith("mezzotint.")}
-    return claims({slug: load(origin).recipe for slug, origin in own.items()}, records(results))
+    recipes = {slug: load(origin).recipe for slug, origin in own.items()}
+    return claims(recipes, records(results), records(results / "earlier"))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -78,8 +78,15 @@ def test_other_seeds_and_settings_are_no_verdict() -> None:
     assert not few["standard"] and not edited["standard"]
     page = claims({"mine": made}, [few, edited])
     assert cells(page, "[mine]")[2] == "not run" and "### exact: not run" in page
-    assert page.count("### Apart: exact: ") == 2 and "base=2.0" in page and page.count("this is not its verdict") == 2
+    assert page.count("### Apart: exact: ") == 2 and "base=2.0" in page and page.count("not its verdict") == 2
     assert "### Apart: exact: does not hold" in page  # kept
+
+
+def test_what_was_found_earlier_is_kept_and_no_verdict() -> None:
+    made = recipe()
+    page = claims({"mine": made}, [], [found("mine", made)])
+    assert cells(page, "[mine]")[2] == "not run" and "### Earlier: exact: holds" in page
+    assert "results/earlier/mine-exact.json" in page and page.count("not its verdict") == 1
 
 
 def test_a_recipe_that_has_changed_since_has_no_verdict() -> None:

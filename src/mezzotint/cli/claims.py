@@ -27,16 +27,19 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|$&~#{}^])")
 _LEADING = re.compile(r"^([-+=:%(]|\d+(?=[.)]))")
 
 
-def claims(recipes: Mapping[str, Recipe], records: Sequence[Record]) -> str:
+def claims(recipes: Mapping[str, Recipe], records: Sequence[Record], earlier: Sequence[Record] = ()) -> str:
     """The page as Markdown.
 
     Arguments:
         recipes: by slug.
         records: in any order.
+        earlier: what a recipe found before its seeds, setting or criterion were changed: kept, and no verdict.
     """
-    ordered = sorted(records, key=lambda record: record.name)
+    ordered, before = (sorted(found, key=lambda record: record.name) for found in (records, earlier))
     parts = [_HEAD, _summary(recipes, ordered)]
-    parts += [_section(slug, recipes[slug], [r for r in ordered if r["recipe"] == slug]) for slug in sorted(recipes)]
+    for slug in sorted(recipes):
+        here, then = ([record for record in found if record["recipe"] == slug] for found in (ordered, before))
+        parts.append(_section(slug, recipes[slug], here, then))
     orphans = [record for record in ordered if record["recipe"] not in recipes]
     if orphans:
         parts.append("## Records whose recipe is gone\n")
@@ -66,7 +69,7 @@ def _summary(recipes: Mapping[str, Recipe], records: Sequence[Record]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(slug: str, recipe: Recipe, records: Sequence[Record]) -> str:
+def _section(slug: str, recipe: Recipe, records: Sequence[Record], earlier: Sequence[Record]) -> str:
     paper = recipe.paper
     lines = [
         f"## {_text(slug)}\n",
@@ -90,17 +93,19 @@ def _section(slug: str, recipe: Recipe, records: Sequence[Record]) -> str:
     apart = [record for record in records if not counts(recipe, record)]
     for record in apart:
         lines.append(f"### Apart: {_found(record, recipe)}")
+    for record in earlier:
+        lines.append(f"### Earlier: {_found(record, recipe, 'results/earlier')}")
     return "\n".join(lines)
 
 
-def _found(record: Record, recipe: Recipe | None = None) -> str:
+def _found(record: Record, recipe: Recipe | None = None, folder: str = "results") -> str:
     """What a record says, from the words of its heading on."""
     verdict, seeds = record["verdict"], record["seeds"]
     lines = [f"{_text(record['size'])}: {_text(record.outcome)}\n", f"{_line(_capital(verdict['reason']))}.\n"]
-    if recipe is not None and not counts(recipe, record):
+    if recipe is not None and (folder != "results" or not counts(recipe, record)):
         setting = ", ".join(f"{key}={value}" for key, value in record["setting"].items())
         lines.append(
-            f"Other seeds or another setting than the recipe's: this is not its verdict. Setting: {_text(setting)}.\n"
+            f"Not by the recipe's seeds, setting and criterion, so not its verdict. Setting: {_text(setting)}.\n"
         )
     if record.closed:
         lines.append(
@@ -113,7 +118,7 @@ def _found(record: Record, recipe: Recipe | None = None) -> str:
     what = f"at {width} seed{'' if width == 1 else 's'}"
     lines += [f"| criterion | must be | mean | 95 % interval | {what} | outcome |", "|---|---|---|---|---|---|"]
     lines += [_row(one) for one in verdict["criteria"]]
-    lines += ["", *(f"- {fact}" for fact in _facts(record)), ""]
+    lines += ["", *(f"- {fact}" for fact in _facts(record, folder)), ""]
     return "\n".join(lines)
 
 
@@ -130,7 +135,7 @@ def _row(one: Mapping[str, Any]) -> str:
     return f"| {' | '.join(_text(cell) for cell in cells)} |"
 
 
-def _facts(record: Record) -> list[str]:
+def _facts(record: Record, folder: str) -> list[str]:
     """When, how long, and the hashes of what ran."""
     times, evidence, environment = record["times"], record["evidence"], record["environment"]
     took = [f"{_minutes(times['seconds'])} in all"]
@@ -143,7 +148,7 @@ def _facts(record: Record) -> list[str]:
     judge = evidence.get("judge")
     facts = [
         f"seeds {', '.join(map(str, record['seeds']))}; {_text(times['when'])}; {', '.join(took)}",
-        f"record `results/{_code(record.name)}`; package `{_code(evidence['package'])}`, recipe "
+        f"record `{folder}/{_code(record.name)}`; package `{_code(evidence['package'])}`, recipe "
         f"`{_code(evidence['recipe'])}`; torch {_text(torch)}, {_text(environment.get('platform'))}, {_text(where)}",
     ]
     facts += [
