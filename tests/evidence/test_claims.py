@@ -96,8 +96,16 @@ def test_a_recipe_that_has_changed_since_has_no_verdict() -> None:
     page = claims({"mine": after}, [old])
     assert old["standard"] and cells(page, "[mine]")[2] == "not run"
     assert "### Apart: exact: holds" in page and "**Criterion.** plain words" in page
-    reworded = claims({"mine": replace(before, sizes={"exact": replace(CLOSED, criterion="stricter words")})}, [old])
-    assert cells(reworded, "[mine]")[2] == "not run" and "**Criterion.** plain words" in reworded
+    reworded = claims({"mine": replace(before, sizes={"exact": replace(CLOSED, criterion="better words")})}, [old])
+    assert cells(reworded, "[mine]")[2] == "holds" and "**Criterion.** plain words" in reworded
+
+
+@pytest.mark.parametrize(("name", "column", "threshold"), [("x of a", "x", 1.4), ("y", "x", 1.5), ("x of a", "z", 1.5)])
+def test_a_verdict_that_would_be_another_today_does_not_count(name: str, column: str, threshold: float) -> None:
+    before = recipe()
+    moved = replace(CLOSED, verdict=lambda seen: seen.all(seen.at_most(name, at("a", column), threshold)))
+    page = claims({"mine": replace(before, sizes={"exact": moved})}, [found("mine", before)])
+    assert cells(page, "[mine]")[2] == "not run" and "### Apart: exact: holds" in page
 
 
 def test_records_whose_recipe_is_gone_are_listed() -> None:

@@ -7,13 +7,16 @@ record is said to be not run.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mezzotint.cli.written import NOTHING, bracket, number, ranged
+from mezzotint.core.errors import Refusal
 from mezzotint.evidence.recipe import SIZES, Recipe
 from mezzotint.evidence.record import Record, finite
+from mezzotint.evidence.verdict import Numbers, Seen
 
 NOT_RUN = "not run"
 _HEAD = """\
@@ -48,12 +51,31 @@ def claims(recipes: Mapping[str, Recipe], records: Sequence[Record], earlier: Se
 
 
 def counts(recipe: Recipe, record: Record) -> bool:
-    """Whether a record has the seeds, the setting and the criterion that the recipe has today."""
+    """Whether a record has the seeds and the setting that the recipe has today, and would be judged as it was.
+
+    Judged again: what the verdict of today makes of the numbers of the record. Words may be chosen better later; what
+    is asked, and where the thresholds lie, may not change under a verdict.
+    """
     experiment = recipe.sizes.get(record["size"])
-    if experiment is None:
+    if experiment is None or (finite(dict(experiment.setting)), list(experiment.seeds)) != (
+        record["setting"],
+        record["seeds"],
+    ):
         return False
-    now = finite(dict(experiment.setting)), list(experiment.seeds), _flat(experiment.criterion)
-    return now == (record["setting"], record["seeds"], _flat(record["criterion"]))
+    try:
+        again = experiment.verdict(Seen({int(seed): _rows(table) for seed, table in record["numbers"].items()})).plain()
+    except Refusal:  # it asks for what was not measured then
+        return False
+    return _judged(again) == _judged(record["verdict"])
+
+
+def _rows(table: Mapping[str, Mapping[str, float | None]]) -> Numbers:
+    """Numbers as they were before JSON, which has no word for those that are not finite."""
+    return {row: {name: math.nan if v is None else v for name, v in cells.items()} for row, cells in table.items()}
+
+
+def _judged(verdict: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    return [(one["name"], one["rule"], one["outcome"]) for one in verdict["criteria"]]
 
 
 def _summary(recipes: Mapping[str, Recipe], records: Sequence[Record]) -> str:

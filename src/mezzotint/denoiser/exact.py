@@ -247,7 +247,7 @@ class DataSet(_Mixture, ABC):
         of_x, of_y = (away**2).sum(1, keepdim=True), (items**2).sum(1, keepdim=True)
         left, right = (-2 * a * away, of_x, a**2), (items, torch.ones_like(of_y), of_y)
         squared = _product(torch.cat(left, 1), torch.cat(right, 1).T)
-        # At low noise little is left of that sum for the nearest items, which alone count there: the first few of them are
+        # At low noise little is left of that sum for the nearest items, which alone count there: a few of them are
         # measured again. Where more items than that lie equally near, the others keep their rounding.
         rows = (s**2 < _LOW * (of_x + a**2 * of_y.max()))[:, 0].nonzero()[:, 0]
         if not len(rows):
