@@ -83,6 +83,7 @@ def run(args: Evaluate) -> int:
     from mezzotint.cli import drawing
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
+    from mezzotint.core import ranks
     from mezzotint.core.errors import Refusal
     from mezzotint.core.rng import Rng
     from mezzotint.denoiser import Counted
@@ -96,7 +97,8 @@ def run(args: Evaluate) -> int:
     model = drawing.load(args.run, given.average, device=given.device)
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
-    pipeline = Sampling(method.sampler, method.guided(counted))
+    rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
+    pipeline = Sampling(method.sampler, method.guided(counted, rows))
     train = _data(args.run, [change for change in changes if change not in mine])
     held_out = train.held_out()
     if tuple(train.shape) != tuple(model.denoiser.shape):
@@ -109,7 +111,10 @@ def run(args: Evaluate) -> int:
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:
         batch = BATCH if given.batch is None else given.batch
-        x = drawing.draw(pipeline, drawing.asked(labels), keys, batch, meter)
+        x = drawing.draw(pipeline, drawing.asked(labels), keys, batch, meter, rows)
+    asked_rows = int(ranks.total(torch.tensor(counted.rows)))
+    if x is None:  # the first process judges
+        return 0
     note("judging")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
     asked = None if labels is None else torch.tensor(labels)
@@ -118,9 +123,10 @@ def run(args: Evaluate) -> int:
         "model": model.record(),
         **method.record(),
         "seed": args.seed,
-        "evaluations_per_sample": counted.rows / count,
+        "evaluations_per_sample": asked_rows / (-(-count // rows) * rows),
         **report.plain(),
         "device": model.denoiser.device.type,
+        "rows": rows,
         "threads": threads,
         "versions": drawing.versions(),
         "seconds": time.perf_counter() - start,

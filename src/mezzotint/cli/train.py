@@ -8,12 +8,13 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, use_threads
+from mezzotint.cli.console import Flag, Processes, Threads, duration, emit, note, number, progress, use_threads
 from mezzotint.cli.flags import Settings, changes_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Train:
       mezzotint train pictures/ --size 32 --dry-run > recipe.yaml       write the recipe, edit it, then
       mezzotint train recipe.yaml --set training.rate.peak=1e-3
       mezzotint train runs/digits --resume --images 400k
+      mezzotint train pictures/ --size 64 --processes 8                 eight GPUs of this machine
     """
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
@@ -65,8 +67,14 @@ class Train:
     """Go on with the run that is in the folder."""
     dry_run: Flag = False
     """Print the recipe as YAML and train nothing."""
+    processes: Processes = None
+    """Processes that share each batch on this machine, a GPU each where there are GPUs; the steps are the same."""
+    shard: Flag = False
+    """Cut the model, its averages and the optimiser into a piece a process (FSDP2) instead of a copy each."""
+    mirror: Annotated[Optional[str], arg(metavar="URL", help_behavior_hint="")] = None
+    """Copy the run there after every checkpoint (s3://, gs://, file://, ...); with --resume, fetch it from there."""
     threads: Threads = None
-    """Threads to compute with; small networks are fastest on one or two."""
+    """Threads to compute with in each process; small networks are fastest on one or two."""
     json: Flag = False
     """Print one JSON document instead of text."""
 
@@ -74,12 +82,13 @@ class Train:
 def run(args: Train) -> int:
     """Train what ``args`` describe."""
     use_threads(args.threads)
-    from mezzotint.core import config
+    from mezzotint.core import config, ranks
     from mezzotint.training import train
 
     folder = _folder(args)
-    if not args.resume and not args.dry_run:
+    if not args.resume and not args.dry_run and ranks.main():
         _free(folder)
+    mirror = _mirror(args, folder)
     tree = _tree(args, folder)
     changes = changes_of(args.set)
     if args.images is not None:
@@ -87,6 +96,8 @@ def run(args: Train) -> int:
         changes.append(f"training.images={args.images}")
     if args.seed is not None:
         changes.append(f"training.seed={args.seed}")
+    if args.shard:
+        changes.append("training.shard=true")
     tree = config.edit(tree, changes)
     if args.dry_run:
         _check(tree)
@@ -100,11 +111,13 @@ def run(args: Train) -> int:
                 folder,
                 resume=args.resume,
                 progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
+                saved=None if mirror is None else mirror,
             )
     except KeyboardInterrupt:
         note(f"stopped; what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
         raise
-    _finish(args, done, folder, time.perf_counter() - start)
+    if ranks.main():
+        _finish(args, done, folder, time.perf_counter() - start)
     return 0
 
 
@@ -120,6 +133,29 @@ def _folder(args: Train) -> str:
             raise Refusal(f"{args.what!r} is a run: add --resume to go on with it, or --out DIR to train the same anew")
         return args.what
     return f"runs/{name_of(args.what)}"
+
+
+def _mirror(args: Train, folder: str) -> Callable[[Run], None] | None:
+    """What copies the run to its mirror; a run that is only there is fetched first, where it is to go on."""
+    from pathlib import Path
+
+    from mezzotint.cli.source import is_run
+    from mezzotint.core import ranks
+    from mezzotint.training import Mirror
+
+    if args.mirror is None or args.dry_run:
+        return None
+    mirror = Mirror(args.mirror)
+    if ranks.main():
+        mirror.check()
+        if args.resume and not is_run(folder) and mirror.pull(Path(folder)):
+            note(f"fetched {folder} from {args.mirror}")
+    ranks.wait()
+
+    def saved(run: Run) -> None:
+        mirror.push(run.path)
+
+    return saved
 
 
 def _free(folder: str) -> None:

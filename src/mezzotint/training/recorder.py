@@ -1,4 +1,8 @@
-"""What a run writes on the way: log lines, pictures and checkpoints, each at its own interval of steps."""
+"""What a run writes on the way: log lines, pictures and checkpoints, each at its own interval of steps.
+
+Every process has a recorder, because some figures are sums over all of them and some models are cut into pieces that
+only all of them have; rank 0 writes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
+from mezzotint.core import ranks
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.data.data import Data
@@ -21,6 +26,7 @@ from mezzotint.training.ema import PowerAverage
 from mezzotint.training.levels import ErrorByLevel
 from mezzotint.training.preview import held_out, preview
 from mezzotint.training.run import Run
+from mezzotint.training.shards import Shards
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Recorder:
         every: intervals in steps by ``log``, ``save`` and ``picture``.
         progress: called at every log line.
         tensorboard: whether to write events too.
+        shards: of a run whose model is cut over processes.
+        saved: called after every checkpoint.
     """
 
     def __init__(
@@ -67,12 +75,15 @@ class Recorder:
         every: Mapping[str, int],
         progress: Callable[[Progress], None] | None,
         tensorboard: bool,
+        shards: Shards | None = None,
+        saved: Callable[[Run], None] | None = None,
     ) -> None:
+        self.main, self.shards, self.saved = ranks.main(), shards, saved
         self.run, self.turn, self.averages, self.data, self.sampler = run, turn, averages, data, sampler
         self.seed, self.batch, self.total, self.every, self.progress = seed, batch, total, every, progress
         self.objective = cast(Objective, turn.get_submodule("objective"))
         self.model = cast(Learner, turn.get_submodule("model"))
-        self.writer = _writer(run) if tensorboard else None
+        self.writer = _writer(run) if tensorboard and self.main else None
         self._restart()
 
     def _restart(self) -> None:
@@ -90,7 +101,8 @@ class Recorder:
 
     def skipped(self, images: int, where: str, loss: float, norm: float) -> None:
         """Write down a step that was not finite."""
-        self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
+        if self.main:
+            self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
 
     def after(self, step: int, optimizer: Any, rate: float, norm: float, skips: int) -> None:
         """Write whatever is due after ``step``."""
@@ -98,27 +110,39 @@ class Recorder:
         if self.losses and (end or step % self.every["log"] == 0):
             pace = self.seen / max(time.perf_counter() - self.clock, 1e-9)
             row = {"loss": float(np.mean(self.losses)), "rate": rate, "norm": norm, "images_per_second": pace}
-            self.run.log(images=images, step=step, **row, skipped=skips, levels=self.errors.rows())
+            self.errors.sums = ranks.total(self.errors.sums)
+            if self.main:
+                self.run.log(images=images, step=step, **row, skipped=skips, levels=self.errors.rows())
             for name, number in row.items():
                 if self.writer is not None:
                     self.writer.add_scalar(name, number, images)
-            if self.progress is not None:
+            if self.progress is not None and self.main:
                 self.progress(Progress(images, self.total * self.batch, row["loss"], pace))
             self._restart()
         pause = time.perf_counter()
-        shown = self.averages[0]
-        if end or step % self.every["picture"] == 0:
+        shown, asked = (
+            self.averages[0],
+            self.main or self.shards is not None,
+        )  # a model in pieces answers to all or none
+        if asked and (end or step % self.every["picture"] == 0):
             preview(self.run, shown.model, self.data, self.sampler, images)
         if end or step % self.every["save"] == 0:
-            unseen = held_out(self.objective, shown.model, self.data, self.seed)
-            self.run.log(images=images, step=step, held_out=unseen)
-            store(self.run, self.turn, self.averages, optimizer, step, self.batch, skips)
-            self.export(images)
+            unseen = held_out(self.objective, shown.model, self.data, self.seed) if asked else None
+            kept = (self.turn, self.averages, optimizer) if self.shards is None else self.shards.whole()
+            if self.main and kept is not None:
+                self.run.log(images=images, step=step, held_out=unseen)
+                turn, averages, optimizer = kept
+                store(self.run, turn, averages, optimizer, step, self.batch, skips)
+                export(self.run, averages[0], self.data, self.sampler, images)
+                if self.saved is not None:
+                    self.saved(self.run)
         self.clock += time.perf_counter() - pause
 
     def export(self, images: int) -> None:
         """Write ``model/`` from the first average as it is."""
-        export(self.run, self.averages[0], self.data, self.sampler, images)
+        kept = (self.turn, self.averages) if self.shards is None else self.shards.whole()
+        if self.main and kept is not None:
+            export(self.run, kept[1][0], self.data, self.sampler, images)
 
     def close(self) -> None:
         """Finish what writes in the background."""
