@@ -45,8 +45,7 @@ def _begin(given: dict[str, str], work: Callable[..., None], words: tuple[Any, .
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    ranks.join()
-    work(*words)
+    work(*words)  # which joins the others
     ranks.part()
 
 

@@ -155,15 +155,16 @@ def _member(words: list[str], machine: bool) -> int:
             if left is not None or LAUNCHER in os.environ:  # the one that left, or the launcher, says why
                 _gone(left or LOST)
             sentence, code = f"another of the {ranks.count()} processes was lost, so this one ends too", LOST
-        if meeting is not None:
-            meeting.leave(1 if sentence is None else code)
         if sentence is None:
             import traceback
 
             traceback.print_exc()
-            _gone(1)
-        elif meeting is None or meeting.first(sentence):
+            code = 1
+        # A store that has gone went with rank 0, which has refused what all refuse, but could not say that it was lost.
+        elif meeting is None or meeting.first(sentence, unknown=code == LOST):
             _refuse(sentence, machine, code)
+        if meeting is not None:
+            meeting.leave(code)
         _gone(code)
     ranks.part()
     return code

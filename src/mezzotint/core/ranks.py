@@ -10,6 +10,7 @@ to settle is who does what (:func:`count`, :func:`rank`), sums and rows from eve
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
@@ -24,6 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 from mezzotint.core.errors import Refusal
 
 _LETTERS = 256
+_NOTICE = 2.0  # seconds
 _LOST = ("closed by peer", "reset by peer", "broken pipe", "connection refused", "gloo", "nccl", "connectfull")
 
 
@@ -72,13 +74,13 @@ class Meeting:
 
     store: Any
 
-    def first(self, sentence: str) -> bool:
-        """Whether nobody has said this sentence yet; from now on, somebody has."""
+    def first(self, sentence: str, unknown: bool = False) -> bool:
+        """Whether nobody has said this sentence yet, or ``unknown`` where the store has gone; somebody now has."""
         name = blake2b(sentence.encode(), digest_size=8).hexdigest()
         try:
             return bool(self.store.add(f"said/{name}", 1) == 1)
-        except RuntimeError:  # where the store went with rank 0, rank 0 has said what there was to say
-            return False
+        except RuntimeError:
+            return unknown
 
     def leave(self, code: int) -> None:
         """Tell the others that this process ends before its time, so that they know why they lost it."""
@@ -86,6 +88,9 @@ class Meeting:
             self.store.set(f"left/{os.environ.get('RANK', '0')}", str(code))
         except RuntimeError:
             return
+        if main() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            part()  # the store is in this process: the others have to notice that it leaves while they can still ask
+            time.sleep(_NOTICE)
 
     def left(self) -> int | None:
         """The exit code of the first process that said it was leaving, or None."""
