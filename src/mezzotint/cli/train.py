@@ -128,8 +128,9 @@ def _free(folder: str) -> None:
 
     from mezzotint.cli.source import is_run
     from mezzotint.core.errors import Refusal
+    from mezzotint.training.run import vacant
 
-    if Path(folder).is_dir() and any(Path(folder).iterdir()):
+    if not vacant(Path(folder)):
         way = "go on with the run in it by --resume, or name" if is_run(folder) else "name"
         raise Refusal(f"the folder {folder!r} is not empty; {way} another folder with --out")
 

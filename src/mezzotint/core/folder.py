@@ -66,7 +66,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
         entries = {p.relative_to(work).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
         (work / MANIFEST).write_bytes(_manifest({"schema": SCHEMA, "files": entries}))
         for file in [*files, work / MANIFEST, work]:
-            _flush(file)
+            flush(file)
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             if not replace:
@@ -78,7 +78,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
             if old.exists():
                 old.rename(path)
             raise
-        _flush(path.parent)
+        flush(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -162,7 +162,8 @@ def _lives(process: str | None) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
