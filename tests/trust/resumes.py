@@ -19,13 +19,12 @@ from mezzotint.core.errors import Refusal
 from mezzotint.evidence.load import load
 from mezzotint.evidence.recipe import Setting, Trained
 from mezzotint.recipes.find import origins
-from mezzotint.training import preview
 from mezzotint.training.recorder import Recorder
 from mezzotint.training.stop import Stopped
 
 SMALL = {"images": "1k", "guide_images": "1k", "samples": "8", "batch": "8", "width": "8", "guide_width": "8"}
 SMALL |= {"train_batch": "64", "depth": "3", "steps": "2"}
-STEPS, SAVE = 9, 4
+STEPS, SAVE = 7, 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def cases() -> Iterator[Case]:
 
 
 def shrunk(tree: dict[str, Any]) -> dict[str, Any]:
-    """A config of nine steps in two pieces each, with checkpoints and log lines out of step."""
+    """A config of seven steps in two pieces each, with checkpoints and log lines out of step."""
     tree = copy.deepcopy(tree)
     batch = 16
     tree["training"] |= {"images": STEPS * batch, "batch": batch, "save": SAVE * batch, "log": 3 * batch}
@@ -85,23 +84,9 @@ def shrunk(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-@contextmanager
-def few() -> Iterator[None]:
-    """Fewer samples in pictures and fewer held-out pictures than people want to see."""
-    usual = {"_ROWS": 1, "_COLUMNS": 4, "_HELD_OUT": 16, "_POINTS": 16}
-    before = {name: getattr(preview, name) for name in usual}
-    for name, value in usual.items():
-        setattr(preview, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(preview, name, value)
-
-
 def whole(case: Case, folder: Path) -> Path:
     """The run that is not stopped."""
-    with few():
+    with trial.few():
         mz.training.train(case.tree, folder)
     return folder
 
@@ -113,7 +98,7 @@ def resumed(case: Case, steps: int, folder: Path, truth: Path, **changes: Any) -
         changes: of the training, in the run that is stopped: what must not matter, such as ``workers``.
     """
     tree = {**case.tree, "training": case.tree["training"] | changes}
-    with few(), told_to_stop(steps):
+    with trial.few(), told_to_stop(steps):
         try:
             mz.training.train(tree, folder)
         except Stopped as stopped:
@@ -122,7 +107,7 @@ def resumed(case: Case, steps: int, folder: Path, truth: Path, **changes: Any) -
             return ["it was not stopped"]
     assert mz.training.Run(folder).checkpoints()[-1] == steps * tree["training"]["batch"]
     torch.rand(7)  # torch's own generator stands elsewhere when another process goes on
-    with few():
+    with trial.few():
         mz.training.train(tree, folder, resume=True)
     return trial.differences(folder, truth)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import mezzotint as mz
 from mezzotint.core.folder import check_folder
 from mezzotint.objectives import Denoising, Importance, LogNormal
 from mezzotint.objectives.base import Loss, Objective
+from mezzotint.training import preview
 
 TIMES = ("images_per_second",)
 
@@ -37,9 +40,9 @@ class Stateful(Objective):
 
 def config(steps: int = 12, save: int = 4, batch: int = 16, **changes: Any) -> dict[str, Any]:
     """A config on the digits: a log line every third step, so that it does not fall on checkpoints."""
-    tree = mz.recipes.of_data(mz.data.Digits(), images=steps * batch, width=8, steps=1)
+    tree = mz.recipes.of_data(mz.data.Digits(), images=1_024, width=8, steps=1)
     tree["model"]["network"] |= {"multipliers": [1], "blocks": 1}
-    timing = {"batch": batch, "save": save * batch, "log": 3 * batch, "picture": 4 * batch}
+    timing = {"images": steps * batch, "batch": batch, "save": save * batch, "log": 3 * batch, "picture": 4 * batch}
     tree["training"] |= timing | {"objective": mz.spec(Denoising(LogNormal(), dropout=0.1))} | changes
     return tree
 
@@ -84,3 +87,17 @@ def readable(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+@contextmanager
+def few() -> Iterator[None]:
+    """Fewer samples in pictures and fewer held-out pictures than people want to see."""
+    usual = {"_ROWS": 1, "_COLUMNS": 4, "_HELD_OUT": 16, "_POINTS": 16}
+    before = {name: getattr(preview, name) for name in usual}
+    for name, value in usual.items():
+        setattr(preview, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(preview, name, value)

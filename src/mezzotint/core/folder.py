@@ -57,8 +57,8 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
     if path.exists() and not replace:
         raise Refusal(f"{str(path)!r} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent, name=path.name)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
         fill(work)
@@ -85,16 +85,17 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
     return path
 
 
-def tidy(folder: str | Path, alone: bool = False) -> None:
+def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> None:
     """Remove what killed writers left in a folder; what had just been moved aside to be replaced is put back.
 
     Arguments:
         folder: where to look; not below it.
         alone: nobody else writes there, whatever process a name belongs to: process numbers come again.
+        name: of what they wrote; None: whatever it was.
     """
     for left in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
         found = _LEFT.fullmatch(left.name)
-        if found is None or (not alone and _lives(found["process"])):
+        if found is None or name not in (None, found["name"]) or (not alone and _lives(found["process"])):
             continue
         final = left.with_name(found["name"])
         if found["kind"] == "old" and not final.exists():
