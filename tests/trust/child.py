@@ -186,6 +186,38 @@ def extractor(job: dict[str, Any]) -> None:
     Extractor.load(home)
 
 
+def pair(job: dict[str, Any]) -> None:
+    """Train on two processes, of which the second alone is sent a SIGTERM in the third step; both must end by it."""
+    from accelerate.state import AcceleratorState, PartialState
+
+    from mezzotint.training import trainer
+
+    AcceleratorState._reset_state(True)
+    PartialState._reset_state()
+    os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(job["port"])}
+    other = os.fork()
+    rank = int(other == 0)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    if rank:
+        agreed, steps = trainer.agreed, [0]
+
+        def counted(*arguments: Any) -> Any:
+            steps[0] += 1
+            if steps[0] == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return agreed(*arguments)
+
+        trainer.agreed = counted
+    try:
+        train(job | {"told": f"{job['told']}{rank}"})
+    except SystemExit as stop:
+        print(f"{rank}: {stop}", flush=True)
+        if rank:
+            os._exit(int(stop.code or 0))
+        ended = os.waitstatus_to_exitcode(os.waitpid(other, 0)[1])
+        raise SystemExit(stop.code if ended == stop.code else 1) from None
+
+
 def run(job: dict[str, Any]) -> int:
     """Do a job in this process; its exit code."""
     from mezzotint.core.errors import Refusal
@@ -193,7 +225,7 @@ def run(job: dict[str, Any]) -> int:
     if job.get("fault") is not None:
         FAULTS[job["fault"]](Fault(job["count"]))
     try:
-        {"train": train, "extractor": extractor}[job["do"]](job)
+        {"train": train, "extractor": extractor, "pair": pair}[job["do"]](job)
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 2

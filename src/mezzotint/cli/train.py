@@ -33,7 +33,8 @@ class Train:
       a run        with --resume to go on with it, with --out to train the same anew
 
     Training is counted in images seen. Checkpoints are whole or absent; a run that was stopped goes on with
-    --resume from the last one and ends with the same weights as a run that was not.
+    --resume from the last one and ends with the same weights as a run that was not. Asked to stop by Ctrl-C,
+    SIGTERM or SIGUSR1 it saves first and ends with code 75; asked twice, it ends at once.
 
     examples:
       mezzotint train digits --out runs/digits
@@ -75,6 +76,7 @@ def run(args: Train) -> int:
     """Train what ``args`` describe."""
     use_threads(args.threads)
     from mezzotint.core import config
+    from mezzotint.core.stop import Stopped
     from mezzotint.training import train
 
     folder = _folder(args)
@@ -101,8 +103,8 @@ def run(args: Train) -> int:
                 resume=args.resume,
                 progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
             )
-    except KeyboardInterrupt:
-        note(f"stopped; what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
+    except (KeyboardInterrupt, Stopped):
+        note(f"what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
         raise
     _finish(args, done, folder, time.perf_counter() - start)
     return 0

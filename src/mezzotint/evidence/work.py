@@ -29,6 +29,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import check_folder, sha256, write_text
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build, spec
+from mezzotint.core.stop import poll
 from mezzotint.core.store import load_model, load_tensors, model_folder, save_tensors
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence import keys
@@ -197,6 +198,7 @@ class Work:
         rng, pieces = sample_keys(seed, total), list[Tensor]()
         with torch.no_grad():
             for first in range(0, total, batch):
+                poll()
                 rows = slice(first, min(first + batch, total))
                 pieces.append(pipeline(self.cond[rows] if self.cond else self.cond, rng[rows]).cpu())
                 tell(rows.stop / total)
