@@ -22,6 +22,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
+from mezzotint.core.stop import Stopped, poll
 from mezzotint.core.store import load_model, model_config, model_folder, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Heun, Sampler
@@ -152,6 +153,7 @@ def draw(
     each = max(1, batch // rows) * rows  # pictures of one process in one turn
     made = []
     for start in range(0, total, each * count):
+        _go_on()
         first = start + rank * each
         end = min(first + each, -(-total // rows) * rows)
         index = torch.arange(first, max(first, end)).clamp(max=total - 1)
@@ -168,6 +170,18 @@ def draw(
             "the model drew pictures that are not finite; its training failed, or the guidance is far too strong"
         )
     return x
+
+
+def _go_on() -> None:
+    """Stop, all processes at the same turn, where any of them was asked to."""
+    heard = 0
+    try:
+        poll()
+    except Stopped as stop:
+        heard = stop.signal
+    heard = int(ranks.largest(torch.tensor(int(heard))))
+    if heard:
+        raise Stopped(heard)
 
 
 def _handed(x: Tensor, each: int, start: int, total: int) -> list[Tensor]:

@@ -30,7 +30,7 @@ VERBS = {
 }
 _DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _ABOUT = "about-this-verb"
-_FULL = (28, 30, 122)  # ENOSPC, EROFS, EDQUOT
+_FULL = (5, 27, 28, 30, 122)  # EIO, EFBIG, ENOSPC, EROFS, EDQUOT
 
 
 class _Heard(io.StringIO):
@@ -62,12 +62,13 @@ begin with:
   mezzotint evaluate runs/digits
 
 exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why),
-  3 one of several processes was lost, 130 interrupted
+            3 one of several processes was lost,
+            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused), 3 (lost) or 130."""
+    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused), 3 (lost), 75 or 130."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), end="")
@@ -88,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "RANK" in os.environ:
             return _member(words, machine)
         return _verb(words[0], words[1:], machine)
+    except SystemExit as stop:  # asked to stop, and stopped in good order; what parsing ends by was caught before
+        if not isinstance(stop.code, int):
+            raise
+        print(f"mezzotint: {stop}", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         print("mezzotint: interrupted", file=sys.stderr)
         return 130
@@ -148,6 +154,10 @@ def _member(words: list[str], machine: bool) -> int:
             code = _verb(words[0], words[1:], machine)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
+    except SystemExit as stop:  # they have agreed to it, and one says so
+        if ranks.main() or not isinstance(stop.code, int):
+            raise
+        return stop.code
     except Exception as error:
         sentence, code = _sentence(error), 2
         if sentence is None and ranks.lost(error):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -58,4 +58,6 @@ def train(
     model = build(tree["model"])
     if not isinstance(model, Denoiser | Learner):
         raise Refusal("'model' must be a denoiser such as denoiser.Preconditioned")
+    if any(True for _ in trainer.objective.parameters()):  # which are drawn as well: after those of the model
+        trainer = cast(Trainer, build(tree["training"]))
     return trainer.fit(model, data, folder, resume=resume, progress=progress, saved=saved)

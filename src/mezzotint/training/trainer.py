@@ -7,7 +7,7 @@ draw the same numbers, and a batch split over processes or into pieces is the sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from mezzotint.denoiser.base import Denoiser
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.heun import Heun
-from mezzotint.training.checkpoint import average_name, restore
+from mezzotint.training.checkpoint import Place, average_name, restore
 from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit
@@ -37,6 +37,7 @@ from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress, Recorder
 from mezzotint.training.run import Run
 from mezzotint.training.shards import Shards
+from mezzotint.training.stop import Stopped, agreed, watching
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU")
@@ -153,15 +154,32 @@ class Trainer(Part):
             resume: go on with the run that is there.
             progress: called at every log line, by the first of several processes.
             saved: called after every checkpoint, by the first of several processes.
-        """
-        from accelerate import Accelerator
 
+        Raises:
+            Stopped: if a signal asks for it; the run is saved at the step it has come to.
+        """
         if not isinstance(denoiser, Learner):
             raise Refusal(f"a {type(denoiser).__name__} has nothing to train; wrap a network in Preconditioned")
         if tuple(denoiser.shape) != tuple(data.shape):
             raise Refusal(
                 f"the model makes samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}"
             )
+        with ExitStack() as stack:
+            return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
+
+    def _fit(
+        self,
+        denoiser: Learner,
+        data: Data,
+        run: Run,
+        resume: bool,
+        progress: Callable[[Progress], None] | None,
+        saved: Callable[[Run], None] | None,
+        stack: ExitStack,
+    ) -> Run:
+        from accelerate import Accelerator
+
+        watch = stack.enter_context(watching())
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
         together.join()
         accelerator = Accelerator(cpu=together.launched() and not together.on_gpu())
@@ -180,14 +198,21 @@ class Trainer(Part):
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
         main = accelerator.is_main_process
-        run = Run.create(folder, tree, resume) if main else Run(Path(folder))
+        if main:
+            run.begun(tree, resume)  # what is refused is refused before anything is written
+            with run.writing():
+                stack.enter_context(run.alone())
+                run = Run.create(run.path, tree, resume)
         accelerator.wait_for_everyone()
         skips = Skips(self.patience)
-        step, skips.total = restore(run, turn, averages, optimizer, self.batch) if resume else (0, 0)
+        place = restore(run, turn, averages, optimizer, self.batch, self.seed) if resume else Place()
+        step = place.step
+        skips.restore(place.skipped, place.running)
         accelerator.wait_for_everyone()
         if main and resume:
-            run.forget_after(step * self.batch)
-            run.describe(tree)
+            with run.writing():
+                run.forget_after(step * self.batch)
+                run.describe(tree)
         shards = Shards(turn, averages, optimizer, device) if self.shard and ranks > 1 else None
         wrapped: Any = turn
         if shards is None:
@@ -202,6 +227,7 @@ class Trainer(Part):
             seed=self.seed, batch=self.batch, total=total, every=self.every(),
             progress=progress, tensorboard=self.tensorboard, shards=shards, saved=saved,
         )  # fmt: skip
+        recorder.resume(place)
         if step and step >= total:  # stopped after its last checkpoint: what is left to do is to export it
             recorder.export(step * self.batch)
 
@@ -224,7 +250,7 @@ class Trainer(Part):
                     accelerator.backward(loss.value.sum() * ranks / self.batch)
                 value += loss.value.detach().double().sum() * ranks / self.batch
                 shots.append(loss)
-            mean = float(accelerator.reduce(value, "mean"))
+            mean, signal = agreed(accelerator, value, watch)
             norm = float(together.whole(nn.utils.clip_grad_norm_(weights, self.clip or float("inf"))))
             step += 1
             if np.isfinite(mean) and np.isfinite(norm):  # one bad gradient makes the norm bad
@@ -240,7 +266,11 @@ class Trainer(Part):
                 recorder.skipped(step * self.batch, where, mean, norm)
                 skips.bad(where)
             optimizer.zero_grad()
-            recorder.after(step, optimizer, rate, norm, skips.total)
+            recorder.after(step, optimizer, rate, norm, skips)
+            if signal and step < total:
+                recorder.save(step, optimizer, skips)
+                accelerator.wait_for_everyone()  # whoever ends first must not end the one that saves
+                raise Stopped(signal, step * self.batch)
         recorder.close()
         accelerator.wait_for_everyone()
         denoiser.eval()
