@@ -17,7 +17,7 @@ from mezzotint.cli import main
 from mezzotint.core.store import MANIFEST, check_folder
 from mezzotint.training.mirror import Mirror, _ordered
 
-WORDS = ["--width", "8", "--json", "--set", "training.batch=32", "training.sampler.steps=1", "training.save=64"]
+WORDS = ["--width", "8", "--json", "--set", "training.batch=32", "training.sampler.steps=1", "training.save=128"]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -35,17 +35,17 @@ def test_a_run_that_is_only_there_goes_on(tmp_path: Path, capsys: pytest.Capture
     there = f"file://{tmp_path}/there/run"
     whole, first, second = (str(tmp_path / name) for name in ("whole", "first", "second"))
     flat = ["training.rate.cooldown=0"]
-    assert main(["train", "digits", "--out", whole, "--images", "128", *WORDS, *flat]) == 0
-    assert main(["train", "digits", "--out", first, "--images", "64", "--mirror", there, *WORDS, *flat]) == 0
+    assert main(["train", "digits", "--out", whole, "--images", "256", *WORDS, *flat]) == 0
+    assert main(["train", "digits", "--out", first, "--images", "128", "--mirror", there, *WORDS, *flat]) == 0
     assert files(tmp_path / "there" / "run") == files(Path(first))
     shutil.rmtree(first)
     capsys.readouterr()
-    again = ["train", "digits", "--out", second, "--images", "128", "--mirror", there, "--resume"]
+    again = ["train", "digits", "--out", second, "--images", "256", "--mirror", there, "--resume"]
     assert main([*again, *WORDS, *flat]) == 0
     assert f"fetched {second}" in capsys.readouterr().err
     ours, theirs = training.Run.open(second), training.Run.open(whole)
-    assert ours.checkpoints() == theirs.checkpoints() == [64, 128]
-    name = "checkpoints/0000000128/model.safetensors"
+    assert ours.checkpoints() == theirs.checkpoints() == [128, 256]
+    name = "checkpoints/0000000256/model.safetensors"
     assert files(Path(second))[name] == files(Path(whole))[name]
     assert files(tmp_path / "there" / "run") == files(Path(second))
 
