@@ -271,11 +271,15 @@ def test_two_gpus_train_and_draw(tmp_path: Path, more: list[str]) -> None:
 
 @pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines with fewer GPUs than processes")
-def test_signals_reach_every_process(tmp_path: Path) -> None:
+def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on(tmp_path: Path) -> None:
+    """All save at one step and end with 75, which is said once; one process alone goes on from there."""
     run = launched(*training(tmp_path / "run", "--processes", 2))
     until(lambda: begun(tmp_path / "run"), run)
     ranks = members(run)
-    run.send_signal(signal.SIGTERM)
-    run.communicate(timeout=120)
-    assert run.returncode not in (0, None)
+    run.send_signal(signal.SIGUSR1)
+    _, err = run.communicate(timeout=200)
+    assert run.returncode == 75 and err.count("stopped by SIGUSR1, saved at") == 1, err
     assert not any(psutil.pid_exists(member.pid) for member in ranks)
+    saved = int(err.split("saved at ")[1].split()[0])
+    assert (tmp_path / "run" / "checkpoints" / f"{saved:010d}").is_dir()
+    assert main(["train", str(tmp_path / "run"), "--resume", "--images", str(saved + 32), "--json"]) == 0
