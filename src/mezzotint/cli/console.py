@@ -23,6 +23,8 @@ Flag = Annotated[bool, arg(help_behavior_hint="")]
 """A switch: off unless named."""
 Threads = Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 2, or 1 on one core)")]
 """How many threads torch computes with."""
+Processes = Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 1)")]
+"""How many processes share the work."""
 MOST_THREADS = 2
 
 

@@ -106,7 +106,9 @@ def run(args: Demo) -> int:
         many = drawing.asked(data.labels.tolist())
         x = drawing.draw(Sampling(sampler, counted), many, Rng(range(count)), BATCH, meter)
         each = counted.rows / count
-        few = Sampling(sampler, model)(drawing.asked(plan.labels), Rng(plan.seeds))
+        even = Sampling(sampler, plan.method.guided(model, plan.rows))  # as sample draws them, to the last bit
+        few = drawing.draw(even, drawing.asked(plan.labels), Rng(plan.seeds), BATCH, lambda *_: None, plan.rows)
+        assert x is not None and few is not None  # which they are for all processes but the first
         plan.write(output, few, plan.settings(threads))
     with _stage("evaluation", seconds):
         (train_x, cond), (held_x, held_cond) = data[:], data.held_out()[:]

@@ -1,11 +1,13 @@
 """A trained model made ready to draw: its weights by hash, its classes by name, its usual sampler.
 
-Pictures are drawn in batches of one size, so that a run of the same command adds the same numbers in the same order;
-what a picture *is* depends on the weights, the settings and its own seed only.
+What a picture is depends on the weights, the settings and its own seed only, to the last bit: networks are asked in
+pieces of one size (:class:`mezzotint.denoiser.Chunked`), the last one filled up, so that a picture does not feel how
+many are drawn beside it, in which batches, or by how many processes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.core import ranks
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
+from mezzotint.core.stop import Stopped, poll
 from mezzotint.core.store import load_model, model_config, model_folder, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Heun, Sampler
@@ -98,6 +102,10 @@ def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
 
 def place(name: str) -> torch.device:
     """The device meant by ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    if ranks.count() > 1 and name in ("auto", "cuda"):
+        return ranks.own_device()
+    if ranks.count() > 1 and name != "cpu":
+        raise Refusal(f"--device {name} is one device, but there are {ranks.count()} processes; leave it out")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -112,29 +120,83 @@ def asked(labels: list[int] | None) -> Condition:
     return NONE if labels is None else Condition(label=torch.tensor(labels))
 
 
-def draw(pipeline: Pipeline, cond: Condition, rng: Rng, batch: int, meter: Callable[[int, int], None]) -> Tensor:
-    """Pictures (N, C, H, W) on the CPU, drawn ``batch`` at a time.
+def rows_of(denoiser: Denoiser) -> int:
+    """The usual number of rows that a network is asked at once: many small pictures, eight large ones.
+
+    A power of two, so that nothing is left over where a machine takes rows in blocks, and large enough to keep the
+    device busy; a piece is paid whole, so one picture costs as much as all of it.
+    """
+    entries, most = (2**14, 64) if denoiser.device.type == "cpu" else (2**19, 256)
+    fit = entries // math.prod(denoiser.shape)
+    return max(8, min(most, 1 << max(0, fit.bit_length() - 1)))
+
+
+def draw(
+    pipeline: Pipeline, cond: Condition, rng: Rng, batch: int, meter: Callable[[int, int], None], rows: int = 1
+) -> Tensor | None:
+    """Pictures (N, C, H, W) on the CPU of the first process, None on the others.
+
+    Whole pieces of ``rows`` are dealt to the processes and drawn about ``batch`` at a time; the last one is filled up
+    with its last row. So a piece holds the same rows whoever draws it.
 
     Arguments:
         pipeline: what makes them.
         cond: one row a picture, or NONE.
         rng: one key a picture.
+        batch: pictures at once in each process.
         meter: told (done, total) after every batch.
+        rows: of a piece.
     """
-    if batch < 1:
-        raise Refusal(f"--batch is {batch}, but a batch holds at least one picture")
-    total = len(rng)
+    if batch < 1 or rows < 1:
+        raise Refusal(f"--batch is {batch} and --rows {rows}, but a batch and a piece hold at least one picture")
+    total, count, rank = len(rng), ranks.count(), ranks.rank()
+    each = max(1, batch // rows) * rows  # pictures of one process in one turn
     made = []
-    for start in range(0, total, batch):
-        rows = slice(start, min(start + batch, total))
-        made.append(pipeline(cond[rows] if cond else cond, rng[rows]).float().cpu())
-        meter(rows.stop, total)
-    x = torch.cat(made)
+    for start in range(0, total, each * count):
+        _go_on()
+        first = start + rank * each
+        end = min(first + each, -(-total // rows) * rows)
+        index = torch.arange(first, max(first, end)).clamp(max=total - 1)
+        x = torch.zeros(0)
+        if len(index):
+            x = pipeline(cond[index] if cond else cond, rng[index]).float().cpu()
+        made += _handed(x, each, start, total)
+        meter(min(start + each * count, total), total)
+    if not ranks.main():
+        return None
+    x = torch.cat(made)[:total]
     if not x.isfinite().all():
         raise Refusal(
             "the model drew pictures that are not finite; its training failed, or the guidance is far too strong"
         )
     return x
+
+
+def _go_on() -> None:
+    """Stop, all processes at the same turn, where any of them was asked to."""
+    heard = 0
+    try:
+        poll()
+    except Stopped as stop:
+        heard = stop.signal
+    heard = int(ranks.largest(torch.tensor(int(heard))))
+    if heard:
+        raise Stopped(heard)
+
+
+def _handed(x: Tensor, each: int, start: int, total: int) -> list[Tensor]:
+    """What all processes drew in one turn, in order, on the first of them; what fills up is left out."""
+    if ranks.count() == 1:
+        return [x]
+    shape = torch.tensor(x.shape[1:] if len(x) else [0] * 8)
+    room = torch.zeros(8, dtype=torch.int64)
+    room[: len(shape)] = shape
+    room = ranks.largest(room)
+    full = torch.zeros(each, *[n for n in room.tolist() if n])
+    if len(x):
+        full[: len(x)] = x
+    found = ranks.gathered(full) or []
+    return [part[: max(0, min(each, total - start - place * each))] for place, part in enumerate(found)]
 
 
 def versions() -> dict[str, str]:
@@ -151,5 +213,6 @@ def exists(path: str | Path, overwrite: bool) -> Path:
         raise Refusal(f"{str(path)!r} is a folder; name a file")
     if path.exists() and not overwrite:
         raise Refusal(f"{str(path)!r} exists already; name another file, or pass --overwrite to replace it")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if ranks.main():
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -125,7 +125,7 @@ class Editing:
     def pipeline(self) -> Pipeline:
         """What draws it."""
         method = self.plan.method
-        denoiser = method.guided(self.plan.model.denoiser)
+        denoiser = method.guided(self.plan.model.denoiser, self.plan.rows)
         told = denoiser if self.mask is None else Known(denoiser)
         return Sampling(method.sampler, told, start=self.start(), decode=self._keep)
 

@@ -74,16 +74,25 @@ class Evaluate:
 
 
 def run(args: Evaluate) -> int:
-    """Draw samples, judge them, write the report."""
+    """Draw samples, judge them, write the report; a signal ends it between two batches."""
+    threads = use_threads(args.drawing.threads)
+    from mezzotint.core.stop import watching
+
+    with watching():
+        return _run(args, threads)
+
+
+def _run(args: Evaluate, threads: int) -> int:
     given = args.drawing
-    threads = use_threads(given.threads)
     import torch
 
     from mezzotint import metrics
     from mezzotint.cli import drawing
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
+    from mezzotint.core import ranks
     from mezzotint.core.errors import Refusal
+    from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
     from mezzotint.denoiser import Counted
     from mezzotint.samplers import Sampling
@@ -96,7 +105,8 @@ def run(args: Evaluate) -> int:
     model = drawing.load(args.run, given.average, device=given.device)
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
-    pipeline = Sampling(method.sampler, method.guided(counted))
+    rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
+    pipeline = Sampling(method.sampler, method.guided(counted, rows))
     train = _data(args.run, [change for change in changes if change not in mine])
     held_out = train.held_out()
     if tuple(train.shape) != tuple(model.denoiser.shape):
@@ -109,7 +119,10 @@ def run(args: Evaluate) -> int:
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:
         batch = BATCH if given.batch is None else given.batch
-        x = drawing.draw(pipeline, drawing.asked(labels), keys, batch, meter)
+        x = drawing.draw(pipeline, drawing.asked(labels), keys, batch, meter, rows)
+    asked_rows = int(ranks.total(torch.tensor(counted.rows)))
+    if x is None:  # the first process judges
+        return 0
     note("judging")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
     asked = None if labels is None else torch.tensor(labels)
@@ -118,14 +131,16 @@ def run(args: Evaluate) -> int:
         "model": model.record(),
         **method.record(),
         "seed": args.seed,
-        "evaluations_per_sample": counted.rows / count,
+        "evaluations_per_sample": asked_rows / (-(-count // rows) * rows),
         **report.plain(),
         "device": model.denoiser.device.type,
+        "rows": rows,
         "threads": threads,
         "versions": drawing.versions(),
         "seconds": time.perf_counter() - start,
     }
-    _write(out, document)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(document, indent=1, ensure_ascii=False))
     if args.json:
         emit({**document, "written": str(out)})
         return 0
@@ -272,11 +287,3 @@ def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
     name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}"
     return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")
-
-
-def _write(path: Any, document: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)

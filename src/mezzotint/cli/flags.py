@@ -10,7 +10,7 @@ from typing import Annotated, Optional, Protocol, Union
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from mezzotint.cli.console import Flag, Threads
+from mezzotint.cli.console import Flag, Processes, Threads
 
 Run = Annotated[Optional[str], arg(metavar="[RUN]", help_behavior_hint="(default: the one that --like names)")]
 Seeds = Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7)")]
@@ -56,7 +56,11 @@ class Drawing:
     )
     """Use an average of the weights of this relative length, such as 0.08, rebuilt from the run's checkpoints."""
     batch: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 256)")] = None
-    """Pictures drawn at once."""
+    """Pictures drawn at once by each process, in whole pieces of --rows."""
+    rows: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 8 to 64, by size)")] = None
+    """Pictures a network is asked at once, never more or fewer: what it rounds like, so repeat them with it."""
+    processes: Processes = None
+    """Processes that share the work on this machine, a GPU each where there are GPUs."""
     device: Device = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps."""
     threads: Threads = None

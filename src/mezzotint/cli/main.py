@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import Any, get_type_hints
 
 VERBS = {
@@ -30,7 +30,7 @@ VERBS = {
 }
 _DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _ABOUT = "about-this-verb"
-_FULL = (28, 30, 122)  # ENOSPC, EROFS, EDQUOT
+_FULL = (5, 27, 28, 30, 122)  # EIO, EFBIG, ENOSPC, EROFS, EDQUOT
 
 
 class _Heard(io.StringIO):
@@ -61,12 +61,14 @@ begin with:
   mezzotint sample runs/digits --label 3 --seeds 0-63 --out threes.png
   mezzotint evaluate runs/digits
 
-exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why), 130 interrupted
+exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why),
+            3 one of several processes was lost,
+            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused) or 130 (interrupted)."""
+    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused), 3 (lost), 75 or 130."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), end="")
@@ -84,7 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]!r}?" if close else f"verbs: {', '.join(VERBS)}"
         return _refuse(f"there is no verb {words[0]!r}: {hint}", machine)
     try:
+        if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "RANK" in os.environ:
+            return _member(words, machine)
         return _verb(words[0], words[1:], machine)
+    except SystemExit as stop:  # asked to stop, and stopped in good order; what parsing ends by was caught before
+        if not isinstance(stop.code, int):
+            raise
+        print(f"mezzotint: {stop}", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         print("mezzotint: interrupted", file=sys.stderr)
         return 130
@@ -103,8 +112,79 @@ def _verb(name: str, words: list[str], machine: bool) -> int:
     args = _parse(name, module, words, machine)
     if isinstance(args, int):
         return args
+    count = getattr(args, "processes", None) or getattr(getattr(args, "drawing", None), "processes", None)
+    if count is not None:
+        alone = _processes(count)
+        if not alone:
+            from mezzotint.cli.launch import launch
+
+            return launch([name, *words], count, machine)
     code: int = module.run(args)
     return code
+
+
+def _processes(count: int) -> bool:
+    """Whether this process is to do the work itself: as the only one, or as one of those that were started."""
+    from mezzotint.cli.launch import LAUNCHER
+    from mezzotint.core.errors import Refusal
+
+    if count < 1:
+        raise Refusal(f"--processes is {count}, but something has to do the work: at least 1")
+    size = os.environ.get("WORLD_SIZE", "1")
+    if LAUNCHER not in os.environ and size not in ("", "1", str(count)):
+        raise Refusal(f"a launcher has started {size} processes already; leave --processes {count} out")
+    return count == 1 or LAUNCHER in os.environ or size not in ("", "1")
+
+
+def _member(words: list[str], machine: bool) -> int:
+    """One of several processes: rank 0 speaks for all, and what all of them refuse is said once."""
+    from mezzotint.cli.launch import LAUNCHER, LOST, watch
+
+    watch()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and accelerate sets its own
+    from mezzotint.core import ranks
+
+    meeting = ranks.join()
+    try:
+        with ExitStack() as silence:
+            if not ranks.main():
+                nowhere = silence.enter_context(open(os.devnull, "w"))
+                silence.enter_context(redirect_stdout(nowhere))
+                silence.enter_context(redirect_stderr(nowhere))
+            code = _verb(words[0], words[1:], machine)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except SystemExit as stop:  # they have agreed to it, and one says so
+        if ranks.main() or not isinstance(stop.code, int):
+            raise
+        return stop.code
+    except Exception as error:
+        sentence, code = _sentence(error), 2
+        if sentence is None and ranks.lost(error):
+            left = None if meeting is None else meeting.left()
+            if left is not None or LAUNCHER in os.environ:  # the one that left, or the launcher, says why
+                _gone(left or LOST)
+            sentence, code = f"another of the {ranks.count()} processes was lost, so this one ends too", LOST
+        if sentence is None:
+            import traceback
+
+            traceback.print_exc()
+            code = 1
+        # A store that has gone went with rank 0, which has refused what all refuse, but could not say that it was lost.
+        elif meeting is None or meeting.first(sentence, unknown=code == LOST):
+            _refuse(sentence, machine, code)
+        if meeting is not None:
+            meeting.leave(code)
+        _gone(code)
+    ranks.part()
+    return code
+
+
+def _gone(code: int) -> None:
+    """End at once: what tears the group down in good order would wait for those that have gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _parse(name: str, module: Any, words: list[str], machine: bool) -> Any:
@@ -161,8 +241,8 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
-def _refuse(sentence: str, machine: bool) -> int:
-    """Say it on standard error, as JSON where a machine listens; the exit code of refusals."""
-    said = json.dumps({"error": sentence, "code": 2}, ensure_ascii=False) if machine else f"mezzotint: {sentence}"
+def _refuse(sentence: str, machine: bool, code: int = 2) -> int:
+    """Say it on standard error, as JSON where a machine listens; the exit code, that of refusals."""
+    said = json.dumps({"error": sentence, "code": code}, ensure_ascii=False) if machine else f"mezzotint: {sentence}"
     print(said, file=sys.stderr)
-    return 2
+    return code

@@ -45,7 +45,9 @@ def make(
     made = pipeline()
     start = time.perf_counter()
     with progress("sampling", "pictures") as meter:
-        x = drawing.draw(made, cond, Rng(plan.seeds), plan.batch, meter)
+        x = drawing.draw(made, cond, Rng(plan.seeds), plan.batch, meter, plan.rows)
+    if x is None:  # the first process writes
+        return 0
     seconds = time.perf_counter() - start
     settings = plan.settings(threads, **more)
     written = plan.write(args.output, x, settings, lay)

@@ -20,6 +20,7 @@ from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import PART, build, check_keys, name_of, parameters, resolve, spec
 from mezzotint.core.store import load_model, model_folder, sha256
+from mezzotint.denoiser import Chunked
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Sampler
 from mezzotint.testing.parts import kind_of, parts
@@ -125,15 +126,19 @@ def _loaded(said: Mapping[str, str]) -> Denoiser:
     return made
 
 
-def around(denoiser: Denoiser, tree: Mapping[str, Any]) -> Denoiser:
-    """A guidance put around a denoiser."""
+def _even(denoiser: Denoiser, rows: int | None) -> Denoiser:
+    return denoiser if rows is None else Chunked(denoiser, rows)
+
+
+def around(denoiser: Denoiser, tree: Mapping[str, Any], rows: int | None = None) -> Denoiser:
+    """A guidance put around a denoiser; further models are asked ``rows`` at a time, where that is said."""
     cls = resolve(tree[PART])
     first = _first(cls)
-    inside = around(denoiser, tree[first]) if first in tree else denoiser
+    inside = around(denoiser, tree[first], rows) if first in tree else denoiser
     settings = {name: value for name, value in tree.items() if name not in (PART, first)}
     check_keys(cls, [first, *settings])
     models = {
-        name: _loaded(value).to(denoiser.device)
+        name: _even(_loaded(value).to(denoiser.device), rows)
         for name, value in settings.items()
         if isinstance(value, Mapping) and set(value) == {"model", "sha256"}
     }
@@ -184,9 +189,10 @@ class Method:
             raise Refusal(f"the sampler is to be a part such as samplers.Heun with its settings, not {made!r}")
         return cls(made, _limited(tree["guidance"], flags.interval))
 
-    def guided(self, denoiser: Denoiser) -> Denoiser:
-        """The denoiser under the guidance; itself where there is none."""
-        return denoiser if self.guidance is None else around(denoiser, self.guidance)
+    def guided(self, denoiser: Denoiser, rows: int | None = None) -> Denoiser:
+        """The denoiser under the guidance, itself where there is none; each asked ``rows`` at a time."""
+        even = _even(denoiser, rows)
+        return even if self.guidance is None else around(even, self.guidance, rows)
 
     def record(self) -> Tree:
         """What a picture or a report says of how it was drawn."""

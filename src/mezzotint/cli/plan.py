@@ -56,7 +56,7 @@ class Plan:
         model: with its weights.
         labels: one a picture, or None where no class is asked for.
         seeds: one a picture.
-        method, batch: how they are drawn.
+        method, batch, rows: how they are drawn.
         layout: ``columns``, ``scale`` and ``gap`` of the sheet, and whether it has ``titles``.
         sheet: where the sheet is written, or None.
         threads: of the picture to be repeated, or None.
@@ -67,6 +67,7 @@ class Plan:
     seeds: list[int]
     method: Method
     batch: int
+    rows: int
     layout: dict[str, int]
     sheet: str | None
     threads: int | None
@@ -94,6 +95,7 @@ class Plan:
             seeds=seeds,
             method=Method.of(given, changes_of(given.set) if changes is None else changes, model.sampler, old),
             batch=given.batch if given.batch is not None else old.get("batch", BATCH),
+            rows=given.rows if given.rows is not None else old.get("rows") or drawing.rows_of(model.denoiser),
             layout=old["layout"] if old and same else _layout(output, verb, labels, seeds, model),
             sheet=(output.out or verb.out) if wanted_sheet else None,
             threads=_threads(old),
@@ -108,6 +110,7 @@ class Plan:
             "seeds": self.seeds,
             **self.method.record(),
             "batch": self.batch,
+            "rows": self.rows,
             "layout": self.layout,
             "device": self.model.denoiser.device.type,
             "threads": threads,
@@ -175,7 +178,7 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     whole = (
         whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
     )
-    whole = whole and isinstance(old.get("batch"), int)
+    whole = whole and isinstance(old.get("batch"), int) and isinstance(old.get("rows", 1), int)
     if not whole:
         raise Refusal(f"the settings inside {path!r} are not those of mezzotint {verb.name}, so it cannot be repeated")
     return old

@@ -56,6 +56,6 @@ def run(args: Sample) -> int:
     asked = plan.Plan.of(args, plan.SAMPLE, plan.read(args.output.like, plan.SAMPLE))
 
     def pipeline() -> Sampling:
-        return Sampling(asked.method.sampler, asked.method.guided(asked.model.denoiser))
+        return Sampling(asked.method.sampler, asked.method.guided(asked.model.denoiser, asked.rows))
 
     return make(args, plan.SAMPLE, asked, pipeline, drawing.asked(asked.labels))

@@ -8,12 +8,13 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, Threads, duration, emit, note, number, progress, use_threads
+from mezzotint.cli.console import Flag, Processes, Threads, duration, emit, note, number, progress, use_threads
 from mezzotint.cli.flags import Settings, changes_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Train:
       a run        with --resume to go on with it, with --out to train the same anew
 
     Training is counted in images seen. Checkpoints are whole or absent; a run that was stopped goes on with
-    --resume from the last one and ends with the same weights as a run that was not.
+    --resume from the last one and ends with the same weights as a run that was not. Asked to stop by Ctrl-C,
+    SIGTERM or SIGUSR1 it saves first and ends with code 75; asked twice, it ends at once.
 
     examples:
       mezzotint train digits --out runs/digits
@@ -41,6 +43,7 @@ class Train:
       mezzotint train pictures/ --size 32 --dry-run > recipe.yaml       write the recipe, edit it, then
       mezzotint train recipe.yaml --set training.rate.peak=1e-3
       mezzotint train runs/digits --resume --images 400k
+      mezzotint train pictures/ --size 64 --processes 8                 eight GPUs of this machine
     """
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
@@ -65,8 +68,14 @@ class Train:
     """Go on with the run that is in the folder."""
     dry_run: Flag = False
     """Print the recipe as YAML and train nothing."""
+    processes: Processes = None
+    """Processes that share each batch on this machine, a GPU each where there are GPUs; the steps are the same."""
+    shard: Flag = False
+    """Cut the model, its averages and the optimiser into a piece a process (FSDP2) instead of a copy each."""
+    mirror: Annotated[Optional[str], arg(metavar="URL", help_behavior_hint="")] = None
+    """Copy the run there after every checkpoint (s3://, gs://, file://, ...); with --resume, fetch it from there."""
     threads: Threads = None
-    """Threads to compute with; small networks are fastest on one or two."""
+    """Threads to compute with in each process; small networks are fastest on one or two."""
     json: Flag = False
     """Print one JSON document instead of text."""
 
@@ -74,12 +83,14 @@ class Train:
 def run(args: Train) -> int:
     """Train what ``args`` describe."""
     use_threads(args.threads)
-    from mezzotint.core import config
+    from mezzotint.core import config, ranks
+    from mezzotint.core.stop import Stopped
     from mezzotint.training import train
 
     folder = _folder(args)
-    if not args.resume and not args.dry_run:
+    if not args.resume and not args.dry_run and ranks.main():
         _free(folder)
+    mirror = _mirror(args, folder)
     tree = _tree(args, folder)
     changes = changes_of(args.set)
     if args.images is not None:
@@ -87,6 +98,8 @@ def run(args: Train) -> int:
         changes.append(f"training.images={args.images}")
     if args.seed is not None:
         changes.append(f"training.seed={args.seed}")
+    if args.shard:
+        changes.append("training.shard=true")
     tree = config.edit(tree, changes)
     if args.dry_run:
         _check(tree)
@@ -100,11 +113,13 @@ def run(args: Train) -> int:
                 folder,
                 resume=args.resume,
                 progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
+                saved=None if mirror is None else mirror,
             )
-    except KeyboardInterrupt:
-        note(f"stopped; what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
+    except (KeyboardInterrupt, Stopped):
+        note(f"what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
         raise
-    _finish(args, done, folder, time.perf_counter() - start)
+    if ranks.main():
+        _finish(args, done, folder, time.perf_counter() - start)
     return 0
 
 
@@ -122,14 +137,38 @@ def _folder(args: Train) -> str:
     return f"runs/{name_of(args.what)}"
 
 
+def _mirror(args: Train, folder: str) -> Callable[[Run], None] | None:
+    """What copies the run to its mirror; a run that is only there is fetched first, where it is to go on."""
+    from pathlib import Path
+
+    from mezzotint.cli.source import is_run
+    from mezzotint.core import ranks
+    from mezzotint.training import Mirror
+
+    if args.mirror is None or args.dry_run:
+        return None
+    mirror = Mirror(args.mirror)
+    if ranks.main():
+        mirror.check()
+        if args.resume and not is_run(folder) and mirror.pull(Path(folder)):
+            note(f"fetched {folder} from {args.mirror}")
+    ranks.wait()
+
+    def saved(run: Run) -> None:
+        mirror.push(run.path)
+
+    return saved
+
+
 def _free(folder: str) -> None:
     """Refuse a folder that holds something, before any picture is read."""
     from pathlib import Path
 
     from mezzotint.cli.source import is_run
     from mezzotint.core.errors import Refusal
+    from mezzotint.training.run import vacant
 
-    if Path(folder).is_dir() and any(Path(folder).iterdir()):
+    if not vacant(Path(folder)):
         way = "go on with the run in it by --resume, or name" if is_run(folder) else "name"
         raise Refusal(f"the folder {folder!r} is not empty; {way} another folder with --out")
 

@@ -1,17 +1,15 @@
-"""Weights and folders on disk: safetensors, a config beside them, and writes that are whole or absent.
+"""Weights on disk: safetensors, a config beside them, and folders that are whole or absent.
 
 A *model folder* describes itself: ``config.yaml`` (the spec, with a schema number), ``model.safetensors`` and
-``manifest.json`` with the size and SHA-256 of every file. A folder is written under a temporary name, flushed, its
-manifest last, and renamed once, so a folder with its final name is complete. No pickle is read or written anywhere.
+``manifest.json`` with the size and SHA-256 of every file (:mod:`mezzotint.core.folder`). No pickle is read or written
+anywhere.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,96 +18,38 @@ from torch import Tensor
 
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal
+from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, sha256, write_folder
 from mezzotint.core.spec import build, spec
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool = False) -> Path:
-    """Write a folder that is whole or absent: ``fill`` writes into a temporary one, a manifest of hashes comes last.
-
-    Arguments:
-        path: the final place.
-        fill: writes the files into the folder it is given.
-        replace: whether a folder already there gives way (it is removed only after the new one is complete).
-    """
-    path = Path(path)
-    if path.exists() and not replace:
-        raise Refusal(f"{str(path)!r} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        fill(work)
-        files = sorted(p for p in work.rglob("*") if p.is_file())
-        entries = {str(p.relative_to(work)): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
-        (work / MANIFEST).write_text(json.dumps({"schema": SCHEMA, "files": entries}, indent=1), encoding="utf-8")
-        for file in [*files, work / MANIFEST, work]:
-            _flush(file)
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        if path.exists():
-            if not replace:
-                raise Refusal(f"{str(path)!r} exists already")
-            path.rename(old)
-        try:
-            work.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-        _flush(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return path
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def check_folder(path: Path) -> None:
-    """Refuse a folder whose files are not those of its manifest."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        schema = manifest["schema"]
-        entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
-    except FileNotFoundError:
-        raise Refusal(f"{str(path)!r} has no {MANIFEST}, so it is not a complete folder of mezzotint") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
-    if schema != SCHEMA:
-        raise Refusal(f"{str(path)!r} has schema {schema}, but this version of mezzotint reads schema {SCHEMA}")
-    for name, (size, digest) in entries.items():
-        file = path / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise Refusal(f"the {MANIFEST} of {str(path)!r} names a file outside its folder: {name!r}")
-        if not file.is_file():
-            raise Refusal(f"{str(file)!r} is missing")
-        found = file.stat().st_size
-        if found != size:
-            raise Refusal(f"{str(file)!r} is truncated or altered: it has {found} bytes, {size} were written")
-        if sha256(file) != digest:
-            raise Refusal(f"{str(file)!r} is damaged: its SHA-256 is not the one that was written")
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "check_folder",
+    "fill_module",
+    "load_model",
+    "load_tensors",
+    "model_config",
+    "model_folder",
+    "save_model",
+    "save_tensors",
+    "sha256",
+    "weights",
+    "write_folder",
+]
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors, each contiguous and on the CPU."""
+    """Write tensors as safetensors, each contiguous and on the CPU; what the disk refuses is an ``OSError``."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, str(path))
+    try:
+        save_file({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}, str(path))
+    except SafetensorError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def load_tensors(path: str | Path) -> dict[str, Tensor]:

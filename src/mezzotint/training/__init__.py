@@ -3,10 +3,11 @@
 from mezzotint.training.checkpoint import reconstruct
 from mezzotint.training.ema import PowerAverage
 from mezzotint.training.inverse_root import InverseRoot
+from mezzotint.training.mirror import Mirror
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress
 from mezzotint.training.run import Run
 from mezzotint.training.start import train
 from mezzotint.training.trainer import Trainer
 
-__all__ = ["InverseRoot", "PowerAverage", "Progress", "Rate", "Run", "Trainer", "reconstruct", "train"]
+__all__ = ["InverseRoot", "Mirror", "PowerAverage", "Progress", "Rate", "Run", "Trainer", "reconstruct", "train"]

@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mezzotint.core import ranks
 from mezzotint.core.errors import Refusal
+
+NOWHERE = "the loss itself"
 
 
 def _finite(value: Any) -> bool:
     if isinstance(value, Tensor):
+        value = value.to_local() if hasattr(value, "to_local") else value  # of a gradient in pieces, the piece here
         return not value.is_floating_point() or bool(value.isfinite().all())
     if isinstance(value, tuple | list):
         return all(_finite(item) for item in value)
@@ -20,9 +24,17 @@ def _finite(value: Any) -> bool:
 
 
 def culprit(model: nn.Module, again: Callable[[], object]) -> str:
-    """The first place where something is not finite: a weight, a module's answer when ``again`` runs, or a gradient."""
+    """The first place where something is not finite: a weight, a module's answer when ``again`` runs, or a gradient.
+
+    Processes look at their own part of the batch; they agree on what the first of them found that found anything.
+    """
+    found = ranks.texts(_culprit(model, again))
+    return next((where for where in found if where != NOWHERE), NOWHERE)
+
+
+def _culprit(model: nn.Module, again: Callable[[], object]) -> str:
     for name, parameter in model.named_parameters():
-        if not _finite(parameter):
+        if not _finite(ranks.whole(parameter)):  # the same on all processes, so that all of them go on or none
             return f"the weight {name}"
     found: list[str] = []
 
@@ -45,7 +57,7 @@ def culprit(model: nn.Module, again: Callable[[], object]) -> str:
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not _finite(parameter.grad):
             return f"the gradient of {name}"
-    return "the loss itself"
+    return NOWHERE
 
 
 class Skips:
@@ -61,6 +73,10 @@ class Skips:
     def good(self) -> None:
         """A step went through."""
         self.running = 0
+
+    def restore(self, total: int, running: int) -> None:
+        """Go on counting where a checkpoint was written."""
+        self.total, self.running = total, running
 
     def bad(self, where: str) -> None:
         """A step was skipped; refuses to go on after ``patience`` in a row."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mezzotint.core import ranks
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
@@ -42,7 +43,8 @@ def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: in
     else:
         height, width = data.shape[-2:]
         drawn = grid(x, columns, enlargement(height, width))
-    save_png(run.path / "samples" / f"{images:010d}.png", drawn)
+    if ranks.main():
+        save_png(run.path / "samples" / f"{images:010d}.png", drawn)
 
 
 @torch.no_grad()

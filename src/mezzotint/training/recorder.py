@@ -1,4 +1,8 @@
-"""What a run writes on the way: log lines, pictures and checkpoints, each at its own interval of steps."""
+"""What a run writes on the way: log lines, pictures and checkpoints, each at its own interval of steps.
+
+Every process has a recorder, because some figures are sums over all of them and some models are cut into pieces that
+only all of them have; rank 0 writes.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,23 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from mezzotint.core import ranks
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Trainable
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
-from mezzotint.training.checkpoint import export, store
+from mezzotint.training.checkpoint import Place, export, store
 from mezzotint.training.ema import PowerAverage
+from mezzotint.training.health import Skips
 from mezzotint.training.levels import ErrorByLevel
 from mezzotint.training.preview import held_out, preview
 from mezzotint.training.run import Run
+from mezzotint.training.shards import Shards
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class Recorder:
         every: intervals in steps by ``log``, ``save`` and ``picture``.
         progress: called at every log line.
         tensorboard: whether to write events too.
+        shards: of a run whose model is cut over processes.
+        saved: called after every checkpoint.
     """
 
     def __init__(
@@ -67,12 +77,15 @@ class Recorder:
         every: Mapping[str, int],
         progress: Callable[[Progress], None] | None,
         tensorboard: bool,
+        shards: Shards | None = None,
+        saved: Callable[[Run], None] | None = None,
     ) -> None:
+        self.main, self.shards, self.saved = ranks.main(), shards, saved
         self.run, self.turn, self.averages, self.data, self.sampler = run, turn, averages, data, sampler
         self.seed, self.batch, self.total, self.every, self.progress = seed, batch, total, every, progress
         self.objective = cast(Objective, turn.get_submodule("objective"))
         self.model = cast(Learner, turn.get_submodule("model"))
-        self.writer = _writer(run) if tensorboard else None
+        self.writer = _writer(run) if tensorboard and self.main else None
         self._restart()
 
     def _restart(self) -> None:
@@ -90,35 +103,75 @@ class Recorder:
 
     def skipped(self, images: int, where: str, loss: float, norm: float) -> None:
         """Write down a step that was not finite."""
-        self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
+        if not self.main:
+            return
+        with self.run.writing():
+            self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
 
-    def after(self, step: int, optimizer: Any, rate: float, norm: float, skips: int) -> None:
+    def resume(self, place: Place) -> None:
+        """Take up the figures since the last log line before a checkpoint."""
+        if place.window:
+            self.losses = place.window["losses"].tolist()
+            if self.main:  # sums over all processes, so one of them has them
+                self.errors.sums.copy_(place.window["levels"])
+
+    def after(self, step: int, optimizer: Any, rate: float, norm: float, skips: Skips) -> None:
         """Write whatever is due after ``step``."""
+        with self.run.writing():
+            self._write(step, optimizer, rate, norm, skips)
+
+    def _write(self, step: int, optimizer: Any, rate: float, norm: float, skips: Skips) -> None:
         images, end = step * self.batch, step == self.total
         if self.losses and (end or step % self.every["log"] == 0):
             pace = self.seen / max(time.perf_counter() - self.clock, 1e-9)
             row = {"loss": float(np.mean(self.losses)), "rate": rate, "norm": norm, "images_per_second": pace}
-            self.run.log(images=images, step=step, **row, skipped=skips, levels=self.errors.rows())
+            self.errors.sums = ranks.total(self.errors.sums)
+            if self.main:
+                self.run.log(images=images, step=step, **row, skipped=skips.total, levels=self.errors.rows())
             for name, number in row.items():
                 if self.writer is not None:
                     self.writer.add_scalar(name, number, images)
-            if self.progress is not None:
+            if self.progress is not None and self.main:
                 self.progress(Progress(images, self.total * self.batch, row["loss"], pace))
             self._restart()
         pause = time.perf_counter()
         shown = self.averages[0]
-        if end or step % self.every["picture"] == 0:
+        asked = self.main or self.shards is not None  # a model in pieces answers when all processes ask
+        if asked and (end or step % self.every["picture"] == 0):
             preview(self.run, shown.model, self.data, self.sampler, images)
         if end or step % self.every["save"] == 0:
-            unseen = held_out(self.objective, shown.model, self.data, self.seed)
-            self.run.log(images=images, step=step, held_out=unseen)
-            store(self.run, self.turn, self.averages, optimizer, step, self.batch, skips)
-            self.export(images)
+            unseen = held_out(self.objective, shown.model, self.data, self.seed) if asked else None
+            if self.main:
+                self.run.log(images=images, step=step, held_out=unseen)
+            self._store(step, optimizer, skips)
         self.clock += time.perf_counter() - pause
+
+    def save(self, step: int, optimizer: Any, skips: Skips) -> None:
+        """Write a checkpoint where none is due, because the run is asked to stop."""
+        if step % self.every["save"] and step < self.total:
+            with self.run.writing():
+                self._store(step, optimizer, skips)
+        self.close()
+
+    def _store(self, step: int, optimizer: Any, skips: Skips) -> None:
+        window: dict[str, Tensor] = {}
+        if self.losses:
+            levels = ranks.total(self.errors.sums)
+            window = {"losses": torch.tensor(self.losses, dtype=torch.float64), "levels": levels}
+        place = Place(step, skips.total, skips.running, window)
+        kept = (self.turn, self.averages, optimizer) if self.shards is None else self.shards.whole()
+        if self.main and kept is not None:
+            turn, averages, optimizer = kept
+            store(self.run, turn, averages, optimizer, place, self.batch, self.seed)
+            export(self.run, averages[0], self.data, self.sampler, step * self.batch)
+            if self.saved is not None:
+                self.saved(self.run)
 
     def export(self, images: int) -> None:
         """Write ``model/`` from the first average as it is."""
-        export(self.run, self.averages[0], self.data, self.sampler, images)
+        kept = (self.turn, self.averages) if self.shards is None else self.shards.whole()
+        if self.main and kept is not None:
+            export(self.run, kept[1][0], self.data, self.sampler, images)
 
     def close(self) -> None:
         """Finish what writes in the background."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -39,6 +39,7 @@ def train(
     *,
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    saved: Callable[[Run], None] | None = None,
 ) -> Run:
     """Train what a config describes.
 
@@ -47,6 +48,7 @@ def train(
         folder: where the run is written.
         resume: go on with the run that is there.
         progress: called at every log line.
+        saved: called after every checkpoint.
     """
     check(tree)
     trainer, data = build(tree["training"]), build(tree["data"])
@@ -56,4 +58,6 @@ def train(
     model = build(tree["model"])
     if not isinstance(model, Denoiser | Learner):
         raise Refusal("'model' must be a denoiser such as denoiser.Preconditioned")
-    return trainer.fit(model, data, folder, resume=resume, progress=progress)
+    if any(True for _ in trainer.objective.parameters()):  # which are drawn as well: after those of the model
+        trainer = cast(Trainer, build(tree["training"]))
+    return trainer.fit(model, data, folder, resume=resume, progress=progress, saved=saved)

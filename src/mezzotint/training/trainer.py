@@ -7,7 +7,7 @@ draw the same numbers, and a batch split over processes or into pieces is the sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mezzotint.core import ranks as together
 from mezzotint.core.condition import Condition
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
@@ -28,15 +29,19 @@ from mezzotint.denoiser.base import Denoiser
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.heun import Heun
-from mezzotint.training.checkpoint import average_name, restore
+from mezzotint.training.checkpoint import Place, average_name, restore
 from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress, Recorder
 from mezzotint.training.run import Run
+from mezzotint.training.shards import Shards
+from mezzotint.training.stop import Stopped, agreed, watching
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU")
+"""Ways of launching, as accelerate calls them, that start processes and do nothing else to the model."""
 
 
 class Turn(nn.Module):
@@ -46,9 +51,10 @@ class Turn(nn.Module):
         super().__init__()
         self.objective, self.model = objective, model
 
-    def forward(self, x: Tensor, cond: Condition, rng: Rng) -> Loss:
+    def forward(self, x: Tensor, cond: Condition, rng: Rng) -> tuple[Tensor, Loss]:
+        """The values (B,), where what distributes modules looks for tensors, and the loss they are of."""
         loss: Loss = self.objective(self.model, x, self.model.prepare(cond), rng)
-        return loss
+        return loss.value, loss
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class Trainer(Part):
         workers: processes that read data; 0 reads in this one.
         patience: stop after so many non-finite steps in a row.
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
+        shard: cut weights, averages and optimiser into one piece a process (FSDP2) instead of a copy each (DDP); one
+            process alone has nothing to cut.
     """
 
     objective: Objective
@@ -90,6 +98,7 @@ class Trainer(Part):
     workers: int = 0
     patience: int = 20
     tensorboard: bool = False
+    shard: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -134,18 +143,51 @@ class Trainer(Part):
         *,
         resume: bool = False,
         progress: Callable[[Progress], None] | None = None,
+        saved: Callable[[Run], None] | None = None,
     ) -> Run:
-        """Train ``denoiser`` on ``data`` and leave a run folder; ``resume`` goes on with the one that is there."""
-        from accelerate import Accelerator
+        """Train ``denoiser`` on ``data`` and leave a run folder.
 
+        Arguments:
+            denoiser: what is trained; several processes begin with the same weights.
+            data: what it is trained on.
+            folder: where the run is written.
+            resume: go on with the run that is there.
+            progress: called at every log line, by the first of several processes.
+            saved: called after every checkpoint, by the first of several processes.
+
+        Raises:
+            Stopped: if a signal asks for it; the run is saved at the step it has come to.
+        """
         if not isinstance(denoiser, Learner):
             raise Refusal(f"a {type(denoiser).__name__} has nothing to train; wrap a network in Preconditioned")
         if tuple(denoiser.shape) != tuple(data.shape):
             raise Refusal(
                 f"the model makes samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}"
             )
+        with ExitStack() as stack:
+            return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
+
+    def _fit(
+        self,
+        denoiser: Learner,
+        data: Data,
+        run: Run,
+        resume: bool,
+        progress: Callable[[Progress], None] | None,
+        saved: Callable[[Run], None] | None,
+        stack: ExitStack,
+    ) -> Run:
+        from accelerate import Accelerator
+
+        watch = stack.enter_context(watching())
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
-        accelerator = Accelerator()
+        together.join()
+        accelerator = Accelerator(cpu=together.launched() and not together.on_gpu())
+        way = str(accelerator.distributed_type.value)
+        if way not in PLAIN:
+            raise Refusal(
+                f"this launch asks for {way}; launch plain processes, and cut the model by training.shard=true"
+            )
         ranks, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
         if self.batch % (ranks * self.accumulate):
             raise Refusal(f"a batch of {self.batch} cannot be shared by {ranks} processes in {self.accumulate} pieces")
@@ -156,27 +198,38 @@ class Trainer(Part):
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
         main = accelerator.is_main_process
-        run = Run.create(folder, tree, resume) if main else Run(Path(folder))
+        if main:
+            run.begun(tree, resume)  # what is refused is refused before anything is written
+            with run.writing():
+                stack.enter_context(run.alone())
+                run = Run.create(run.path, tree, resume)
         accelerator.wait_for_everyone()
         skips = Skips(self.patience)
-        step, skips.total = restore(run, turn, averages, optimizer, self.batch) if resume else (0, 0)
+        place = restore(run, turn, averages, optimizer, self.batch, self.seed) if resume else Place()
+        step = place.step
+        skips.restore(place.skipped, place.running)
         accelerator.wait_for_everyone()
         if main and resume:
-            run.forget_after(step * self.batch)
-            run.describe(tree)
-        wrapped, optimizer = accelerator.prepare(turn, optimizer)
+            with run.writing():
+                run.forget_after(step * self.batch)
+                run.describe(tree)
+        shards = Shards(turn, averages, optimizer, device) if self.shard and ranks > 1 else None
+        wrapped: Any = turn
+        if shards is None:
+            wrapped, optimizer = accelerator.prepare(turn, optimizer)
+        else:
+            optimizer, weights = shards.optimizer, [p for p in turn.parameters() if p.requires_grad]
         total = -(-count(self.images) // self.batch)
         mine = np.arange(self.batch)[rank::ranks]
         places, keys = torch.from_numpy(mine), Rng([self.seed]).at("training")
-        recorder = None
-        if main:
-            recorder = Recorder(
-                run, turn, averages, data, self.sampler,
-                seed=self.seed, batch=self.batch, total=total, every=self.every(),
-                progress=progress, tensorboard=self.tensorboard,
-            )  # fmt: skip
-            if step and step >= total:  # stopped after its last checkpoint: what is left to do is to export it
-                recorder.export(step * self.batch)
+        recorder = Recorder(
+            run, turn, averages, data, self.sampler,
+            seed=self.seed, batch=self.batch, total=total, every=self.every(),
+            progress=progress, tensorboard=self.tensorboard, shards=shards, saved=saved,
+        )  # fmt: skip
+        recorder.resume(place)
+        if step and step >= total:  # stopped after its last checkpoint: what is left to do is to export it
+            recorder.export(step * self.batch)
 
         for x, cond in feed(data, self.seed, step, total, self.batch, mine, self.workers):
             rate = self.rate((step + 1) * self.batch, total * self.batch)
@@ -189,14 +242,16 @@ class Trainer(Part):
             for piece in range(self.accumulate):
                 rows = slice(piece * len(x) // self.accumulate, (piece + 1) * len(x) // self.accumulate)
                 last = piece == self.accumulate - 1
-                with nullcontext() if last else accelerator.no_sync(wrapped):
-                    loss = wrapped(x[rows], cond[rows] if cond else cond, rng[rows])
+                if shards is not None:
+                    shards.sync(last)
+                with nullcontext() if last or shards is not None else accelerator.no_sync(wrapped):
+                    _, loss = wrapped(x[rows], cond[rows] if cond else cond, rng[rows])
                     # Gradients are averaged over processes, so each counts its share of the batch that many times.
                     accelerator.backward(loss.value.sum() * ranks / self.batch)
                 value += loss.value.detach().double().sum() * ranks / self.batch
                 shots.append(loss)
-            mean = float(accelerator.reduce(value, "mean"))
-            norm = float(nn.utils.clip_grad_norm_(weights, self.clip or float("inf")))
+            mean, signal = agreed(accelerator, value, watch)
+            norm = float(together.whole(nn.utils.clip_grad_norm_(weights, self.clip or float("inf"))))
             step += 1
             if np.isfinite(mean) and np.isfinite(norm):  # one bad gradient makes the norm bad
                 optimizer.step()
@@ -205,18 +260,18 @@ class Trainer(Part):
                     average.update(denoiser, step)
                 for loss in shots:
                     self.objective.update(cast(Any, denoiser), loss)
-                if recorder is not None:
-                    recorder.good(mean, shots)
+                recorder.good(mean, shots)
             else:  # the batch is spent: the same one again would fail again
                 where = culprit(turn, partial(turn, x, cond, rng))
-                if recorder is not None:
-                    recorder.skipped(step * self.batch, where, mean, norm)
+                recorder.skipped(step * self.batch, where, mean, norm)
                 skips.bad(where)
             optimizer.zero_grad()
-            if recorder is not None:
-                recorder.after(step, optimizer, rate, norm, skips.total)
-        if recorder is not None:
-            recorder.close()
+            recorder.after(step, optimizer, rate, norm, skips)
+            if signal and step < total:
+                recorder.save(step, optimizer, skips)
+                accelerator.wait_for_everyone()  # whoever ends first must not end the one that saves
+                raise Stopped(signal, step * self.batch)
+        recorder.close()
         accelerator.wait_for_everyone()
         denoiser.eval()
         return run

@@ -1,0 +1,109 @@
+"""``--processes N``: the same command N times on this machine, as torchrun would start it.
+
+torch's elastic launcher starts the processes, tells each its rank, and ends the others when one has failed; they meet
+on the loopback interface only. What is ours is what a person sees: one sentence and one exit code for all of them, and
+signals that reach every process. Rank 0 prints and writes, the others are silent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+LAUNCHER = "MEZZOTINT_LAUNCHER"
+LOST = 3
+"""The exit code when one of several processes was lost."""
+GRACE = 15
+"""Seconds that processes have to end by themselves after one has failed."""
+_FORWARDED = ("SIGTERM", "SIGINT", "SIGUSR1")
+
+
+def launch(words: Sequence[str], count: int, machine: bool) -> int:
+    """Run the command ``words`` in ``count`` processes and return the exit code of them all.
+
+    Arguments:
+        words: of the command line, the verb first.
+        count: processes to start.
+        machine: whether errors are told as JSON.
+    """
+    import psutil
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # what there is to say is said below, in one sentence
+    _surroundings(count)
+    me = psutil.Process()
+
+    def forward(number: int, frame: Any) -> None:
+        for child in me.children():
+            child.send_signal(number)
+
+    for name in _FORWARDED:
+        signal.signal(getattr(signal, name), forward)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=str(os.getpid()), local_addr="127.0.0.1",
+        rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", max_restarts=0, shutdown_timeout=GRACE,
+        signals_to_handle="SIGHUP,SIGQUIT",
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-m", "mezzotint", *words)
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    except ChildFailedError as failed:
+        return _told({rank: failure.exitcode for rank, failure in failed.failures.items()}, count, machine)
+    return 0
+
+
+def _surroundings(count: int) -> None:
+    """What all processes have in common."""
+    os.environ[LAUNCHER] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, (os.cpu_count() or 1) // count))))
+    loop = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
+    if loop is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loop)
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", loop)
+
+
+def _told(codes: dict[int, int], count: int, machine: bool) -> int:
+    """The exit code for all, from those that failed; what a process could no longer say itself is said here."""
+    killed = {rank: -code for rank, code in codes.items() if code < 0}
+    said = [code for code in codes.values() if code > 0 and code != LOST]
+    if said:  # a refusal, a defect or a stop, told by the process itself
+        return said[0]
+    # Those that were left are ended by SIGTERM: it counts only where nothing else explains the end.
+    first = {rank: number for rank, number in killed.items() if number != signal.SIGTERM} or killed
+    rank, number = next(iter(first.items()), (None, 0))
+    how = f"process {rank} of {count} was ended by {_signal(number)}" if rank is not None else "a process was lost"
+    sentence = f"{how}, so the others were ended too; what a run has saved is whole, and --resume goes on from there"
+    print(json.dumps({"error": sentence, "code": LOST}) if machine else f"mezzotint: {sentence}", file=sys.stderr)
+    return LOST
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def watch() -> None:
+    """End this process when the launcher that started it has gone: nobody would be left to end it."""
+    parent = os.environ.get(LAUNCHER)
+    if parent is None:
+        return
+
+    def look() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(1.0)
+        os._exit(LOST)
+
+    threading.Thread(target=look, daemon=True).start()

@@ -1,0 +1,172 @@
+"""Folders and files on disk that are whole or absent, and a manifest that knows its own hash.
+
+A folder is written under a temporary name, flushed, its manifest last, and renamed once: one with its final name is
+complete. The manifest holds the size and SHA-256 of every file, and in its last line the SHA-256 of itself without that
+line, so a byte that changes anywhere is found, in the manifest as well. What a killed process leaves behind is a name
+that begins with a dot and ends in ``.tmp`` or ``.old``; :func:`tidy` removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mezzotint.core.errors import Refusal
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+_LEFT = re.compile(r"\.(?P<name>.+?)(\.(?P<process>\d+))?\.(?P<kind>tmp|old)")
+_CLOSING = b"\n}"
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file that is whole or absent, flushed before it gets its name."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool = False) -> Path:
+    """Write a folder that is whole or absent: ``fill`` writes into a temporary one, a manifest of hashes comes last.
+
+    Arguments:
+        path: the final place.
+        fill: writes the files into the folder it is given.
+        replace: whether a folder already there gives way (it is removed only after the new one is complete).
+    """
+    path = Path(path)
+    if path.exists() and not replace:
+        raise Refusal(f"{str(path)!r} exists already")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent, name=path.name)
+    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    work.mkdir()
+    try:
+        fill(work)
+        files = sorted(p for p in work.rglob("*") if p.is_file())
+        entries = {p.relative_to(work).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
+        (work / MANIFEST).write_bytes(_manifest({"schema": SCHEMA, "files": entries}))
+        for file in [*files, work / MANIFEST, work]:
+            flush(file)
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if path.exists():
+            if not replace:
+                raise Refusal(f"{str(path)!r} exists already")
+            path.rename(old)
+        try:
+            work.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+        flush(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return path
+
+
+def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> None:
+    """Remove what killed writers left in a folder; what had just been moved aside to be replaced is put back.
+
+    Arguments:
+        folder: where to look; not below it.
+        alone: nobody else writes there, whatever process a name belongs to: process numbers come again.
+        name: of what they wrote; None: whatever it was.
+    """
+    for left in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
+        found = _LEFT.fullmatch(left.name)
+        if found is None or name not in (None, found["name"]) or (not alone and _lives(found["process"])):
+            continue
+        final = left.with_name(found["name"])
+        if found["kind"] == "old" and not final.exists():
+            left.rename(final)
+        elif left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def check_folder(path: Path) -> tuple[str, ...]:
+    """Refuse a folder whose files are not those of its manifest; return the names of those files.
+
+    A manifest without a hash of its own, as version 0.1.0 wrote them, is believed.
+    """
+    try:
+        raw = (path / MANIFEST).read_bytes()
+        manifest = json.loads(raw.decode("utf-8"))
+        schema = manifest["schema"]
+        entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+    except FileNotFoundError:
+        raise Refusal(f"{str(path)!r} has no {MANIFEST}, so it is not a complete folder of mezzotint") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
+    if schema != SCHEMA:
+        raise Refusal(f"{str(path)!r} has schema {schema}, but this version of mezzotint reads schema {SCHEMA}")
+    if manifest.keys() != {"schema", "files"} and raw != _sealed(raw[: raw.rfind(b",\n")] + _CLOSING):
+        raise Refusal(f"the {MANIFEST} of {str(path)!r} is damaged: its SHA-256 is not the one that was written")
+    for name, (size, digest) in entries.items():
+        file = path / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise Refusal(f"the {MANIFEST} of {str(path)!r} names a file outside its folder: {name!r}")
+        if not file.is_file():
+            raise Refusal(f"{str(file)!r} is missing")
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise Refusal(f"{str(file)!r} is a link to a file outside its folder")
+        found = file.stat().st_size
+        if found != size:
+            raise Refusal(f"{str(file)!r} is truncated or altered: it has {found} bytes, {size} were written")
+        if sha256(file) != digest:
+            raise Refusal(f"{str(file)!r} is damaged: its SHA-256 is not the one that was written")
+    return tuple(entries)
+
+
+def _manifest(tree: object) -> bytes:
+    return _sealed(json.dumps(tree, indent=1).encode())
+
+
+def _sealed(body: bytes) -> bytes:
+    """A JSON object with its own SHA-256 as the last entry."""
+    digest = hashlib.sha256(body).hexdigest()
+    return body.removesuffix(_CLOSING) + f',\n "sha256": "{digest}"'.encode() + _CLOSING
+
+
+def _lives(process: str | None) -> bool:
+    """Whether another process than this one has that number."""
+    if process is None or int(process) == os.getpid():
+        return process is None
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

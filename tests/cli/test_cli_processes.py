@@ -1,0 +1,285 @@
+"""One command in several processes: the same pictures and records to the last bit, one voice, one end for all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from crew import crew, environment, free_port, loopback
+from mezzotint.cli import main
+from mezzotint.cli.drawing import rows_of
+from mezzotint.denoiser import Mixture
+from mezzotint.processes import EDM
+
+FEW = ["--steps", "2", "--threads", "1"]
+
+
+def call(folder: str, *words: str) -> None:
+    """The command in one of several processes, with what it says in files and its exit code as a word."""
+    rank = os.environ["RANK"]
+    with open(f"{folder}/out.{rank}", "w") as out, open(f"{folder}/err.{rank}", "w") as err:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(list(words))
+    raise SystemExit(code)
+
+
+def both(folder: Path, *words: object) -> list[Any]:
+    """Run a command in two processes: (exit code, standard output, standard error) of each."""
+    folder.mkdir(exist_ok=True)
+    codes = crew(2, call, str(folder), *map(str, words))
+    said = [[(folder / f"{kind}.{rank}").read_text() for kind in ("out", "err")] for rank in (0, 1)]
+    return [(code, *texts) for code, texts in zip(codes, said, strict=True)]
+
+
+def pictures(path: Path) -> Any:
+    with np.load(path) as arrays:
+        return arrays["images"], arrays["labels"], arrays["seeds"]
+
+
+def exact(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Keep pictures as they are drawn: bytes would hide the last bits."""
+    import mezzotint.cli.drawing as drawing
+
+    kept, before = [], drawing.draw
+
+    def draw(*words: Any) -> Any:
+        kept.append(before(*words))
+        return kept[-1]
+
+    monkeypatch.setattr(drawing, "draw", draw)
+    return kept
+
+
+@pytest.mark.parametrize("more", [[], ["--guidance", "2"], ["--sampler", "ddpm"]], ids=["plain", "guided", "ddpm"])
+def test_a_picture_does_not_feel_its_neighbours(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    """All at once, in batches of any size, and a few of them alone: the same float32 numbers."""
+    kept = exact(monkeypatch)
+    ways = [["--seeds", "0-29"], ["--seeds", "0-29", "--batch", "7"], ["--seeds", "0-29", "--batch", "100"]]
+    ways += [["--seeds", "17"], ["--seeds", "3-29"]]
+    for number, way in enumerate(ways):
+        words = ["sample", digits, "--label", "3,5", *FEW, *more, *way, "--npz", tmp_path / f"{number}.npz", "--json"]
+        assert main([str(word) for word in words]) == 0
+    whole, small, large, one, rest = kept
+    assert torch.equal(whole, small) and torch.equal(whole, large)
+    assert torch.equal(whole[34:36], one) and torch.equal(whole[6:], rest)
+
+
+def test_without_pieces_it_would(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the test above would hold for any reason: a piece of another size rounds otherwise."""
+    kept = exact(monkeypatch)
+    for rows in (64, 1):
+        words = ["sample", digits, "--seeds", "0-7", *FEW, "--rows", rows, "--npz", tmp_path / f"{rows}.npz", "--json"]
+        assert main([str(word) for word in words]) == 0
+    assert not torch.equal(*kept)
+    torch.testing.assert_close(*kept, rtol=0, atol=1e-4)
+
+
+def test_pieces_are_a_power_of_two_by_size() -> None:
+    sizes = {(1, 8, 8): 64, (1, 28, 28): 16, (3, 32, 32): 8, (3, 256, 256): 8, (2,): 64}
+    for shape, rows in sizes.items():
+        means = torch.zeros(1, *shape).tolist()
+        found = Mixture(EDM(), means, [torch.eye(2).tolist()]) if shape == (2,) else _shaped(shape)
+        assert rows_of(found) == rows
+
+
+def _shaped(shape: tuple[int, ...]) -> Any:
+    from mezzotint.denoiser import Preconditioned
+    from mezzotint.networks import UNet
+
+    return Preconditioned(UNet(shape, width=4), EDM())
+
+
+def test_two_processes_draw_the_pictures_of_one(digits: Path, tmp_path: Path) -> None:
+    """150 pictures are two pieces and a rest, so the second process draws one of three."""
+    ask = ["sample", digits, "--seeds", "0-14", *FEW, "--json", "--npz"]
+    assert main([str(word) for word in [*ask, tmp_path / "one.npz", "--out", tmp_path / "one.png"]]) == 0
+    first, second = both(tmp_path / "two", *ask, tmp_path / "two.npz", "--out", tmp_path / "two.png", "--batch", "64")
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    ours, theirs = pictures(tmp_path / "two.npz"), pictures(tmp_path / "one.npz")
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True)) and len(ours[0]) == 150
+    assert json.loads(first[1])["count"] == 150 and "150 / 150 pictures" in first[2]
+    assert second[1:] == ("", "")
+
+
+def test_two_processes_write_the_record_of_one(digits: Path, tmp_path: Path) -> None:
+    ask = ["evaluate", digits, "--count", "100", *FEW, "--json", "--out"]
+    assert main([str(word) for word in [*ask, tmp_path / "one.json"]]) == 0
+    first, second = both(tmp_path / "two", *ask, tmp_path / "two.json")
+    assert (first[0], second[0]) == (0, 0) and second[1:] == ("", ""), (first, second)
+    ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("two", "one"))
+    assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0
+    assert ours == theirs and ours["measures"]["frechet_pixels"]["value"] > 0
+    assert ours["evaluations_per_sample"] == 3  # two steps of Heun, the last without its second half
+
+
+def test_what_all_refuse_is_said_once(digits: Path, tmp_path: Path) -> None:
+    said = both(tmp_path / "two", "sample", digits, "--label", "17", "--out", tmp_path / "x.png")
+    assert [code for code, _, _ in said] == [2, 2]
+    lines = "".join(err for _, _, err in said).strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("mezzotint: label 17 is out of range")
+    assert not any(out for _, out, _ in said)
+
+
+def test_what_one_refuses_ends_the_other(digits: Path, tmp_path: Path) -> None:
+    """A folder that is not empty is seen by the first alone; the second waits for it, and learns that it has left."""
+    said = both(tmp_path / "two", "train", "digits", "--out", digits, "--json")
+    assert [code for code, _, _ in said] == [2, 2]
+    (line,) = "".join(err for _, _, err in said).strip().splitlines()
+    assert "not empty" in json.loads(line)["error"]
+
+
+def test_processes_have_to_be_some(command: Any) -> None:
+    assert "at least 1" in command("sample", "runs/none", "--processes", 0).sentence
+
+
+def shell(words: list[object], **more: str) -> subprocess.Popen[str]:
+    told = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"} | more
+    return subprocess.Popen(list(map(str, words)), env=told, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def launched(*words: object) -> subprocess.Popen[str]:
+    return shell([sys.executable, "-m", "mezzotint", *words])
+
+
+def training(folder: Path, *more: object) -> list[object]:
+    few = ["training.batch=32", "training.sampler.steps=2", "training.save=64", "training.log=32"]
+    return ["train", "digits", "--out", folder, "--width", 8, "--images", "10M", *more, "--set", *few]
+
+
+def until(what: Any, process: subprocess.Popen[str], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing came of it"
+        time.sleep(0.2)
+
+
+def begun(folder: Path) -> bool:
+    return any((folder / "checkpoints").glob("0*"))
+
+
+def members(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The ranks, in order."""
+    found = [child for child in psutil.Process(process.pid).children() if "RANK" in child.environ()]
+    return sorted(found, key=lambda child: int(child.environ()["RANK"]))
+
+
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.long)])
+def test_a_dead_process_ends_the_others(tmp_path: Path, rank: int) -> None:
+    run = launched(*training(tmp_path / "run", "--processes", 2))
+    until(lambda: begun(tmp_path / "run"), run)
+    ranks, start = members(run), time.monotonic()
+    assert len(ranks) == 2
+    ranks[rank].kill()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 3 and time.monotonic() - start < 30
+    last = err.strip().splitlines()[-1]
+    assert last.startswith(f"mezzotint: process {rank} of 2 was ended by SIGKILL, so the others were ended too")
+    assert "Traceback" not in err and err.count("mezzotint: ") == 1
+    assert not any(psutil.pid_exists(member.pid) for member in ranks)
+
+
+@pytest.mark.long
+def test_a_dead_launcher_leaves_nobody_behind(tmp_path: Path) -> None:
+    run = launched(*training(tmp_path / "run", "--processes", 2))
+    until(lambda: begun(tmp_path / "run"), run)
+    ranks = members(run)
+    run.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=30)
+    assert not alive and len(ranks) == 2
+    run.communicate()
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    return out, err
+
+
+SHORT = ["--width", 8, "--images", 128, "--json", "--set", "training.batch=32", "training.sampler.steps=2"]
+
+
+def losses(folder: Path) -> list[float]:
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["--processes", "torchrun", "accelerate", "srun", "--shard"])
+def test_every_way_of_starting_is_the_same_run(tmp_path: Path, way: str) -> None:
+    """Train, sample and judge in two processes, however they were started."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main(list(map(str, ["train", "digits", "--out", one, *SHORT]))) == 0
+
+    def start(*words: object) -> list[tuple[str, str]]:
+        ours: list[object] = ["-m", "mezzotint", *words]
+        if way in ("--processes", "--shard"):
+            return [finished(launched(*words, "--processes", 2))]
+        if way == "torchrun":
+            first = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+            return [finished(shell([*first, *ours]))]
+        if way == "accelerate":
+            first = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", 2]
+            more = ["--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads", 1]
+            more[-2] = "--num_cpu_threads_per_process"
+            return [finished(shell([*first, *more, *ours], GLOO_SOCKET_IFNAME=loopback()))]
+        port = free_port()
+        both = [shell([sys.executable, *ours], **environment(rank, 2, port)) for rank in (0, 1)]
+        return [finished(process) for process in both]
+
+    said = start("train", "digits", "--out", two, *(["--shard"] if way == "--shard" else []), *SHORT)
+    assert json.loads("".join(out for out, _ in said))["images"] == 128
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4) and len(losses(one)) == 4
+    ask = ["sample", one, "--seeds", "0-14", *FEW, "--json", "--npz"]
+    main(list(map(str, [*ask, tmp_path / "one.npz"])))
+    start(*ask, tmp_path / "two.npz")
+    drawn = [pictures(tmp_path / f"{name}.npz") for name in ("one", "two")]
+    assert all(np.array_equal(a, b) for a, b in zip(*drawn, strict=True))
+    judged = start("evaluate", one, "--count", 40, *FEW, "--json")
+    assert json.loads("".join(out for out, _ in judged))["counts"]["samples"] == 40
+
+
+@pytest.mark.cuda
+@pytest.mark.long
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices: NCCL gives each process its own")
+@pytest.mark.parametrize("more", [[], ["--shard"]], ids=["copies", "pieces"])
+def test_two_gpus_train_and_draw(tmp_path: Path, more: list[str]) -> None:
+    """NCCL: the losses of one GPU, to what TF32 and the order of sums leave of them."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, words in ((one, []), (two, ["--processes", 2, *more])):
+        finished(shell([sys.executable, "-m", "mezzotint", "train", "digits", "--out", folder, *words, *SHORT],
+                       ACCELERATE_USE_CPU="false"))  # fmt: skip
+    assert losses(two) == pytest.approx(losses(one), rel=1e-2)
+    words = ["sample", two, "--seeds", "0-14", *FEW, "--processes", 2, "--npz", tmp_path / "two.npz", "--json"]
+    finished(shell([sys.executable, "-m", "mezzotint", *words], ACCELERATE_USE_CPU="false"))
+    assert len(pictures(tmp_path / "two.npz")[0]) == 150
+
+
+@pytest.mark.long
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines with fewer GPUs than processes")
+def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on(tmp_path: Path) -> None:
+    """All save at one step and end with 75, which is said once; one process alone goes on from there."""
+    run = launched(*training(tmp_path / "run", "--processes", 2))
+    until(lambda: begun(tmp_path / "run"), run)
+    ranks = members(run)
+    run.send_signal(signal.SIGUSR1)
+    _, err = run.communicate(timeout=200)
+    assert run.returncode == 75 and err.count("stopped by SIGUSR1, saved at") == 1, err
+    assert not any(psutil.pid_exists(member.pid) for member in ranks)
+    saved = int(err.split("saved at ")[1].split()[0])
+    assert (tmp_path / "run" / "checkpoints" / f"{saved:010d}").is_dir()
+    assert main(["train", str(tmp_path / "run"), "--resume", "--images", str(saved + 32), "--json"]) == 0
