@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import kills
 import pytest
 from kills import Kill, Server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with kills.server() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
