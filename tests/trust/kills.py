@@ -136,10 +136,10 @@ def _whole(folder: Path) -> int:
 def plans(count: int, seed: int = 0) -> Iterator[list[Kill]]:
     """Plans of so many kills in all: every named point, then at random moments, four a run.
 
-    The first is at a random moment, because some points are passed only where a run goes on; these are passed once.
+    The first is at a random moment, because some points are passed only where a run goes on, and seldom.
     """
     random, left = Random(seed), count
-    once = ("log is cut back", "the config", "environment")
+    once = ("log is cut back", "config", "model", "picture")
     named = [
         Kill(name, 1 if any(word in name for word in once) else 1 + random.randrange(2))
         for name in child.FAULTS

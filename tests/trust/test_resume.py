@@ -97,3 +97,18 @@ def test_an_objective_with_state_and_weights_over_several_passes(
             fitted(run, data)
         fitted(run, data, resume=True)
         assert trial.differences(run, tmp_path / "whole") == [], steps
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_the_rest_is_the_rest(tmp_path: Path) -> None:
+    """Sums on a GPU come in any order, so numbers agree closely; counters, order, seeds and files agree exactly."""
+    case = FIRST[-1]
+    if case.missing:
+        pytest.skip(case.missing)
+    whole = resumes.whole(case, tmp_path / "whole")
+    resumes.resumed(case, 5, tmp_path / "run", whole)
+    (mine, state), (theirs, truth) = (mz.training.Run(tmp_path / name).load(112) for name in ("run", "whole"))
+    assert state == truth and mine.keys() == theirs.keys()
+    for name, tensors in theirs.items():
+        for key, value in tensors.items():
+            torch.testing.assert_close(mine[name][key], value, rtol=1e-3, atol=1e-5)
