@@ -158,12 +158,8 @@ def _there(results: Path, name: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Put runs to the test and write docs/trust.md.")
-    parser.add_argument(
-        "--check", action="store_true", help="run and write nothing; exit code 1 where the page is stale"
-    )
-    parser.add_argument(
-        "--only", nargs="*", choices=list(TASKS), default=list(TASKS), help="what to run; all by default"
-    )
+    parser.add_argument("--check", action="store_true", help="run nothing; exit code 1 where the page is stale")
+    parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS), help="what to run; default: all")
     parser.add_argument("--kills", type=int, default=60, help="how many kills")
     parser.add_argument("--bytes", type=int, default=2_000, help="how many bytes of each larger file are flipped")
     parser.add_argument("--every", type=int, default=1, help="stop after every so many steps of each training")

@@ -7,11 +7,10 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import kills
 import pytest
 import trial
 from kills import Server
@@ -19,12 +18,6 @@ from kills import Server
 import mezzotint as mz
 from mezzotint.core import stop
 from mezzotint.training.stop import Stopped
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with kills.server() as made:
-        yield made
 
 
 @pytest.mark.parametrize("number", stop.SIGNALS)

@@ -120,7 +120,8 @@ class Run:
         try:
             yield
         except OSError as error:
-            if error.errno not in DISK:
+            elsewhere = isinstance(error.filename, str) and not Path(error.filename).is_relative_to(self.path)
+            if error.errno not in DISK or elsewhere:  # such as data that cannot be read
                 raise
             whole = next((images for images in self.latest() if self.whole(images)), None)
             state = (
