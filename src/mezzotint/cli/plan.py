@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mezzotint.cli import drawing, wanted
 from mezzotint.cli.console import note
-from mezzotint.cli.flags import Asked, Output, changes_of
+from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
 from mezzotint.cli.method import Method
 from mezzotint.core.errors import Refusal
 from mezzotint.training.pictures import Pixels, enlargement, grid, pixels, read_settings, save_png
@@ -184,9 +184,10 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
 def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
     """The model asked for; for ``--like`` it must have the weights of the picture."""
     average, device, like = args.drawing.average, args.drawing.device, args.output.like
+    most = parameters_of(args.drawing.max_parameters)
     if not old:
         assert args.run is not None
-        return drawing.load(args.run, average, device=device)
+        return drawing.load(args.run, average, device=device, parameters=most)
     said = old["model"]
     path = args.run if args.run is not None else said["path"]
     if not Path(path).is_dir():
@@ -195,7 +196,7 @@ def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
             f"say where it is now: mezzotint {verb.name} RUN --like ..."
         )
     mine = average if average is not None else said.get("average")
-    model = drawing.load(path, mine, said.get("images"), device=device)
+    model = drawing.load(path, mine, said.get("images"), device=device, parameters=most)
     if mine == said.get("average") and model.sha256 != said["sha256"]:
         raise Refusal(
             f"the weights in {path!r} have the SHA-256 {model.sha256[:12]}..., but {like!r} was made with "

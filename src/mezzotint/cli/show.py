@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, duration, emit, number, table, use_threads
+from mezzotint.cli.flags import Parameters
 
 if TYPE_CHECKING:
     from mezzotint.cli.results import Result
@@ -33,6 +34,8 @@ class Show:
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
     """A run folder, a model folder, a recipe (.yaml), or digits."""
+    max_parameters: Parameters = None
+    """Refuse a model with more parameters than this; it is counted and not made."""
     config: Flag = False
     """Print the config as YAML and nothing else."""
     json: Flag = False
@@ -51,7 +54,7 @@ def run(args: Show) -> int:
     from mezzotint.cli.source import is_run
 
     result = _result(args.what) if is_run(args.what) else None
-    parameters = _parameters(tree["model"])
+    parameters = _parameters(tree["model"], args.max_parameters)
     classes = _classes(args.what, tree)
     if args.json:
         known = result.plain() if result is not None else {}
@@ -106,12 +109,18 @@ def _result(what: str) -> Result:
     return Result.read(Run.open(what))
 
 
-def _parameters(tree: Any) -> int:
+def _parameters(tree: Any, most: str | None) -> int:
+    """How many parameters the model of a tree has; it is measured and not made."""
     import torch
 
-    from mezzotint.cli.source import built
+    from mezzotint.cli.flags import parameters_of
+    from mezzotint.core.blueprint import blueprint
+    from mezzotint.core.errors import Refusal
+    from mezzotint.core.store import MODEL
 
-    model: torch.nn.Module = built(tree, torch.nn.Module, "'model' of the config")
+    model = blueprint(tree, MODEL, parameters_of(most))
+    if not isinstance(model, torch.nn.Module):
+        raise Refusal(f"'model' of the config is a {type(model).__name__}, but it must be a model with weights")
     return sum(p.numel() for p in model.parameters())
 
 

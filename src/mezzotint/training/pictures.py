@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.core.bounded import parse_json
 from mezzotint.core.errors import Refusal
+from mezzotint.data.picture import said
 
 KEY = "mezzotint"
 Pixels = NDArray[np.uint8]
@@ -64,23 +66,12 @@ def save_png(path: str | Path, picture: Pixels, settings: dict[str, Any] | None 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings inside a PNG of ours; refuses other pictures."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            text = image.info.get(KEY)
-    except FileNotFoundError:
-        raise Refusal(f"there is no picture {str(path)!r}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise Refusal(f"{str(path)!r} cannot be read as a picture: {error}") from None
+    text = said(path, KEY)
     if not isinstance(text, str):
         raise Refusal(
             f"{str(path)!r} carries no settings: it was not written by mezzotint, or another program saved it"
         )
-    try:
-        settings = json.loads(text)
-    except ValueError:
-        settings = None
+    settings = parse_json(text, f"what {str(path)!r} carries")
     if not isinstance(settings, dict):
         raise Refusal(f"the settings inside {str(path)!r} cannot be read")
     return settings
