@@ -50,7 +50,8 @@ def blueprint(tree: Tree, within: Collection[str] | None = None, parameters: int
         with torch.device("meta"):
             return cls(**arguments)
 
-    with _counted(parameters):
+    # What is drawn there goes nowhere, but it moves torch's generator on.
+    with _counted(parameters), torch.random.fork_rng(devices=[]):
         return make(tree, within, call)
 
 

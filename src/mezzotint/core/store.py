@@ -56,6 +56,7 @@ MODEL = (
     "guidance",
     "samplers",
     "metrics",
+    "testing",
 )
 """The rooms whose parts a model folder, or a picture that is repeated, may build: none of them reads a file."""
 _HEADER = 2**24  # bytes of JSON before the weights: about a hundred thousand names
