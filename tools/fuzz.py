@@ -62,7 +62,7 @@ def config_target(home: Path) -> Callable[[bytes], None]:
 
 
 def folder_target(home: Path) -> Callable[[bytes], None]:
-    """The first byte says which file of a model folder the others are; the manifest vouches for the others."""
+    """The first byte says which file of a model folder the others are; the manifest vouches for all of them."""
     from mezzotint.core.store import CONFIG, MANIFEST, WEIGHTS, check_folder, load_model, load_tensors
 
     model = _saved(home / "model")

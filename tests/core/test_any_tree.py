@@ -76,8 +76,7 @@ def answers(call: Callable[[], Any]) -> Any:
         assert time.process_time() - start < SECONDS
 
 
-@QUIET
-@settings(max_examples=120)
+@settings(QUIET, max_examples=120)
 @given(trees)
 def test_any_tree_is_built_or_refused(tree: Any) -> None:
     planned = answers(lambda: blueprint(tree, MODEL, MOST))
@@ -89,8 +88,7 @@ def test_any_tree_is_built_or_refused(tree: Any) -> None:
         assert spec(build(written, MODEL)) == written
 
 
-@QUIET
-@settings(max_examples=150)
+@settings(QUIET, max_examples=150)
 @given(st.text(alphabet=st.sampled_from("ab:&*-[]{}<!|>'\"#%@?, \n\t0123456789.e_~=\\xé"), max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     tree = answers(lambda: config.loads(text))
@@ -110,8 +108,7 @@ paths = st.lists(
 )
 
 
-@QUIET
-@settings(max_examples=120)
+@settings(QUIET, max_examples=120)
 @given(
     st.sampled_from(BASES),
     st.lists(st.tuples(paths, leaves | st.sampled_from(["[", "{", "*a", "&a [*a]"])), max_size=3),

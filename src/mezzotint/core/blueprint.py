@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module, Tree, make
@@ -23,6 +24,10 @@ PARAMETERS = 2 * 10**9
 """How many parameters a model may have unless whoever loads it says otherwise: 8 GB in float32."""
 _PER_TENSOR = 400_000  # of the parameters allowed; real networks have about as many in a tensor, or more
 _LEAST = 1_000
+_FILLS = frozenset(
+    "normal_ uniform_ trunc_normal_ kaiming_normal_ kaiming_uniform_ xavier_normal_ xavier_uniform_ orthogonal_ zeros_ "
+    "ones_ constant_ zero_ fill_ copy_ mul_ add_ clamp_ erfinv_ random_ bernoulli_ exponential_".split()
+)
 _PER_MODULE = 4
 
 
@@ -47,12 +52,24 @@ def blueprint(tree: Tree, within: Collection[str] | None = None, parameters: int
     def call(cls: type, arguments: dict[str, Any]) -> Any:
         if not issubclass(cls, Module):
             return cls(**arguments)
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             return cls(**arguments)
 
-    # What is drawn there goes nowhere, but it moves torch's generator on.
-    with _counted(parameters), torch.random.fork_rng(devices=[]):
+    with _counted(parameters):
         return make(tree, within, call)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what only changes values: there are none, and torch would load its compiler to work that out."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        tensor = args[0] if args else kwargs.get("tensor")
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            scaled = name == "mul" and isinstance(args[1], int | float) and tensor.is_floating_point()
+            if scaled or name in _FILLS:
+                return tensor
+        return func(*args, **kwargs)
 
 
 @contextmanager
