@@ -52,7 +52,7 @@ def test_sequences_numbers_and_defaults() -> None:
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False)
     | st.text(max_size=8)
     | st.sampled_from(["1e-4", "2e5", "yes", "null", "1:30", "~", "0x1f", "- a", "# b", "1_000"]),

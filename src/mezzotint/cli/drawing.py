@@ -16,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.cli.console import printable
 from mezzotint.core import ranks
+from mezzotint.core.blueprint import PARAMETERS
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
 from mezzotint.core.stop import Stopped, poll
-from mezzotint.core.store import load_model, model_config, model_folder, sha256
+from mezzotint.core.store import MODEL, load_model, model_config, model_folder, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Heun, Sampler
 from mezzotint.training import Run, reconstruct
@@ -56,10 +58,16 @@ class Model:
         return {"path": self.path, "sha256": self.sha256, "average": self.average, "images": self.images}
 
 
-def load(path: str, average: float | None = None, images: int | None = None, device: str = "auto") -> Model:
+def load(
+    path: str,
+    average: float | None = None,
+    images: int | None = None,
+    device: str = "auto",
+    parameters: int = PARAMETERS,
+) -> Model:
     """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots."""
-    found = model_config(path)
-    denoiser = load_model(path)
+    denoiser = load_model(path, parameters=parameters)
+    found = model_config(path)  # which has been checked against its manifest by now
     if not isinstance(denoiser, Denoiser):
         raise Refusal(f"{path!r} holds a {type(denoiser).__name__}, which does not draw pictures")
     digest = sha256(model_folder(path) / "model.safetensors")
@@ -71,7 +79,7 @@ def load(path: str, average: float | None = None, images: int | None = None, dev
         digest = _fingerprint(denoiser)
     else:
         images = None
-    sampler = build(found["sampler"]) if "sampler" in found else Heun(steps=18)
+    sampler = build(found["sampler"], MODEL) if "sampler" in found else Heun(steps=18)
     if not isinstance(sampler, Sampler):
         raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
     classes = _classes(denoiser, found.get("classes") or ())
@@ -97,7 +105,7 @@ def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
     if "label" not in families:
         return ()
     count = int(getattr(encoder["label"], "count", len(names)))
-    return tuple(str(names[i]) if i < len(names) else str(i) for i in range(count))
+    return tuple(printable(str(names[i])) if i < len(names) else str(i) for i in range(count))
 
 
 def place(name: str) -> torch.device:

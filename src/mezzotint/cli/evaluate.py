@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, duration, emit, note, number, progress, table, use_threads
-from mezzotint.cli.flags import Drawing, Drawn, changes_of
+from mezzotint.cli.flags import Drawing, Drawn, changes_of, parameters_of
 
 if TYPE_CHECKING:
     from mezzotint.cli.method import Method
@@ -102,7 +102,7 @@ def _run(args: Evaluate, threads: int) -> int:
     mine = [change for change in changes if re.match(r"\s*(sampler|guidance)\s*[.=]", change)]
     if args.count is not None and args.count < 2:
         raise Refusal(f"--count is {args.count}, but a judgement needs at least two samples")
-    model = drawing.load(args.run, given.average, device=given.device)
+    model = drawing.load(args.run, given.average, device=given.device, parameters=parameters_of(given.max_parameters))
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
     rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
@@ -214,7 +214,7 @@ def _data(run: str, changes: list[str]) -> Data:
         raise Refusal(f"the config of {run!r} names no data, so there is nothing to judge it against")
     tree = config.edit(tree, changes)
     try:
-        data: Data = built(tree["data"], Data, "'data' of the run's config")
+        data: Data = built(tree["data"], Data, "'data' of the run's config", ("data",))
     except Refusal as refusal:
         path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
         if path is None or changes:

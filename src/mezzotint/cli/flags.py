@@ -16,6 +16,16 @@ Run = Annotated[Optional[str], arg(metavar="[RUN]", help_behavior_hint="(default
 Seeds = Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7)")]
 Device = Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: cuda where there is one, else cpu)")]
 Settings = Annotated[Union[None, tuple[str, ...]], arg(metavar="KEY=VALUE ...", help_behavior_hint="")]
+Parameters = Annotated[Optional[str], arg(metavar="N", help_behavior_hint="(default: 2G)")]
+"""How many parameters a model may have: what a config asks for is counted before any memory is."""
+
+
+def parameters_of(given: str | None) -> int:
+    """The number meant by ``--max-parameters``, such as 5G."""
+    from mezzotint.core.blueprint import PARAMETERS
+    from mezzotint.core.config import count
+
+    return PARAMETERS if given is None else count(given)
 
 
 def changes_of(given: tuple[str, ...] | None) -> list[str]:
@@ -63,6 +73,8 @@ class Drawing:
     """Processes that share the work on this machine, a GPU each where there are GPUs."""
     device: Device = "auto"
     """Where to compute: cpu, cuda, cuda:1, mps."""
+    max_parameters: Parameters = None
+    """Refuse a model with more parameters than this, before it takes any memory."""
     threads: Threads = None
     """Threads to compute with on the CPU."""
 

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mezzotint.cli import wanted
-from mezzotint.cli.flags import Drawing
+from mezzotint.cli.flags import Drawing, parameters_of
 from mezzotint.core import config
+from mezzotint.core.blueprint import PARAMETERS
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import PART, build, check_keys, name_of, parameters, resolve, spec
-from mezzotint.core.store import load_model, model_folder, sha256
+from mezzotint.core.store import MODEL, WEIGHTS, load_model, model_folder, sha256
 from mezzotint.denoiser import Chunked
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Sampler
@@ -80,7 +81,7 @@ def named(name: str) -> Tree:
 
 
 def _weights(path: str) -> Tree:
-    return {"model": path, "sha256": sha256(model_folder(path) / "model.safetensors")}
+    return {"model": path, "sha256": sha256(model_folder(path) / WEIGHTS)}
 
 
 def _first(cls: type) -> str:
@@ -90,7 +91,7 @@ def _first(cls: type) -> str:
 
 def _settled(tree: Tree) -> Tree:
     """A guidance as it is recorded: further models by path and hash, a guidance inside settled too."""
-    cls = resolve(part(tree[PART], "guidance", "guidance"))
+    cls = resolve(part(tree[PART], "guidance", "guidance"), MODEL)
     out = {**tree, PART: name_of(cls)}
     inner = out.get(_first(cls))
     if inner is not None:
@@ -112,7 +113,7 @@ def _takes_model(cls: type, name: str) -> bool:
     return said is Denoiser or (isinstance(said, str) and said.split(".")[-1] == "Denoiser")
 
 
-def _loaded(said: Mapping[str, str]) -> Denoiser:
+def _loaded(said: Mapping[str, str], parameters: int) -> Denoiser:
     """A further model, refused unless its weights are those that were recorded."""
     found = _weights(said["model"])
     if found["sha256"] != said["sha256"]:
@@ -120,7 +121,7 @@ def _loaded(said: Mapping[str, str]) -> Denoiser:
             f"the weights in {said['model']!r} have the SHA-256 {found['sha256'][:12]}..., but the picture was made "
             f"with {said['sha256'][:12]}...: the run has gone on or is another, so the picture cannot be repeated"
         )
-    made = load_model(said["model"])
+    made = load_model(said["model"], parameters=parameters)
     if not isinstance(made, Denoiser):
         raise Refusal(f"{said['model']!r} holds a {type(made).__name__}, which cannot guide")
     return made
@@ -130,19 +131,28 @@ def _even(denoiser: Denoiser, rows: int | None) -> Denoiser:
     return denoiser if rows is None else Chunked(denoiser, rows)
 
 
-def around(denoiser: Denoiser, tree: Mapping[str, Any], rows: int | None = None) -> Denoiser:
-    """A guidance put around a denoiser; further models are asked ``rows`` at a time, where that is said."""
-    cls = resolve(tree[PART])
+def around(
+    denoiser: Denoiser, tree: Mapping[str, Any], parameters: int = PARAMETERS, rows: int | None = None
+) -> Denoiser:
+    """A guidance put around a denoiser.
+
+    Arguments:
+        denoiser: inside.
+        tree: the guidance as a record has it.
+        parameters: how many a further model may have.
+        rows: further models are asked so many at a time, where that is said.
+    """
+    cls = resolve(tree[PART], MODEL)
     first = _first(cls)
-    inside = around(denoiser, tree[first], rows) if first in tree else denoiser
+    inside = around(denoiser, tree[first], parameters, rows) if first in tree else denoiser
     settings = {name: value for name, value in tree.items() if name not in (PART, first)}
     check_keys(cls, [first, *settings])
     models = {
-        name: _even(_loaded(value).to(denoiser.device), rows)
+        name: _even(_loaded(value, parameters).to(denoiser.device), rows)
         for name, value in settings.items()
         if isinstance(value, Mapping) and set(value) == {"model", "sha256"}
     }
-    arguments = build({name: value for name, value in settings.items() if name not in models}) | models
+    arguments = build({name: value for name, value in settings.items() if name not in models}, MODEL) | models
     try:
         made: Denoiser = cls(**{first: inside}, **arguments)
     except Refusal:
@@ -159,10 +169,12 @@ class Method:
     Arguments:
         sampler: the rule, with its steps and grid.
         guidance: the tree of a guidance without the denoiser, or None for the plain model.
+        parameters: how many a further model may have.
     """
 
     sampler: Sampler
     guidance: Tree | None = None
+    parameters: int = PARAMETERS
 
     @classmethod
     def of(cls, flags: Drawing, changes: list[str], usual: Sampler, old: Mapping[str, Any] | None = None) -> Method:
@@ -184,15 +196,15 @@ class Method:
         if flags.steps is not None:
             changes.insert(0, f"{way(tree['sampler'], 'steps')}={flags.steps}")
         tree = config.edit(tree, changes)
-        made = build(tree["sampler"])
+        made = build(tree["sampler"], MODEL)
         if not isinstance(made, Sampler):
             raise Refusal(f"the sampler is to be a part such as samplers.Heun with its settings, not {made!r}")
-        return cls(made, _limited(tree["guidance"], flags.interval))
+        return cls(made, _limited(tree["guidance"], flags.interval), parameters_of(flags.max_parameters))
 
     def guided(self, denoiser: Denoiser, rows: int | None = None) -> Denoiser:
         """The denoiser under the guidance, itself where there is none; each asked ``rows`` at a time."""
         even = _even(denoiser, rows)
-        return even if self.guidance is None else around(even, self.guidance, rows)
+        return even if self.guidance is None else around(even, self.guidance, self.parameters, rows)
 
     def record(self) -> Tree:
         """What a picture or a report says of how it was drawn."""
@@ -276,4 +288,4 @@ def resampled(method: Method, times: int) -> Method:
     grid = node[last]
     inner = grid["inner"] if grid[PART] == REPAINT else grid
     node[last] = inner if times == 1 else {PART: REPAINT, "inner": inner, "jump": JUMP, "times": times}
-    return replace(method, sampler=build(tree))
+    return replace(method, sampler=build(tree, MODEL))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mezzotint.cli import drawing, wanted
 from mezzotint.cli.console import note
-from mezzotint.cli.flags import Asked, Output, changes_of
+from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
 from mezzotint.cli.method import Method
 from mezzotint.core.errors import Refusal
 from mezzotint.training.pictures import Pixels, enlargement, grid, pixels, read_settings, save_png
@@ -173,8 +173,9 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
         if whole and layout
         else False
     )
-    whole = whole and isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds) and bool(seeds)
-    whole = whole and (labels is None or (isinstance(labels, list) and len(labels) == len(seeds or [])))
+    whole = whole and _whole_numbers(seeds, 2**64) and 0 < len(seeds or []) <= wanted.MOST
+    whole = whole and (labels is None or (_whole_numbers(labels, 2**31) and len(labels) == len(seeds or [])))
+    whole = whole and isinstance(old.get("versions", {}), dict) and _interval(old.get("interval"))
     whole = (
         whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
     )
@@ -184,12 +185,22 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     return old
 
 
+def _whole_numbers(values: Any, end: int) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < end for value in values)
+
+
+def _interval(value: Any) -> bool:
+    """Whether it is what version 0.1.0 wrote of where to guide."""
+    return not value or (isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value))
+
+
 def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
     """The model asked for; for ``--like`` it must have the weights of the picture."""
     average, device, like = args.drawing.average, args.drawing.device, args.output.like
+    most = parameters_of(args.drawing.max_parameters)
     if not old:
         assert args.run is not None
-        return drawing.load(args.run, average, device=device)
+        return drawing.load(args.run, average, device=device, parameters=most)
     said = old["model"]
     path = args.run if args.run is not None else said["path"]
     if not Path(path).is_dir():
@@ -198,7 +209,7 @@ def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
             f"say where it is now: mezzotint {verb.name} RUN --like ..."
         )
     mine = average if average is not None else said.get("average")
-    model = drawing.load(path, mine, said.get("images"), device=device)
+    model = drawing.load(path, mine, said.get("images"), device=device, parameters=most)
     if mine == said.get("average") and model.sha256 != said["sha256"]:
         raise Refusal(
             f"the weights in {path!r} have the SHA-256 {model.sha256[:12]}..., but {like!r} was made with "

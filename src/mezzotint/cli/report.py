@@ -6,7 +6,6 @@ classes, no held-out pictures, no log) is left out, and nothing on the page is f
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,8 @@ from mezzotint.cli.page import Html, document, join, section, tag
 from mezzotint.cli.subject import Subject
 from mezzotint.cli.words import Words, headline, need, spell, verdict, words
 from mezzotint.core import config
+from mezzotint.core.bounded import read_json
+from mezzotint.core.errors import Refusal
 from mezzotint.core.store import MANIFEST
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.training.run import Run
@@ -243,8 +244,8 @@ def _read(run: Run, name: str) -> dict[str, Any]:
     """A JSON file of the run, or nothing where it is missing."""
     path = run.path / name
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except Refusal:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.training.run import Run
 
@@ -87,8 +87,8 @@ def evaluation(path: Path) -> dict[str, Any] | None:
     files = sorted((path / REPORTS).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_json(file)
+        except Refusal:
             continue
         if isinstance(found, dict) and isinstance(found.get("measures"), dict):
             return found

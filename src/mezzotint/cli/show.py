@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, duration, emit, number, table, use_threads
+from mezzotint.cli.console import Flag, duration, emit, number, printable, table, use_threads
+from mezzotint.cli.flags import Parameters
 
 if TYPE_CHECKING:
     from mezzotint.cli.results import Result
@@ -33,6 +34,8 @@ class Show:
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
     """A run folder, a model folder, a recipe (.yaml), or digits."""
+    max_parameters: Parameters = None
+    """Refuse a model with more parameters than this; it is counted and not made."""
     config: Flag = False
     """Print the config as YAML and nothing else."""
     json: Flag = False
@@ -51,7 +54,7 @@ def run(args: Show) -> int:
     from mezzotint.cli.source import is_run
 
     result = _result(args.what) if is_run(args.what) else None
-    parameters = _parameters(tree["model"])
+    parameters = _parameters(tree["model"], args.max_parameters)
     classes = _classes(args.what, tree)
     if args.json:
         known = result.plain() if result is not None else {}
@@ -106,12 +109,18 @@ def _result(what: str) -> Result:
     return Result.read(Run.open(what))
 
 
-def _parameters(tree: Any) -> int:
+def _parameters(tree: Any, most: str | None) -> int:
+    """How many parameters the model of a tree has; it is measured and not made."""
     import torch
 
-    from mezzotint.cli.source import built
+    from mezzotint.cli.flags import parameters_of
+    from mezzotint.core.blueprint import blueprint
+    from mezzotint.core.errors import Refusal
+    from mezzotint.core.store import MODEL
 
-    model: torch.nn.Module = built(tree, torch.nn.Module, "'model' of the config")
+    model = blueprint(tree, MODEL, parameters_of(most))
+    if not isinstance(model, torch.nn.Module):
+        raise Refusal(f"'model' of the config is a {type(model).__name__}, but it must be a model with weights")
     return sum(p.numel() for p in model.parameters())
 
 
@@ -121,7 +130,7 @@ def _classes(what: str, tree: dict[str, Any]) -> list[str]:
     from mezzotint.core.store import model_config
 
     try:
-        names = [str(name) for name in model_config(what).get("classes") or ()]
+        names = [printable(str(name)) for name in model_config(what).get("classes") or ()]
     except Refusal:
         names = []
     encoder = tree["model"].get("encoder") if isinstance(tree["model"], dict) else None
@@ -133,11 +142,13 @@ def _classes(what: str, tree: dict[str, Any]) -> list[str]:
 def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
     """A tree of parts as lines: the name, the plain settings, and the parts inside below it."""
     if not isinstance(tree, dict):
-        yield f"{'  ' * depth}{key}: {_plain(tree)}"
+        yield f"{'  ' * depth}{printable(key)}: {_plain(tree)}"
         return
     inside = {name: value for name, value in tree.items() if isinstance(value, dict)}
-    said = [f"{name}={_plain(value)}" for name, value in tree.items() if name != "part" and name not in inside]
-    yield _wrapped(f"{'  ' * depth}{key}: {tree.get('part', '')}", said, "  " * (depth + 2))
+    said = [
+        f"{printable(name)}={_plain(value)}" for name, value in tree.items() if name != "part" and name not in inside
+    ]
+    yield _wrapped(f"{'  ' * depth}{printable(key)}: {_plain(tree.get('part', ''))}", said, "  " * (depth + 2))
     for name, value in inside.items():
         yield from parts(name, value, depth + 1)
 
@@ -145,7 +156,7 @@ def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_plain, value))}]"
-    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else printable(str(value))
 
 
 def _wrapped(first: str, said: list[str], indent: str, width: int = 110) -> str:

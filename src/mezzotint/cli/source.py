@@ -6,6 +6,7 @@ written by :func:`mezzotint.recipes.of_data` from what they are.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,9 @@ def _label_of(path: Path) -> str | None:
     return None if names == ["images.npy"] else "labels"
 
 
-def built(part: Any, kind: type, what: str) -> Any:
-    """Build one entry of a tree and refuse what is not a ``kind``."""
-    made = build(part)
+def built(part: Any, kind: type, what: str, within: Collection[str] | None = None) -> Any:
+    """Build one entry of a tree, of parts of the rooms ``within``, and refuse what is not a ``kind``."""
+    made = build(part, within)
     if not isinstance(made, kind):
         raise Refusal(f"{what} is a {type(made).__name__}, but it must be a {kind.__name__}")
     return made

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, Processes, Threads, duration, emit, note, number, progress, use_threads
-from mezzotint.cli.flags import Settings, changes_of
+from mezzotint.cli.flags import Parameters, Settings, changes_of, parameters_of
 
 if TYPE_CHECKING:
     from mezzotint.data import Data
@@ -64,6 +64,8 @@ class Train:
     """Leave out broken and oversized pictures of a folder instead of refusing them."""
     set: Settings = None
     """Edit values of the recipe, such as training.batch=64; may be given several times."""
+    max_parameters: Parameters = None
+    """Refuse a model with more parameters than this, before it takes any memory."""
     resume: Flag = False
     """Go on with the run that is in the folder."""
     dry_run: Flag = False
@@ -102,7 +104,7 @@ def run(args: Train) -> int:
         changes.append("training.shard=true")
     tree = config.edit(tree, changes)
     if args.dry_run:
-        _check(tree)
+        _check(tree, parameters_of(args.max_parameters))
         emit(tree) if args.json else print(config.dumps(tree), end="")
         return 0
     start = time.perf_counter()
@@ -112,6 +114,7 @@ def run(args: Train) -> int:
                 tree,
                 folder,
                 resume=args.resume,
+                parameters=parameters_of(args.max_parameters),
                 progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
                 saved=None if mirror is None else mirror,
             )
@@ -212,15 +215,18 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
     return {**tree, "training": before["training"]} if before else tree
 
 
-def _check(tree: dict[str, Any]) -> None:
+def _check(tree: dict[str, Any], parameters: int) -> None:
     """Build every part once, so that a recipe that is printed is one that trains."""
     from mezzotint.cli.source import built
+    from mezzotint.core.blueprint import blueprint
+    from mezzotint.core.store import MODEL
     from mezzotint.data import Data
     from mezzotint.denoiser.base import Denoiser
     from mezzotint.training import Trainer
     from mezzotint.training.start import check
 
     check(tree)
+    blueprint(tree["model"], MODEL, parameters)
     for key, kind in (("model", Denoiser), ("data", Data), ("training", Trainer)):
         built(tree[key], kind, f"{key!r} of the recipe")
 

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from mezzotint.core.bounded import inside, parse_json, read_bytes
 from mezzotint.core.errors import Refusal
 
 SCHEMA = 1
@@ -111,27 +112,21 @@ def check_folder(path: Path) -> tuple[str, ...]:
 
     A manifest without a hash of its own, as version 0.1.0 wrote them, is believed.
     """
+    if not (path / MANIFEST).is_file():
+        raise Refusal(f"{str(path)!r} has no {MANIFEST}, so it is not a complete folder of mezzotint")
+    raw = read_bytes(inside(path, MANIFEST))
+    manifest = parse_json(raw, f"the {MANIFEST} of {str(path)!r}")
     try:
-        raw = (path / MANIFEST).read_bytes()
-        manifest = json.loads(raw.decode("utf-8"))
         schema = manifest["schema"]
         entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
-    except FileNotFoundError:
-        raise Refusal(f"{str(path)!r} has no {MANIFEST}, so it is not a complete folder of mezzotint") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
     if schema != SCHEMA:
         raise Refusal(f"{str(path)!r} has schema {schema}, but this version of mezzotint reads schema {SCHEMA}")
     if manifest.keys() != {"schema", "files"} and raw != _sealed(raw[: raw.rfind(b",\n")] + _CLOSING):
         raise Refusal(f"the {MANIFEST} of {str(path)!r} is damaged: its SHA-256 is not the one that was written")
     for name, (size, digest) in entries.items():
-        file = path / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise Refusal(f"the {MANIFEST} of {str(path)!r} names a file outside its folder: {name!r}")
-        if not file.is_file():
-            raise Refusal(f"{str(file)!r} is missing")
-        if not file.resolve().is_relative_to(path.resolve()):
-            raise Refusal(f"{str(file)!r} is a link to a file outside its folder")
+        file = inside(path, name)
         found = file.stat().st_size
         if found != size:
             raise Refusal(f"{str(file)!r} is truncated or altered: it has {found} bytes, {size} were written")

@@ -7,7 +7,8 @@ included, so that a default that changes later does not change what was saved. A
 
 Names are looked up inside mezzotint (``"samplers.Heun"``) and inside installed packages that declare the entry point
 group ``mezzotint.parts`` (``"mypackage.samplers.Mine"``), and what is found must be a part. Nothing else is ever
-imported, so a stranger's file cannot run code of its choosing.
+imported, so a stranger's file cannot run code of its choosing. Who builds from one also says which rooms it may name:
+a model folder has no business with a data set that reads files.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import importlib
 import inspect
 import pkgutil
 from abc import ABCMeta
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -27,6 +29,13 @@ from mezzotint.core.errors import Refusal, nearest
 
 Tree = Any
 PART = "part"
+DEPTH = 64
+"""How deep a config may be nested."""
+NODES = 250_000
+"""How many values and parts a config may hold, a node counted wherever it is used."""
+_NAME = 200
+# What constructors answer settings with that they were not made for; a missing file or library is another matter.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 class Part:
@@ -71,6 +80,7 @@ def _flat(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+@cache
 def rooms() -> tuple[str, ...]:
     """The rooms of the house: the sub-packages of mezzotint."""
     import mezzotint
@@ -123,13 +133,20 @@ def _spec(obj: object, seen: dict[int, tuple[object, Tree]], where: str) -> Tree
     )
 
 
-def resolve(name: str) -> type:
-    """The class of a part by its name in a spec."""
-    if not isinstance(name, str):
-        raise Refusal(f"a part's name is a string such as 'samplers.Heun', not {name!r}")
+def resolve(name: str, within: Collection[str] | None = None) -> type:
+    """The class of a part by its name in a spec.
+
+    Arguments:
+        name: ``"room.Class"``, or the full path of a part of an installed package.
+        within: the rooms it may come from, ``core`` always being one; None: any. A part from outside is of the rooms
+            of the classes it derives from, so a data set stays one wherever it is written.
+    """
+    if not isinstance(name, str) or len(name) > _NAME:
+        raise Refusal(f"a part's name is a string such as 'samplers.Heun', not {repr(name)[:_NAME]}")
     first, _, rest = name.partition(".")
     inside = rooms()
     if first in inside:
+        _check_rooms(name, (first,), within)
         module, path = f"mezzotint.{first}", rest
     else:
         declared = {point.value.partition(":")[0] for point in entry_points(group="mezzotint.parts")}
@@ -154,7 +171,18 @@ def resolve(name: str) -> type:
         found, here = child, f"{here}.{step}"
     if not (isinstance(found, type) and issubclass(found, Part)) or inspect.isabstract(found):
         raise Refusal(f"{name!r} is not a part that can be built")
+    modules = [base.__module__.split(".") for base in found.__mro__]
+    _check_rooms(name, [steps[1] for steps in modules if steps[0] == "mezzotint" and len(steps) > 1], within)
     return found
+
+
+def _check_rooms(name: str, found: Collection[str], within: Collection[str] | None) -> None:
+    """Refuse a part before it is imported or made, where its rooms are not among those allowed."""
+    for room in found:
+        if within is not None and room not in ("core", *within):
+            raise Refusal(
+                f"{name!r} belongs to {room!r}, which has no place here: only parts of {', '.join(within)} are built"
+            )
 
 
 def parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -175,33 +203,57 @@ def check_keys(cls: type, keys: list[str]) -> None:
         raise Refusal(f"{name_of(cls)} needs {', '.join(missing)}")
 
 
-def build(tree: Tree) -> Any:
-    """Make the object a spec describes; unknown names and settings are refused with the nearest known one."""
-    return _build(tree, {}, ())
+def build(tree: Tree, within: Collection[str] | None = None) -> Any:
+    """Make the object a spec describes; unknown names and settings are refused with the nearest known one.
+
+    Arguments:
+        tree: plain data, at most ``DEPTH`` deep and ``NODES`` large.
+        within: the rooms whose parts may be made, as in :func:`resolve`; None: any.
+    """
+    return make(tree, within, lambda cls, arguments: cls(**arguments))
 
 
-def _build(tree: Tree, made: dict[int, Any], above: tuple[int, ...]) -> Any:
-    if isinstance(tree, Mapping):
-        if id(tree) in made:
-            return made[id(tree)]
+def make(tree: Tree, within: Collection[str] | None, call: Callable[[type, dict[str, Any]], Any]) -> Any:
+    """:func:`build` with another way to call a part's class with its arguments."""
+    return _Building(within, call).build(tree, ())
+
+
+class _Building:
+    """One walk over a tree: what is made already, and how much was seen."""
+
+    def __init__(self, within: Collection[str] | None, call: Callable[[type, dict[str, Any]], Any]) -> None:
+        self._within, self._call = within, call
+        self._made: dict[int, Any] = {}
+        self._seen = 0
+
+    def build(self, tree: Tree, above: tuple[int, ...]) -> Any:
+        self._seen += 1
+        if self._seen > NODES:
+            raise Refusal(f"a config holds at most {NODES:,} values, and this one holds more")
+        if not isinstance(tree, Mapping | list | tuple):
+            return tree
+        if id(tree) in self._made:
+            return self._made[id(tree)]
         if id(tree) in above:
             raise Refusal("a config refers to itself")
+        if len(above) >= DEPTH:
+            raise Refusal(f"a config is nested at most {DEPTH} deep, and this one is deeper")
         above = (*above, id(tree))
+        if not isinstance(tree, Mapping):
+            return tuple(self.build(item, above) for item in tree)
+        if not all(isinstance(key, str) for key in tree):
+            raise Refusal("the keys of a config are strings, and this one has others: write them in quotes")
         if PART not in tree:
-            return {key: _build(value, made, above) for key, value in tree.items()}
-        cls = resolve(tree[PART])
+            return {key: self.build(value, above) for key, value in tree.items()}
+        cls = resolve(tree[PART], self._within)
         check_keys(cls, [key for key in tree if key != PART])
-        arguments = {key: _build(value, made, above) for key, value in tree.items() if key != PART}
+        arguments = {key: self.build(value, above) for key, value in tree.items() if key != PART}
         try:
-            obj = cls(**arguments)
+            obj = self._call(cls, arguments)
         except Refusal:
             raise
-        except (TypeError, ValueError, AttributeError) as error:
-            raise Refusal(f"{tree[PART]} cannot be made from these settings: {error}") from error
-        made[id(tree)] = obj
+        except _MISFITS as error:
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise Refusal(f"{tree[PART]} cannot be made from these settings: {why}") from error
+        self._made[id(tree)] = obj
         return obj
-    if isinstance(tree, list | tuple):
-        if id(tree) in above:
-            raise Refusal("a config refers to itself")
-        return tuple(_build(item, made, (*above, id(tree))) for item in tree)
-    return tree

@@ -3,6 +3,9 @@
 A *model folder* describes itself: ``config.yaml`` (the spec, with a schema number), ``model.safetensors`` and
 ``manifest.json`` with the size and SHA-256 of every file (:mod:`mezzotint.core.folder`). No pickle is read or written
 anywhere.
+
+A model folder may come from a stranger. What it may build is bounded (``MODEL``), its model is measured on the meta
+device, and the header of its weights is compared with that, name by name, before memory is allocated for either.
 """
 
 from __future__ import annotations
@@ -17,15 +20,20 @@ import torch
 from torch import Tensor
 
 from mezzotint.core import config
+from mezzotint.core.blueprint import PARAMETERS, blueprint
+from mezzotint.core.bounded import inside
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, sha256, write_folder
 from mezzotint.core.spec import build, spec
 
 __all__ = [
     "MANIFEST",
+    "MODEL",
     "SCHEMA",
+    "check_fit",
     "check_folder",
     "fill_module",
+    "header",
     "load_model",
     "load_tensors",
     "model_config",
@@ -36,6 +44,36 @@ __all__ = [
     "weights",
     "write_folder",
 ]
+
+CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+MODEL = (
+    "networks",
+    "processes",
+    "operators",
+    "conditions",
+    "denoiser",
+    "rewards",
+    "guidance",
+    "samplers",
+    "metrics",
+    "testing",
+)
+"""The rooms whose parts a model folder, or a picture that is repeated, may build: none of them reads a file."""
+_HEADER = 2**24  # bytes of JSON before the weights: about a hundred thousand names
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+Header = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
@@ -52,11 +90,49 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
-def load_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read safetensors onto the CPU; truncated or foreign files are refused."""
+def header(path: str | Path) -> Header:
+    """The type and the shape of every tensor of a safetensors file; the tensors themselves are not read.
+
+    The library checks that they fill the file to its last byte without overlap, so they are no larger than it is.
+
+    Raises:
+        Refusal: the file is missing, truncated, no safetensors file, or holds types that a model of ours cannot have.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > _HEADER:
+            raise Refusal(f"the weights {str(path)!r} are damaged: they announce a header of {length:,} bytes")
+        with safe_open(str(path), "pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
+            said = {name: (str(found.get_dtype()), tuple(found.get_shape())) for name, found in slices.items()}
+    except FileNotFoundError:
+        raise Refusal(f"there are no weights {str(path)!r}") from None
+    except Refusal:
+        raise
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise Refusal(f"the weights {str(path)!r} are truncated or damaged: {error}") from None
+    for name, (dtype, _) in said.items():
+        if dtype not in _TYPES:
+            raise Refusal(f"the weights {str(path)!r} hold {name[:200]!r} as {dtype}, which no model here is made of")
+    return {name: (_TYPES[dtype], shape) for name, (dtype, shape) in said.items()}
+
+
+def load_tensors(path: str | Path, like: torch.nn.Module | None = None) -> dict[str, Tensor]:
+    """Read safetensors onto the CPU; truncated or foreign files are refused.
+
+    Arguments:
+        path: the file.
+        like: a module they must fit, which may lie on the meta device; it is asked before anything is allocated.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    found = header(path)
+    if like is not None:
+        check_fit(like, found, repr(str(path)))
     try:
         return load_file(str(path))
     except FileNotFoundError:
@@ -76,23 +152,31 @@ def weights(module: torch.nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def fill_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a module after checking that names and shapes are exactly the module's.
+def check_fit(module: torch.nn.Module, found: Header, where: str) -> None:
+    """Refuse weights whose names, shapes and types are not those of a module, which may lie on the meta device.
 
-    What two parts share may be there under one of its names, as :func:`weights` has it, or under all.
+    What two parts share may be there under one of its names, as :func:`weights` has it, or under all. Floating-point
+    numbers of 16, 32 and 64 bits stand for each other; other types are exactly the module's.
     """
     own, needed = module.state_dict(), weights(module)
     other = "it belongs to another architecture"
-    for name in sorted(needed.keys() | tensors.keys()):
-        if name not in tensors:
+    for name in sorted(needed.keys() | found.keys()):
+        if name not in found:
             raise Refusal(f"{where} lacks the weight {name!r} of this model: {other}")
         if name not in own:
-            raise Refusal(f"{where} holds a weight {name!r} that this model does not have: {other}")
-        if own[name].shape != tensors[name].shape:
+            raise Refusal(f"{where} holds a weight {name[:200]!r} that this model does not have: {other}")
+        dtype, shape = found[name]
+        if own[name].shape != shape:
             raise Refusal(
-                f"{where} holds {name!r} of shape {tuple(tensors[name].shape)}, "
-                f"this model needs {tuple(own[name].shape)}: {other}"
+                f"{where} holds {name!r} of shape {shape}, this model needs {tuple(own[name].shape)}: {other}"
             )
+        if own[name].dtype != dtype and not (own[name].dtype in _FLOATS and dtype in _FLOATS):
+            raise Refusal(f"{where} holds {name!r} as {dtype}, this model needs {own[name].dtype}: {other}")
+
+
+def fill_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Put weights into a module after :func:`check_fit`."""
+    check_fit(module, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}, where)
     module.load_state_dict(dict(tensors), strict=False)  # what may be missing was settled above
 
 
@@ -108,8 +192,8 @@ def save_model(path: str | Path, model: torch.nn.Module, *, card: str = "", **ex
     tree = {"schema": SCHEMA, "model": spec(model), **{name: spec(value) for name, value in extra.items()}}
 
     def fill(folder: Path) -> None:
-        (folder / "config.yaml").write_text(config.dumps(tree), encoding="utf-8")
-        save_tensors(folder / "model.safetensors", weights(model))
+        (folder / CONFIG).write_text(config.dumps(tree), encoding="utf-8")
+        save_tensors(folder / WEIGHTS, weights(model))
         if card:
             (folder / "README.md").write_text(card, encoding="utf-8")
 
@@ -119,7 +203,7 @@ def save_model(path: str | Path, model: torch.nn.Module, *, card: str = "", **ex
 def model_config(path: str | Path) -> dict[str, Any]:
     """The config of a model folder, or of the ``model/`` folder of a run, after checking its schema."""
     folder = model_folder(path)
-    tree = config.load(folder / "config.yaml")
+    tree = config.load(inside(folder, CONFIG))
     if not isinstance(tree, dict) or "model" not in tree:
         raise Refusal(f"{str(folder / 'config.yaml')!r} does not describe a model")
     if tree.get("schema") != SCHEMA:
@@ -133,17 +217,29 @@ def model_folder(path: str | Path) -> Path:
     if not path.is_dir():
         raise Refusal(f"there is no run or model folder {str(path)!r}")
     for folder in (path / "model", path):
-        if (folder / "model.safetensors").is_file() or (folder / MANIFEST).is_file():
+        if (folder / WEIGHTS).is_file() or (folder / MANIFEST).is_file():
             return folder
     raise Refusal(f"{str(path)!r} holds no finished model yet: no model/ folder with weights is in it")
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> Any:
-    """Build the model of a run or model folder and put its weights in, frozen and ready to sample."""
+def load_model(path: str | Path, device: torch.device | str = "cpu", parameters: int = PARAMETERS) -> Any:
+    """Build the model of a run or model folder and put its weights in, frozen and ready to sample.
+
+    Arguments:
+        path: the folder; it may be a stranger's.
+        device: where the model goes.
+        parameters: how many it may have; see :func:`~mezzotint.core.blueprint.blueprint`.
+    """
     folder = model_folder(path)
-    check_folder(folder)
-    model = build(model_config(folder)["model"])
-    if not isinstance(model, torch.nn.Module):
+    named = check_folder(folder)
+    for name in (CONFIG, WEIGHTS):
+        if name not in named:
+            raise Refusal(f"the {MANIFEST} of {str(folder)!r} does not name {name!r}, so nobody vouches for it")
+    tree, file = model_config(folder)["model"], folder / WEIGHTS
+    planned = blueprint(tree, MODEL, parameters)
+    if not isinstance(planned, torch.nn.Module):
         raise Refusal(f"the config of {str(folder)!r} does not describe a model with weights")
-    fill_module(model, load_tensors(folder / "model.safetensors"), repr(str(folder / "model.safetensors")))
+    tensors = load_tensors(file, like=planned)
+    model: torch.nn.Module = build(tree, MODEL)
+    fill_module(model, tensors, repr(str(file)))
     return model.eval().requires_grad_(False).to(device)

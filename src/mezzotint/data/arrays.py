@@ -7,7 +7,6 @@ one are [0, 1]; anything outside is refused, not guessed at. Object arrays, whic
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
+from mezzotint.data.npz import read
 from mezzotint.data.resize import fit, sides
 
 Array = NDArray[Any]
@@ -99,7 +99,7 @@ class Arrays(Data):
 
     def _load(self, path: str) -> tuple[Array, Rows | None]:
         """The arrays of one file, checked: pictures (N, H, W, C) and labels (N,)."""
-        pictures, *rest = _read(path, [self.images] + ([] if self.label is None else [self.label]), self.budget)
+        pictures, *rest = read(path, [self.images] + ([] if self.label is None else [self.label]), self.budget)
         if pictures.ndim == 3:
             pictures = pictures[..., None]
         if pictures.ndim != 4 or not 1 <= pictures.shape[3] <= 4 or not pictures.size:
@@ -136,26 +136,6 @@ class Arrays(Data):
         if pictures.dtype == np.uint8:
             return unit(pictures)
         return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
-
-
-def _read(path: str, names: list[str], budget: int) -> list[Array]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {item.filename.removesuffix(".npy"): item.file_size for item in archive.infolist()}
-        for name in names:
-            if name not in sizes:
-                hint = "; pass label=None for a set without labels" if name == names[-1] and len(names) > 1 else ""
-                raise Refusal(f"{path!r} has no array {name!r}: {nearest(name, list(sizes))}{hint}")
-        if sum(sizes[name] for name in names) > budget:
-            raise Refusal(f"the arrays of {path!r} unpack to more than budget = {budget} bytes; raise it if they fit")
-        with np.load(path, allow_pickle=False) as file:
-            return [file[name] for name in names]
-    except Refusal:
-        raise
-    except FileNotFoundError:
-        raise Refusal(f"there is no file {path!r}") from None
-    except Exception as error:  # a damaged archive fails in zipfile, zlib, the header's parser or numpy
-        raise Refusal(f"{path!r} cannot be read as a .npz file without pickles: {error}") from error
 
 
 def _values(pictures: Array, signed: bool, path: str) -> Array:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, unit
+from mezzotint.data.npz import read
 from mezzotint.data.resize import fit, sides
 from mezzotint.data.root import find
 
@@ -22,6 +23,7 @@ VALIDATION = 5_000
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+_BUDGET = 2**27
 _SPLITS = ("train", "validation", "held_out", "all")
 
 
@@ -69,8 +71,8 @@ class FashionMNIST(Data):
         files = {"held_out": ("test",), "all": ("train", "test")}.get(self.split, ("train",))
         parts = []
         for name in files:
-            with np.load(find(f"fashion_mnist/{name}.npz"), allow_pickle=False) as file:
-                parts.append((file["images"][..., None], file["labels"].astype(np.int64)))
+            images, labels = read(find(f"fashion_mnist/{name}.npz"), ["images", "labels"], _BUDGET)
+            parts.append((images[..., None], labels.astype(np.int64)))
             if name == "train":
                 end = len(parts[-1][1]) - VALIDATION
                 cut = slice(end, None) if self.split == "validation" else slice(None, end)

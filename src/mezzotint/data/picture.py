@@ -1,7 +1,8 @@
 """One picture file as bytes: any common kind of file comes out as grey or colour, upright, on white.
 
-The header is read first, and a file that announces more pixels than allowed is refused before anything is unpacked: a
-few kilobytes can announce a picture that fills the memory.
+The header is read first, and a file that announces more pixels than allowed, or a side longer than ``MAX_SIDE``, is
+refused before anything is unpacked: a few kilobytes can announce a picture that fills the memory. Nobody's global
+settings are touched: Pillow's own limit stays where it was, and what it refuses or warns of is refused here.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from mezzotint.core.errors import Refusal
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 50_000_000
+MAX_SIDE = 2**15
+"""The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
@@ -26,6 +29,15 @@ def channels_of(path: Path, max_pixels: int) -> int:
     """1 where the file's header announces a grey picture, else 3; palettes count as colour."""
     with _opened(path, max_pixels) as image:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
+
+
+def said(path: str | Path, key: str) -> object:
+    """What the header of a PNG carries under ``key``, None where that is nothing; its pixels are not unpacked."""
+    if not Path(path).is_file():
+        raise Refusal(f"there is no picture {str(path)!r}")
+    with _opened(path, MAX_PIXELS, ("PNG",)) as image:
+        found: object = image.info.get(key)
+        return found
 
 
 def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
@@ -55,10 +67,14 @@ def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> 
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(path: str | Path, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=formats) as image:
             width, height = image.size
+            if max(width, height) > MAX_SIDE:
+                raise Refusal(
+                    f"the image {str(path)!r} is {width} x {height} pixels, and a side has {MAX_SIDE} at most"
+                )
             if width * height > max_pixels:
                 raise Refusal(
                     f"the image {str(path)!r} is {width} x {height} pixels, more than max_pixels = {max_pixels}; "
@@ -75,5 +91,5 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not a PNG, JPEG, WebP, BMP or GIF picture"
+        return "not a picture of a kind that is read here: PNG, JPEG, WebP, BMP, GIF"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -38,6 +38,11 @@ _LOW = 1e-4  # above, the rounding of a squared distance is below 1e-11 of the n
 Numbers = Tensor | Sequence[float] | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
 
+def _numbers(values: Numbers, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A tensor where it lies, numbers on the CPU whatever the device of the moment: they are computed with at once."""
+    return values.to(dtype) if isinstance(values, Tensor) else torch.as_tensor(values, dtype=dtype, device="cpu")
+
+
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """a (B, K) times b (K, M), the rows of ``a`` in tables of one size, so that each is summed alike in any batch."""
     full = len(a) - len(a) % _ROWS
@@ -59,10 +64,10 @@ class _Mixture(Denoiser):
             raise Refusal(f"an exact mixture needs a continuous process, not {type(process).__name__}")
         self.process = process
         self.labelled = labels is not None
-        labels = torch.zeros(count, dtype=torch.int64) if labels is None else torch.as_tensor(labels)
+        labels = _numbers([0] * count if labels is None else labels, torch.int64)
         if labels.shape != (count,):
             raise Refusal(f"{count} components need as many labels, not {tuple(labels.shape)}")
-        self.register_buffer("labels", labels.to(torch.int64))
+        self.register_buffer("labels", labels)
 
     def _normal(self) -> None:
         """Refuse a process whose noise is not normal: the closed forms here would be silently wrong on it."""
@@ -135,14 +140,13 @@ class Mixture(_Mixture):
         shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
-        mu = torch.as_tensor(means, dtype=torch.float64)
-        cov = torch.as_tensor(covariances, dtype=torch.float64)
+        mu, cov = _numbers(means), _numbers(covariances)
         if mu.ndim != 2 or cov.shape != (*mu.shape, mu.shape[1]):
             raise Refusal(f"means are (K, D) and covariances (K, D, D), not {tuple(mu.shape)} and {tuple(cov.shape)}")
         spreads, axes = torch.linalg.eigh(cov)
         if float(spreads.min()) < -1e-9 * max(1.0, float(spreads.max())):
             raise Refusal("a covariance has a negative eigenvalue")
-        w = torch.as_tensor([1.0] * len(mu) if weights is None else weights, dtype=torch.float64)
+        w = _numbers([1.0] * len(mu) if weights is None else weights)
         if w.shape != mu.shape[:1] or not bool((w > 0).all()):
             raise Refusal(f"{len(mu)} components need as many positive weights")
         self._start(process, len(mu), labels)

@@ -37,7 +37,8 @@ class Fractal(Mixture):
     """
 
     def __init__(self, process: Continuous, depth: int = 5, seed: int = 0) -> None:
-        law = tree(depth, seed)
+        with torch.device("cpu"):  # it is computed with at once, also where a model is only measured
+            law = tree(depth, seed)
         super().__init__(process, law.means, law.covariances, law.weights, law.labels)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import write_text
 
@@ -63,10 +64,7 @@ class Record:
     @classmethod
     def read(cls, path: str | Path) -> Record:
         """Read a file that :meth:`save` wrote."""
-        try:
-            tree = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise Refusal(f"the record {str(path)!r} cannot be read: {error}") from None
+        tree = read_json(path)
         if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
             raise Refusal(f"{str(path)!r} is not a record of this version (schema {SCHEMA})")
         return cls(tree)

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.core.blueprint import blueprint
+from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build, spec
 from mezzotint.core.stop import poll
@@ -124,14 +126,16 @@ class Extractor:
         folder = Path(path)
         check_folder(folder)
         try:
-            record = json.loads((folder / "extractor.json").read_text(encoding="utf-8"))
+            record = read_json(folder / "extractor.json")
             tree, digest = record["spec"], record["sha256"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (Refusal, LookupError, TypeError):
             raise Refusal(f"{str(folder)!r} holds no extractor: its extractor.json is missing or unreadable") from None
-        classifier = build(tree)
-        if not isinstance(classifier, Classifier):
+        planned, file = blueprint(tree, ("metrics",)), folder / "model.safetensors"
+        if not isinstance(planned, Classifier):
             raise Refusal(f"{str(folder)!r} does not describe a classifier")
-        fill_module(classifier, load_tensors(folder / "model.safetensors"), repr(str(folder / "model.safetensors")))
+        tensors = load_tensors(file, like=planned)
+        classifier: Classifier = build(tree, ("metrics",))
+        fill_module(classifier, tensors, repr(str(file)))
         made = cls(classifier.eval().requires_grad_(False), record)
         if made.sha256 != digest:
             raise Refusal(f"the weights in {str(folder)!r} are not those its record names; train the extractor again")

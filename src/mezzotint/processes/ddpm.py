@@ -26,6 +26,7 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.processes.table import Tabulated
 
+MOST = 1_000_000
 _OFFSET, _LARGEST = 0.008, 0.999  # of the cosine: the first steps would be too small, the last one all noise
 
 
@@ -71,6 +72,8 @@ class DDPM(Tabulated):
         least = 2 if self.zero_terminal else 1
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < least:
             raise Refusal(f"this DDPM needs {least} steps or more, not {self.steps!r}")
+        if self.steps > MOST:
+            raise Refusal(f"this DDPM has {self.steps} steps, and the table of a process has {MOST:,} points at most")
         if self.schedule not in SCHEDULES:
             raise Refusal(f"there is no schedule {self.schedule!r}: {nearest(self.schedule, list(SCHEDULES))}")
         if not (0 < self.beta_start < 1 and 0 < self.beta_end < 1):

@@ -80,6 +80,10 @@ def _rows(mask: Tensor) -> Tensor:
     return mask.reshape(len(mask), -1).any(1).nonzero()[:, 0]
 
 
+MOST = 1_000_000
+"""Steps of a sampler: every one is an evaluation or more, and a grid holds a time for each."""
+
+
 @dataclass(frozen=True)
 class Sampler(Part, ABC):
     """One rule for one interval.
@@ -95,6 +99,8 @@ class Sampler(Part, ABC):
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise Refusal(f"a sampler takes a whole number of steps, at least one, not {self.steps!r}")
+        if self.steps > MOST:
+            raise Refusal(f"a sampler takes {MOST:,} steps at most, not {self.steps}")
 
     @abstractmethod
     def move(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -11,10 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.core.bounded import parse_json
 from mezzotint.core.errors import Refusal
+from mezzotint.data.picture import said
 
 KEY = "mezzotint"
 Pixels = NDArray[np.uint8]
+SHEET = 2**31
+"""The largest sheet that is laid out, in bytes."""
 
 
 def pixels(x: Tensor) -> Pixels:
@@ -33,6 +37,11 @@ def grid(x: Tensor, columns: int, scale: int = 1, gap: int = 1) -> Pixels:
     tiles = pixels(x)
     count, height, width, channels = tiles.shape
     lines = -(-count // columns)
+    if lines * (height * scale + gap) * columns * (width * scale + gap) * channels > SHEET:
+        raise Refusal(
+            f"a sheet of {count} pictures in {columns} columns, enlarged {scale} times, is larger than {SHEET:,} "
+            "bytes; ask for fewer, or for one file a picture (--each)"
+        )
     sheet = np.full(
         (lines * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), 32, np.uint8
     )
@@ -68,23 +77,12 @@ def save_png(path: str | Path, picture: Pixels, settings: dict[str, Any] | None 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings inside a PNG of ours; refuses other pictures."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            text = image.info.get(KEY)
-    except FileNotFoundError:
-        raise Refusal(f"there is no picture {str(path)!r}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise Refusal(f"{str(path)!r} cannot be read as a picture: {error}") from None
+    text = said(path, KEY)
     if not isinstance(text, str):
         raise Refusal(
             f"{str(path)!r} carries no settings: it was not written by mezzotint, or another program saved it"
         )
-    try:
-        settings = json.loads(text)
-    except ValueError:
-        settings = None
+    settings = parse_json(text, f"what {str(path)!r} carries")
     if not isinstance(settings, dict):
         raise Refusal(f"the settings inside {str(path)!r} cannot be read")
     return settings

@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import torch
 
+from mezzotint.core.blueprint import PARAMETERS, blueprint
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.learner import Learner
 from mezzotint.core.spec import build
-from mezzotint.core.store import SCHEMA
+from mezzotint.core.store import MODEL, SCHEMA
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.training.recorder import Progress
@@ -40,6 +41,7 @@ def train(
     resume: bool = False,
     progress: Callable[[Progress], None] | None = None,
     saved: Callable[[Run], None] | None = None,
+    parameters: int = PARAMETERS,
 ) -> Run:
     """Train what a config describes.
 
@@ -49,13 +51,15 @@ def train(
         resume: go on with the run that is there.
         progress: called at every log line.
         saved: called after every checkpoint.
+        parameters: how many the model may have; it is measured before it is made.
     """
     check(tree)
+    blueprint(tree["model"], MODEL, parameters)
     trainer, data = build(tree["training"]), build(tree["data"])
     if not isinstance(trainer, Trainer) or not isinstance(data, Data):
         raise Refusal("'training' must be a training.Trainer and 'data' a data set")
     torch.manual_seed(trainer.seed)  # initial weights are the one draw left to torch's own generator
-    model = build(tree["model"])
+    model = build(tree["model"], MODEL)
     if not isinstance(model, Denoiser | Learner):
         raise Refusal("'model' must be a denoiser such as denoiser.Preconditioned")
     if any(True for _ in trainer.objective.parameters()):  # which are drawn as well: after those of the model
