@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
+import shlex
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.doctor.conftest import recipe
+from small_world import recipe
 
 import mezzotint as mz
+from mezzotint.cli import main
 from mezzotint.doctor import ailments, folder, logs
 from mezzotint.doctor.finding import Finding
 from mezzotint.doctor.patient import Patient
@@ -28,6 +33,15 @@ def findings(run: Run) -> dict[str, Finding]:
     return {finding.name: finding for finding in ailments.examine(run.path)[0].findings}
 
 
+def works(fix: str) -> dict[str, Any]:
+    """The config that a fix would train: the command is one that is understood."""
+    words = shlex.split(fix.partition(", or")[0])
+    assert words[:2] == ["mezzotint", "train"]
+    with redirect_stdout(io.StringIO()) as out:
+        assert main([*words[1:], "--dry-run", "--json"]) == 0
+    return json.loads(out.getvalue())["training"]
+
+
 def test_a_healthy_run_has_no_finding(healthy: Run) -> None:
     examined, table = ailments.examine(healthy.path)
     assert not examined.findings and examined.healthy and not examined.unknown
@@ -39,7 +53,7 @@ def test_a_healthy_run_has_no_finding(healthy: Run) -> None:
 def test_an_untrained_null(world: Path, tmp_path: Path) -> None:
     found = findings(train(recipe(world, dropout=0.0, **SHORT), tmp_path / "run"))["untrained null"]
     assert found.severity == "warning" and "'" not in found.seen and "label" in found.seen
-    assert found.fix.endswith("--set training.objective.dropout=0.1")
+    assert works(found.fix)["objective"]["dropout"] == 0.1
 
 
 def rewrite(run: Run, change: Callable[[dict[str, dict[str, torch.Tensor]]], None]) -> None:
@@ -85,21 +99,21 @@ def test_an_average_that_lags(world: Path, tmp_path: Path) -> None:
     """Every step of a short run counts alike, and the late ones are much better than the first."""
     run = train(recipe(world, averages=(0.28,), images=1_920, rate=Rate(1e-2, 1_920, 0.0)), tmp_path / "run")
     found = findings(run)["average behind"]
-    assert found.severity == "warning" and "--resume --images 3840" in found.fix
+    assert found.severity == "warning" and works(found.fix)["images"] == 3_840
 
 
 def test_nothing_learnt(world: Path, tmp_path: Path) -> None:
     """A rate so low that no weight can have moved far; the fix is another rate and not more of the same."""
     found = findings(train(recipe(world, **{**SHORT, "rate": Rate(1e-7, 0, 0.5)}), tmp_path / "run"))["nothing learnt"]
     assert found.severity == "wrong" and "1.00 times" in found.seen and "add up to" in found.seen
-    assert found.fix.endswith("--set training.rate.peak=1e-06")
+    assert works(found.fix)["rate"]["peak"] == 1e-6
 
 
 def test_worse_than_a_linear_guess(world: Path, tmp_path: Path) -> None:
     """Begun well, and ended early: more of the same is the fix."""
     found = findings(train(recipe(world, **{**SHORT, "images": 384}), tmp_path / "run"))
     assert found["worse than linear"].severity == "warning" and "nothing learnt" not in found
-    assert found["worse than linear"].fix.endswith("--resume --images 768")
+    assert works(found["worse than linear"].fix)["images"] == 768
 
 
 def test_learnt_by_heart(tmp_path: Path) -> None:
@@ -110,7 +124,7 @@ def test_learnt_by_heart(tmp_path: Path) -> None:
     tree = recipe(tmp_path / "few.npz", width=64, images=6_400, rate=Rate(5e-3, 0, 0.5))
     found = findings(train(tree, tmp_path / "run"))
     assert found.keys() == {"learnt by heart"}
-    assert found["learnt by heart"].severity == "warning" and "--images 1600" in found["learnt by heart"].fix
+    assert found["learnt by heart"].severity == "warning" and works(found["learnt by heart"].fix)["images"] == 1_600
 
 
 def test_a_loss_that_diverges(world: Path, tmp_path: Path) -> None:
@@ -119,7 +133,7 @@ def test_a_loss_that_diverges(world: Path, tmp_path: Path) -> None:
     examined, _ = ailments.examine(run.path)
     found = {f.name: f for f in examined.findings}
     assert found.keys() == {"loss diverged"} and "rose from 0.9" in found["loss diverged"].seen
-    assert found["loss diverged"].severity == "wrong" and found["loss diverged"].fix.endswith("rate.peak=0.1")
+    assert found["loss diverged"].severity == "wrong" and works(found["loss diverged"].fix)["rate"]["peak"] == 0.1
     assert examined.unknown["levels"].startswith("loss diverged")
 
 
@@ -180,7 +194,7 @@ def test_where_numbers_stopped_being_finite(world: Path, tmp_path: Path) -> None
     run = fit(world, tmp_path / "run", mz.build(recipe(world)["data"]), model, precision="bf16")
     found = findings(run)["not finite"]
     assert found.severity == "warning" and found.seen.startswith("2 steps not finite") and name in found.seen
-    assert found.fix.endswith("--resume --set training.precision=fp32")
+    assert works(found.fix)["precision"] == "fp32"
 
 
 @dataclass(frozen=True)
@@ -217,7 +231,7 @@ def test_a_run_that_stopped_at_a_bad_weight(world: Path, tmp_path: Path) -> None
     examined, _ = ailments.examine(tmp_path / "run")
     found = {f.name: f for f in examined.findings}["not finite"]
     assert found.severity == "wrong" and "the weight model.network" in found.seen and "stopped there" in found.seen
-    assert "training.rate.peak=0.002" in found.fix and "there is no whole checkpoint" in examined.unknown.values()
+    assert works(found.fix)["rate"]["peak"] == 0.002 and "there is no whole checkpoint" in examined.unknown.values()
 
 
 def test_weights_that_are_not_finite(ill: Run) -> None:

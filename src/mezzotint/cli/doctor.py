@@ -90,15 +90,18 @@ def _run(args: Doctor, path: str) -> int:
 def _say(about: str, examined: Examination) -> None:
     """The verdict in one line, then every finding with its fix, then what could not be told."""
     bad = sum(finding.severity != "hint" for finding in examined.findings)
+    many, all_ = len(examined.checked), len(examined.checked) + len(examined.unknown)
     state = "healthy" if examined.healthy else f"{bad} finding{'s' if bad > 1 else ''}"
-    print(f"{about}: {state}, {len(examined.checked)} checks")
+    if examined.healthy and examined.unknown:
+        state = "healthy as far as could be told"
+    print(f"{about}: {state} ({many if many == all_ else f'{many} of {all_}'} checks)")
     for finding in examined.findings:
         print("\n" + _lines(finding))
     if examined.unknown:
         print("\nnot checked")
-        width = max(map(len, examined.unknown))
-        for name, why in examined.unknown.items():
-            print(_wrapped(f"  {name:<{width}}  ", why))
+        for why in dict.fromkeys(examined.unknown.values()):
+            names = ", ".join(name for name, reason in examined.unknown.items() if reason == why)
+            print(_wrapped("  ", f"{names}: {why}"))
 
 
 def _lines(finding: Finding) -> str:

@@ -110,7 +110,7 @@ def memorised(table: Sequence[Level], run: str, images: int) -> list[Finding]:
         if row.by_heart is not None and row.by_heart < 0.5 * row.model
     ]
     if not shares:
-        raise Unknown("there are no held-out pictures, or too many training pictures, to tell memory from learning")
+        raise Unknown("memory shows only beside held-out pictures, a few thousand training pictures, and normal noise")
     share = float(np.mean(shares))
     if share <= _BY_HEART:
         return []

@@ -33,7 +33,7 @@ from mezzotint.training.levels import BINS
 from mezzotint.training.run import Run
 from mezzotint.training.trainer import Trainer
 
-_ENTRIES, _FEWEST, _MOST = 8_192, 64, 512
+_ENTRIES, _FEWEST, _MOST = 8_192, 32, 512
 _BY_HEART, _BY_HEART_ENTRIES = 20_000, 20_000_000
 
 
