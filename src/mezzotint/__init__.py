@@ -20,6 +20,7 @@ _ROOMS = (
     "core",
     "data",
     "denoiser",
+    "doctor",
     "evidence",
     "guidance",
     "metrics",

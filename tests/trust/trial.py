@@ -17,7 +17,7 @@ from mezzotint.objectives import Denoising, Importance, LogNormal
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.training import preview
 
-TIMES = ("images_per_second",)
+TIMES = ("images_per_second", "waiting")
 
 
 class Stateful(Objective):

@@ -27,6 +27,7 @@ VERBS = {
     "reproduce": ("mezzotint.cli.reproduce", "put a published claim to the test, and say whether it holds"),
     "show": ("mezzotint.cli.show", "say what a run, a model or a recipe is"),
     "runs": ("mezzotint.cli.runs", "list runs, or compare them"),
+    "doctor": ("mezzotint.cli.doctor", "say what is wrong with this machine or with a run, and how to mend it"),
 }
 _DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _ABOUT = "about-this-verb"
@@ -63,7 +64,8 @@ begin with:
 
 exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why),
             3 one of several processes was lost,
-            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted
+            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted;
+            doctor alone says 1 where it found something
 """
 
 

@@ -7,7 +7,7 @@ only all of them have; rank 0 writes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -91,7 +91,15 @@ class Recorder:
     def _restart(self) -> None:
         self.errors = ErrorByLevel(self.model.device)
         self.losses: list[float] = []
-        self.seen, self.clock = 0, time.perf_counter()
+        self.seen, self.waited, self.clock = 0, 0.0, time.perf_counter()
+
+    def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches, with the time that each was waited for: what the log says of a loop bound by its data."""
+        start = time.perf_counter()
+        for batch in batches:
+            self.waited += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
 
     def good(self, value: float, shots: Sequence[Loss]) -> None:
         """Take in a step that went through: its mean loss and its corrupted batches."""
@@ -123,8 +131,10 @@ class Recorder:
     def _write(self, step: int, optimizer: Any, rate: float, norm: float, skips: Skips) -> None:
         images, end = step * self.batch, step == self.total
         if self.losses and (end or step % self.every["log"] == 0):
-            pace = self.seen / max(time.perf_counter() - self.clock, 1e-9)
+            spent = max(time.perf_counter() - self.clock, 1e-9)
+            pace = self.seen / spent
             row = {"loss": float(np.mean(self.losses)), "rate": rate, "norm": norm, "images_per_second": pace}
+            row["waiting"] = self.waited / spent
             self.errors.sums = ranks.total(self.errors.sums)
             if self.main:
                 self.run.log(images=images, step=step, **row, skipped=skips.total, levels=self.errors.rows())

@@ -231,7 +231,8 @@ class Trainer(Part):
         if step and step >= total:  # stopped after its last checkpoint: what is left to do is to export it
             recorder.export(step * self.batch)
 
-        for x, cond in feed(data, self.seed, step, total, self.batch, mine, self.workers):
+        batches = feed(data, self.seed, step, total, self.batch, mine, self.workers)
+        for x, cond in batches if recorder is None else recorder.timed(batches):
             rate = self.rate((step + 1) * self.batch, total * self.batch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
