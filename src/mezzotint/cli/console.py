@@ -69,6 +69,11 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """Words of a file as a screen may show them: what could move the cursor or recolour it is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Aligned columns, the first ``left`` of them to the left, the others to the right."""
     lines = [list(head), *map(list, rows)]

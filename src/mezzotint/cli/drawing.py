@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.cli.console import printable
 from mezzotint.core.blueprint import PARAMETERS
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
@@ -100,7 +101,7 @@ def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
     if "label" not in families:
         return ()
     count = int(getattr(encoder["label"], "count", len(names)))
-    return tuple(str(names[i]) if i < len(names) else str(i) for i in range(count))
+    return tuple(printable(str(names[i])) if i < len(names) else str(i) for i in range(count))
 
 
 def place(name: str) -> torch.device:

@@ -170,8 +170,9 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
         if whole and layout
         else False
     )
-    whole = whole and isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds) and bool(seeds)
-    whole = whole and (labels is None or (isinstance(labels, list) and len(labels) == len(seeds or [])))
+    whole = whole and _whole_numbers(seeds, 2**64) and 0 < len(seeds or []) <= wanted.MOST
+    whole = whole and (labels is None or (_whole_numbers(labels, 2**31) and len(labels) == len(seeds or [])))
+    whole = whole and isinstance(old.get("versions", {}), dict) and _interval(old.get("interval"))
     whole = (
         whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
     )
@@ -179,6 +180,15 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     if not whole:
         raise Refusal(f"the settings inside {path!r} are not those of mezzotint {verb.name}, so it cannot be repeated")
     return old
+
+
+def _whole_numbers(values: Any, end: int) -> bool:
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < end for value in values)
+
+
+def _interval(value: Any) -> bool:
+    """Whether it is what version 0.1.0 wrote of where to guide."""
+    return not value or (isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value))
 
 
 def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:

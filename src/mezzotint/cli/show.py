@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, duration, emit, number, table, use_threads
+from mezzotint.cli.console import Flag, duration, emit, number, printable, table, use_threads
 from mezzotint.cli.flags import Parameters
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _classes(what: str, tree: dict[str, Any]) -> list[str]:
     from mezzotint.core.store import model_config
 
     try:
-        names = [str(name) for name in model_config(what).get("classes") or ()]
+        names = [printable(str(name)) for name in model_config(what).get("classes") or ()]
     except Refusal:
         names = []
     encoder = tree["model"].get("encoder") if isinstance(tree["model"], dict) else None
@@ -142,11 +142,13 @@ def _classes(what: str, tree: dict[str, Any]) -> list[str]:
 def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
     """A tree of parts as lines: the name, the plain settings, and the parts inside below it."""
     if not isinstance(tree, dict):
-        yield f"{'  ' * depth}{key}: {_plain(tree)}"
+        yield f"{'  ' * depth}{printable(key)}: {_plain(tree)}"
         return
     inside = {name: value for name, value in tree.items() if isinstance(value, dict)}
-    said = [f"{name}={_plain(value)}" for name, value in tree.items() if name != "part" and name not in inside]
-    yield _wrapped(f"{'  ' * depth}{key}: {tree.get('part', '')}", said, "  " * (depth + 2))
+    said = [
+        f"{printable(name)}={_plain(value)}" for name, value in tree.items() if name != "part" and name not in inside
+    ]
+    yield _wrapped(f"{'  ' * depth}{printable(key)}: {_plain(tree.get('part', ''))}", said, "  " * (depth + 2))
     for name, value in inside.items():
         yield from parts(name, value, depth + 1)
 
@@ -154,7 +156,7 @@ def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_plain, value))}]"
-    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else printable(str(value))
 
 
 def _wrapped(first: str, said: list[str], indent: str, width: int = 110) -> str:

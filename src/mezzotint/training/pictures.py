@@ -17,6 +17,8 @@ from mezzotint.data.picture import said
 
 KEY = "mezzotint"
 Pixels = NDArray[np.uint8]
+SHEET = 2**31
+"""The largest sheet that is laid out, in bytes."""
 
 
 def pixels(x: Tensor) -> Pixels:
@@ -35,6 +37,11 @@ def grid(x: Tensor, columns: int, scale: int = 1, gap: int = 1) -> Pixels:
     tiles = pixels(x)
     count, height, width, channels = tiles.shape
     lines = -(-count // columns)
+    if lines * (height * scale + gap) * columns * (width * scale + gap) * channels > SHEET:
+        raise Refusal(
+            f"a sheet of {count} pictures in {columns} columns, enlarged {scale} times, is larger than {SHEET:,} "
+            "bytes; ask for fewer, or for one file a picture (--each)"
+        )
     sheet = np.full(
         (lines * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), 32, np.uint8
     )
