@@ -232,7 +232,7 @@ class Trainer(Part):
             recorder.export(step * self.batch)
 
         batches = feed(data, self.seed, step, total, self.batch, mine, self.workers)
-        for x, cond in batches if recorder is None else recorder.timed(batches):
+        for x, cond in recorder.timed(batches):
             rate = self.rate((step + 1) * self.batch, total * self.batch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
