@@ -3,8 +3,8 @@
 Nothing heavy is imported with this room, and its parts are imported by their own names: what examines a machine has to
 work on one where torch or numpy do not.
 
-    from mezzotint.doctor.machine import Machine; from mezzotint.doctor import traps   the traps of an environment
-    from mezzotint.doctor.patient import examine              a run folder
+    traps.examine(machine.Machine.here())     the traps of an environment
+    ailments.examine("runs/digits")           a run folder, and its error by level
 """
 
 from mezzotint.doctor.finding import Examination, Finding, Unknown
