@@ -71,7 +71,8 @@ def test_interrupted_and_resumed_by_the_same_command(command: Command, straight:
     watch.start()
     said = command(*words)
     watch.join()
-    assert said.code == 130 and f"mezzotint train {run} --resume" in said.err and "Traceback" not in said.err
+    assert said.code == 75 and f"mezzotint train {run} --resume" in said.err and "Traceback" not in said.err
+    assert "stopped by SIGINT, saved at" in said.err
     assert not (run / "checkpoints" / "0000002048").exists()
     assert command(*words, "--resume").code == 0
     assert same(run, straight, 2048)

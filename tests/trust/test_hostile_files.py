@@ -271,3 +271,15 @@ def test_arrays_that_announce_too_much_are_refused(
     path = npz(tmp_path / "bomb.npz", header, payload, more.pop("kind", zipfile.ZIP_DEFLATED))
     with pytest.raises(Refusal, match=says):
         Arrays(str(path), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [store.CONFIG, store.MANIFEST])
+def test_a_refusal_stays_one_short_line_whatever_it_quotes(folder: Path, name: str) -> None:
+    said = "line\n" * 1000
+    if name == store.CONFIG:
+        configured(lambda t: t.update(schema=said))(folder)
+    else:
+        (folder / name).write_text(json.dumps({"schema": said, "files": {}}))
+    with pytest.raises(Refusal, match="schema") as refused:
+        store.load_model(folder)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500

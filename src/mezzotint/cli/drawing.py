@@ -21,6 +21,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
+from mezzotint.core.stop import poll
 from mezzotint.core.store import MODEL, load_model, model_config, model_folder, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Heun, Sampler
@@ -134,6 +135,7 @@ def draw(pipeline: Pipeline, cond: Condition, rng: Rng, batch: int, meter: Calla
     total = len(rng)
     made = []
     for start in range(0, total, batch):
+        poll()
         rows = slice(start, min(start + batch, total))
         made.append(pipeline(cond[rows] if cond else cond, rng[rows]).float().cpu())
         meter(rows.stop, total)

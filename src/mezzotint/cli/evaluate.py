@@ -74,9 +74,16 @@ class Evaluate:
 
 
 def run(args: Evaluate) -> int:
-    """Draw samples, judge them, write the report."""
+    """Draw samples, judge them, write the report; a signal ends it between two batches."""
+    threads = use_threads(args.drawing.threads)
+    from mezzotint.core.stop import watching
+
+    with watching():
+        return _run(args, threads)
+
+
+def _run(args: Evaluate, threads: int) -> int:
     given = args.drawing
-    threads = use_threads(given.threads)
     import torch
 
     from mezzotint import metrics
@@ -84,6 +91,7 @@ def run(args: Evaluate) -> int:
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
     from mezzotint.core.errors import Refusal
+    from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
     from mezzotint.denoiser import Counted
     from mezzotint.samplers import Sampling
@@ -125,7 +133,8 @@ def run(args: Evaluate) -> int:
         "versions": drawing.versions(),
         "seconds": time.perf_counter() - start,
     }
-    _write(out, document)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(document, indent=1, ensure_ascii=False))
     if args.json:
         emit({**document, "written": str(out)})
         return 0
@@ -272,11 +281,3 @@ def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
     name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}"
     return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")
-
-
-def _write(path: Any, document: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)

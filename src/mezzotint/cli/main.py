@@ -30,7 +30,7 @@ VERBS = {
 }
 _DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 _ABOUT = "about-this-verb"
-_FULL = (28, 30, 122)  # ENOSPC, EROFS, EDQUOT
+_FULL = (5, 27, 28, 30, 122)  # EIO, EFBIG, ENOSPC, EROFS, EDQUOT
 
 
 class _Heard(io.StringIO):
@@ -61,12 +61,13 @@ begin with:
   mezzotint sample runs/digits --label 3 --seeds 0-63 --out threes.png
   mezzotint evaluate runs/digits
 
-exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why), 130 interrupted
+exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why),
+            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused) or 130 (interrupted)."""
+    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused), 75 (stopped) or 130."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), end="")
@@ -85,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"there is no verb {words[0]!r}: {hint}", machine)
     try:
         return _verb(words[0], words[1:], machine)
+    except SystemExit as stop:  # asked to stop, and stopped in good order; what parsing ends by was caught before
+        if not isinstance(stop.code, int):
+            raise
+        print(f"mezzotint: {stop}", file=sys.stderr)
+        return stop.code
     except KeyboardInterrupt:
         print("mezzotint: interrupted", file=sys.stderr)
         return 130

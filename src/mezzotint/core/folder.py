@@ -58,8 +58,8 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
     if path.exists() and not replace:
         raise Refusal(f"{str(path)!r} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)
+    tidy(path.parent, name=path.name)
     work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     try:
         fill(work)
@@ -67,7 +67,7 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
         entries = {p.relative_to(work).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
         (work / MANIFEST).write_bytes(_manifest({"schema": SCHEMA, "files": entries}))
         for file in [*files, work / MANIFEST, work]:
-            _flush(file)
+            flush(file)
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             if not replace:
@@ -79,23 +79,24 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
             if old.exists():
                 old.rename(path)
             raise
-        _flush(path.parent)
+        flush(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return path
 
 
-def tidy(folder: str | Path, alone: bool = False) -> None:
+def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> None:
     """Remove what killed writers left in a folder; what had just been moved aside to be replaced is put back.
 
     Arguments:
         folder: where to look; not below it.
         alone: nobody else writes there, whatever process a name belongs to: process numbers come again.
+        name: of what they wrote; None: whatever it was.
     """
     for left in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
         found = _LEFT.fullmatch(left.name)
-        if found is None or (not alone and _lives(found["process"])):
+        if found is None or name not in (None, found["name"]) or (not alone and _lives(found["process"])):
             continue
         final = left.with_name(found["name"])
         if found["kind"] == "old" and not final.exists():
@@ -121,7 +122,7 @@ def check_folder(path: Path) -> tuple[str, ...]:
     except (LookupError, TypeError, AttributeError) as error:
         raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
     if schema != SCHEMA:
-        raise Refusal(f"{str(path)!r} has schema {schema}, but this version of mezzotint reads schema {SCHEMA}")
+        raise Refusal(f"{str(path)!r} has schema {repr(schema)[:50]}, this version of mezzotint reads {SCHEMA}")
     if manifest.keys() != {"schema", "files"} and raw != _sealed(raw[: raw.rfind(b",\n")] + _CLOSING):
         raise Refusal(f"the {MANIFEST} of {str(path)!r} is damaged: its SHA-256 is not the one that was written")
     for name, (size, digest) in entries.items():
@@ -157,7 +158,8 @@ def _lives(process: str | None) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,11 @@ import torch
 
 import mezzotint
 from mezzotint.core.errors import Refusal
+from mezzotint.core.stop import Stopped, poll
 
 Key = tuple[str, ...]
+GRACE = 20.0
+"""Seconds in which workers may save what they train."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Pool:
                 waiting.remove(task)
                 busy[number] = task
                 self._tell(number, json.dumps(dict(task.order)))
-            number, said = self._said.get()
+            number, said = self._hear()
             if said is None:
                 at = " ".join(busy[number].key) if number in busy else "its start"
                 raise Refusal(
@@ -114,6 +118,25 @@ class Pool:
                 done.add(task.key)
                 free.append(number)
                 yield Heard(task, 1.0, said["done"])
+
+    def _hear(self) -> tuple[int, dict[str, Any] | None]:
+        """What is said next; where we are asked to stop, workers are, too, and save what they train."""
+        while True:
+            try:
+                poll()
+                return self._said.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            except Stopped:
+                for worker in self._workers:
+                    worker.terminate()
+                end = time.monotonic() + GRACE
+                for worker in self._workers:
+                    try:
+                        worker.wait(max(0.0, end - time.monotonic()))
+                    except subprocess.TimeoutExpired:
+                        continue
+                raise
 
     def _start(self, count: int) -> int:
         while len(self._workers) < count:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
-from mezzotint.evidence.work import write
+from mezzotint.core.folder import write_text
 
 SCHEMA = 1
 
@@ -58,7 +58,7 @@ class Record:
         """Write it into a folder, whole or not at all."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         path = Path(folder) / self.name
-        write(path, json.dumps(self.tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(path, json.dumps(self.tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return path
 
     @classmethod

@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal
+from mezzotint.core.folder import tidy
 from mezzotint.core.spec import spec
+from mezzotint.core.stop import watching
 from mezzotint.evidence import keys
 from mezzotint.evidence.estimate import smaller
 from mezzotint.evidence.load import Loaded
@@ -23,7 +24,8 @@ from mezzotint.evidence.pool import Pool, Task
 from mezzotint.evidence.recipe import Closed, Experiment, Setting, Trained, Training
 from mezzotint.evidence.record import SCHEMA, Record, finite
 from mezzotint.evidence.verdict import Numbers, Seen, Verdict
-from mezzotint.evidence.work import Estimate, Work
+from mezzotint.evidence.work import KEPT, Estimate, Work
+from mezzotint.training.lock import alone
 from mezzotint.training.run import environment
 
 PATIENCE = 10.0
@@ -164,7 +166,10 @@ def _trained(
         "changes": list(request.changes),
         "folder": str(folder.resolve()),
     }
-    with _alone(folder) as lock, Pool(first, jobs, lock) as pool:
+    instead = "wait for it, or name another folder with --work"
+    with watching(), alone(folder, "another run", instead, PATIENCE) as lock, Pool(first, jobs, lock) as pool:
+        for kept in (folder, *(folder / name for name in KEPT)):
+            tidy(kept, alone=True)
         estimate = _estimated(request, work, pool, jobs, told)
         tasks = list(_tasks(work, request.paired, estimate))
         _work(pool, tasks, told)
@@ -289,28 +294,3 @@ def _work(pool: Pool, tasks: Sequence[Task], told: Told) -> None:
         told(
             Progress("work", "s of work", sum(shares.values()), total, f"{text}{' done' if heard.share == 1.0 else ''}")
         )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[int | None]:
-    """Hold the work folder: two runs in it would write the same files. The lock goes with its last process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield None
-        return
-    with (folder / "lock").open("w") as file:
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Refusal(
-                        f"another run is at work in {str(folder)!r}; wait for it, or name another folder with --work"
-                    ) from None
-                time.sleep(0.2)
-        os.set_inheritable(file.fileno(), True)
-        yield file.fileno()

@@ -13,7 +13,6 @@ where that is there already:
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -27,9 +26,11 @@ from torch import Tensor
 
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
+from mezzotint.core.folder import check_folder, sha256, write_text
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build, spec
-from mezzotint.core.store import check_folder, load_model, load_tensors, model_folder, save_tensors, sha256
+from mezzotint.core.stop import poll
+from mezzotint.core.store import load_model, load_tensors, model_folder, save_tensors
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence import keys
 from mezzotint.evidence.recipe import Arm, Setting, Trained, Training
@@ -41,6 +42,8 @@ SHOWN = 36, 4_096
 """Samples of an arm that are kept to look at: so many, or as many as have so many entries together."""
 FILE = "mezzotint_recipe_file"
 """Part of the module names of recipes that are files, and so of the parts they define."""
+KEPT = ("trainings", "judge", "cells", "estimates")
+"""The folders of what is kept."""
 END = "end.json"
 """What a run folder holds once its training is over."""
 
@@ -129,7 +132,7 @@ class Work:
         """Write an estimate down."""
         fits = [[arm, name, seconds] for (arm, name), seconds in estimate.fits.items()]
         self._estimate(jobs).parent.mkdir(parents=True, exist_ok=True)
-        write(self._estimate(jobs), json.dumps({"fits": fits, "draws": dict(estimate.draws)}))
+        write_text(self._estimate(jobs), json.dumps({"fits": fits, "draws": dict(estimate.draws)}))
 
     def _estimate(self, jobs: int) -> Path:
         return self.folder / "estimates" / f"{keys.digest(self.judge_key, jobs)}.json"
@@ -166,7 +169,7 @@ class Work:
         if not begun:
             shutil.rmtree(folder, ignore_errors=True)  # no config yet, or nothing whole to go on from: made anew
         train(training.tree(seed), folder, resume=begun, progress=lambda p: tell(p.images / p.total))
-        write(folder / END, json.dumps({"sha256": _weights(folder)}))
+        write_text(folder / END, json.dumps({"sha256": _weights(folder)}))
 
     def judged(self) -> Extractor | None:
         """The judge, trained where it is not there."""
@@ -195,6 +198,7 @@ class Work:
         rng, pieces = sample_keys(seed, total), list[Tensor]()
         with torch.no_grad():
             for first in range(0, total, batch):
+                poll()
                 rows = slice(first, min(first + batch, total))
                 pieces.append(pipeline(self.cond[rows] if self.cond else self.cond, rng[rows]).cpu())
                 tell(rows.stop / total)
@@ -212,7 +216,7 @@ class Work:
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / f".{key}.tmp", {"x": x[: max(SHOWN[0], SHOWN[1] // max(1, x[0].numel()))]})
         (folder / f".{key}.tmp").replace(folder / f"{key}.safetensors")
-        write(folder / f"{key}.json", json.dumps(found, indent=1))
+        write_text(folder / f"{key}.json", json.dumps(found, indent=1))
 
 
 def _checkpoints(folder: Path) -> list[int]:
@@ -243,16 +247,6 @@ def untrained(training: Training, seed: int = 0) -> Denoiser:
     torch.manual_seed(seed)
     model: Denoiser = build(training.tree(seed)["model"])
     return model.eval().requires_grad_(False).to(device())
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that is whole or absent."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _weights(run: Path) -> str:

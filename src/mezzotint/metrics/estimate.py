@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
+from mezzotint.core.stop import poll
 
 Z = 1.959963984540054  # 97.5 % quantile of the standard normal
 _CHUNK = 50  # resamplings whose rows are drawn at once
@@ -81,6 +82,7 @@ def bootstrap(
     keys = (Rng([0]) if rng is None else rng).at("bootstrap").split(draws)
     drawn = []
     for start in range(0, draws, _CHUNK):
+        poll()
         some = keys[start : start + _CHUNK]
         picks = [
             (some.at(place).uniform("rows", (len(table),)).numpy() * len(table)).astype(np.int64)

@@ -23,6 +23,7 @@ from mezzotint.core.blueprint import blueprint
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build, spec
+from mezzotint.core.stop import poll
 from mezzotint.core.store import check_folder, fill_module, load_tensors, save_tensors, write_folder
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.metrics.estimate import Estimate, share
@@ -151,6 +152,7 @@ def _fit(classifier: Classifier, images: Tensor, labels: Tensor, steps: int, gen
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=_RATE, weight_decay=0.01, fused=True)
     rows = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
+        poll()
         if len(rows) < min(_BATCH, len(images)):
             rows = torch.randperm(len(images), generator=generator)
         batch, rows = rows[:_BATCH], rows[_BATCH:]

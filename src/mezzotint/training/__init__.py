@@ -7,6 +7,7 @@ from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress
 from mezzotint.training.run import Run
 from mezzotint.training.start import train
+from mezzotint.training.stop import Stopped
 from mezzotint.training.trainer import Trainer
 
-__all__ = ["InverseRoot", "PowerAverage", "Progress", "Rate", "Run", "Trainer", "reconstruct", "train"]
+__all__ = ["InverseRoot", "PowerAverage", "Progress", "Rate", "Run", "Stopped", "Trainer", "reconstruct", "train"]

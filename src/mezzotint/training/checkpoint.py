@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,29 @@ from mezzotint.samplers.base import Sampler
 from mezzotint.training.ema import PowerAverage, combination, combine, gamma_of
 from mezzotint.training.run import Run
 
+WINDOW = "window"
+"""The file of what was measured since the last log line, so that the next one says the same after a stop."""
+
 
 def average_name(sigma_rel: float) -> str:
     """The file of an average: ``ema-0.050``."""
     return f"ema-{sigma_rel:.3f}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands beside its tensors.
+
+    Arguments:
+        step: optimiser steps done, skipped ones counted.
+        skipped, running: steps that were not finite, in all and in a row just now.
+        window: what the recorder has kept since its last log line.
+    """
+
+    step: int = 0
+    skipped: int = 0
+    running: int = 0
+    window: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def store(
@@ -28,11 +48,11 @@ def store(
     turn: nn.Module,
     averages: Sequence[PowerAverage],
     optimizer: Any,
-    step: int,
+    place: Place,
     batch: int,
-    skipped: int,
+    seed: int,
 ) -> Path:
-    """Write the checkpoint of ``step``: model, averages, objective, optimiser and counters."""
+    """Write the checkpoint of a place: model, averages, objective, optimiser, counters and open figures."""
     objective, model = turn.get_submodule("objective"), turn.get_submodule("model")
     tensors: dict[str, dict[str, Tensor]] = {"model": model.state_dict()}
     tensors |= {average_name(a.sigma_rel): a.model.state_dict() for a in averages}
@@ -42,15 +62,21 @@ def store(
     for index, values in optimizer.state_dict()["state"].items():
         held |= {f"{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
     tensors["optimizer"] = held
-    state: dict[str, Any] = {"step": step, "images": step * batch, "batch": batch, "skipped": skipped}
+    if place.window:
+        tensors[WINDOW] = dict(place.window)
+    images = place.step * batch
+    state: dict[str, Any] = {"step": place.step, "images": images, "batch": batch, "seed": seed}
+    state |= {"skipped": place.skipped, "skipped_running": place.running}
     state["averages"] = [
         {"sigma_rel": a.sigma_rel, "gamma": a.gamma, "file": average_name(a.sigma_rel)} for a in averages
     ]
-    return run.save(step * batch, tensors, state)
+    return run.save(images, tensors, state)
 
 
-def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int) -> tuple[int, int]:
-    """Put the newest complete checkpoint back; return its step and the steps skipped so far, (0, 0) without one.
+def restore(
+    run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int, seed: int
+) -> Place:
+    """Put the newest complete checkpoint back and return its place, the beginning without one.
 
     A damaged checkpoint is passed over with a word on standard error; the one before it is used. Where there are some
     and all are damaged, nothing is trained over them.
@@ -68,9 +94,10 @@ def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimiz
             raise Refusal(
                 f"{where} was trained with batches of {state.get('batch')}, not {batch}: a run keeps its batch size"
             )
+        if state.get("seed", seed) != seed:
+            raise Refusal(f"{where} was trained with the seed {state['seed']}, not {seed}: a run keeps its seed")
         fill_module(turn.get_submodule("model"), tensors["model"], where)
-        if "objective" in tensors:
-            fill_module(turn.get_submodule("objective"), tensors["objective"], where)
+        fill_module(turn.get_submodule("objective"), tensors.get("objective", {}), f"the objective in {where}")
         for average in averages:
             name = average_name(average.sigma_rel)
             if name not in tensors:
@@ -84,12 +111,13 @@ def restore(run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimiz
             filled.setdefault(int(index), {})[key] = value
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": filled, "param_groups": groups})
-        return int(state["step"]), int(state.get("skipped", 0))
+        counters = int(state["step"]), int(state.get("skipped", 0)), int(state.get("skipped_running", 0))
+        return Place(*counters, tensors.get(WINDOW, {}))
     if damaged is not None:
         raise Refusal(
             f"no checkpoint in {str(run.path)!r} is whole, so the run cannot go on; train into a new folder ({damaged})"
         )
-    return 0, 0
+    return Place()
 
 
 def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mezzotint.core.condition import Condition
+from mezzotint.core.stop import reader
 from mezzotint.data.data import Data
 from mezzotint.training.order import Order
 
@@ -44,4 +45,4 @@ class _Batches(Sampler[Rows]):
 def feed(data: Data, seed: int, step: int, total: int, batch: int, mine: Rows, workers: int) -> DataLoader[Any]:
     """Batches ``(x, cond)`` of every step still to come."""
     batches: Any = _Batches(Order(len(data), seed), step, total, batch, mine)
-    return DataLoader(_Reader(data), batch_size=None, sampler=batches, num_workers=workers)
+    return DataLoader(_Reader(data), batch_size=None, sampler=batches, num_workers=workers, worker_init_fn=reader)

@@ -62,6 +62,10 @@ class Skips:
         """A step went through."""
         self.running = 0
 
+    def restore(self, total: int, running: int) -> None:
+        """Go on counting where a checkpoint was written."""
+        self.total, self.running = total, running
+
     def bad(self, where: str) -> None:
         """A step was skipped; refuses to go on after ``patience`` in a row."""
         self.total += 1

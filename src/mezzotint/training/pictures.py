@@ -67,8 +67,12 @@ def save_png(path: str | Path, picture: Pixels, settings: dict[str, Any] | None 
         info.add_itxt(KEY, json.dumps(settings, ensure_ascii=False))
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     temporary = Path(path).with_name(f".{Path(path).name}.tmp")
-    image.save(temporary, format="PNG", pnginfo=info)
-    temporary.replace(path)
+    try:
+        image.save(temporary, format="PNG", pnginfo=info)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
@@ -16,8 +17,9 @@ from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Trainable
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
-from mezzotint.training.checkpoint import export, store
+from mezzotint.training.checkpoint import Place, export, store
 from mezzotint.training.ema import PowerAverage
+from mezzotint.training.health import Skips
 from mezzotint.training.levels import ErrorByLevel
 from mezzotint.training.preview import held_out, preview
 from mezzotint.training.run import Run
@@ -90,15 +92,26 @@ class Recorder:
 
     def skipped(self, images: int, where: str, loss: float, norm: float) -> None:
         """Write down a step that was not finite."""
-        self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
+        with self.run.writing():
+            self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
 
-    def after(self, step: int, optimizer: Any, rate: float, norm: float, skips: int) -> None:
+    def resume(self, place: Place) -> None:
+        """Take up the figures since the last log line before a checkpoint."""
+        if place.window:
+            self.losses = place.window["losses"].tolist()
+            self.errors.sums.copy_(place.window["levels"])
+
+    def after(self, step: int, optimizer: Any, rate: float, norm: float, skips: Skips) -> None:
         """Write whatever is due after ``step``."""
+        with self.run.writing():
+            self._write(step, optimizer, rate, norm, skips)
+
+    def _write(self, step: int, optimizer: Any, rate: float, norm: float, skips: Skips) -> None:
         images, end = step * self.batch, step == self.total
         if self.losses and (end or step % self.every["log"] == 0):
             pace = self.seen / max(time.perf_counter() - self.clock, 1e-9)
             row = {"loss": float(np.mean(self.losses)), "rate": rate, "norm": norm, "images_per_second": pace}
-            self.run.log(images=images, step=step, **row, skipped=skips, levels=self.errors.rows())
+            self.run.log(images=images, step=step, **row, skipped=skips.total, levels=self.errors.rows())
             for name, number in row.items():
                 if self.writer is not None:
                     self.writer.add_scalar(name, number, images)
@@ -112,9 +125,23 @@ class Recorder:
         if end or step % self.every["save"] == 0:
             unseen = held_out(self.objective, shown.model, self.data, self.seed)
             self.run.log(images=images, step=step, held_out=unseen)
-            store(self.run, self.turn, self.averages, optimizer, step, self.batch, skips)
-            self.export(images)
+            self._store(step, optimizer, skips)
         self.clock += time.perf_counter() - pause
+
+    def save(self, step: int, optimizer: Any, skips: Skips) -> None:
+        """Write a checkpoint where none is due, because the run is asked to stop."""
+        if step % self.every["save"] and step < self.total:
+            with self.run.writing():
+                self._store(step, optimizer, skips)
+        self.close()
+
+    def _store(self, step: int, optimizer: Any, skips: Skips) -> None:
+        window: dict[str, Tensor] = {}
+        if self.losses:
+            window = {"losses": torch.tensor(self.losses, dtype=torch.float64), "levels": self.errors.sums}
+        place = Place(step, skips.total, skips.running, window)
+        store(self.run, self.turn, self.averages, optimizer, place, self.batch, self.seed)
+        self.export(step * self.batch)
 
     def export(self, images: int) -> None:
         """Write ``model/`` from the first average as it is."""

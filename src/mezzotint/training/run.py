@@ -5,7 +5,7 @@
     checkpoints/<images>/                      {model, ema-*, optimizer, objective}.safetensors state.json manifest.json
     model/                                     the exportable folder: the average of the weights, its config and card
 
-A checkpoint is written whole or not at all; the latest is the newest that is complete.
+A checkpoint is written whole or not at all; the latest is the newest that is complete. One process at a time writes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,10 +24,13 @@ import torch
 from torch import Tensor
 
 from mezzotint.core import config
-from mezzotint.core.errors import Refusal
-from mezzotint.core.store import MANIFEST, SCHEMA, check_folder, load_tensors, save_tensors, write_folder
+from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
+from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, tidy, write_folder, write_text
+from mezzotint.core.store import load_tensors, save_tensors
+from mezzotint.training.lock import NAME, alone
 
 CHECKPOINTS = "checkpoints"
+WRITTEN = ("config.yaml", "environment.json", "metrics.jsonl")
 
 
 def environment() -> dict[str, Any]:
@@ -48,6 +52,16 @@ def environment() -> dict[str, Any]:
     }
 
 
+def vacant(path: Path) -> bool:
+    """Whether a run may begin in a folder: there is none, or nothing in it but what one killed at its start leaves."""
+    left = {NAME, f".{WRITTEN[0]}.tmp"}
+    for one in path.iterdir() if path.is_dir() else ():
+        empty = one.name in ("samples", CHECKPOINTS) and one.is_dir() and not any(one.iterdir())
+        if not empty and one.name not in left:
+            return False
+    return True
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder by its path."""
@@ -56,7 +70,7 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, tree: Mapping[str, Any], resume: bool = False) -> Run:
-        """Begin a run, or go on with one.
+        """Begin a run, or go on with one; what a killed process left there is cleared away.
 
         Arguments:
             path: the folder; it must be new or empty unless ``resume``.
@@ -64,32 +78,64 @@ class Run:
                 it is written by :meth:`describe` once the checkpoint has agreed to it.
         """
         run = cls(Path(path))
-        if run.path.exists() and not run.path.is_dir():
+        begun = run.begun(tree, resume)
+        run.path.mkdir(parents=True, exist_ok=True)
+        for folder in (run.path / "samples", run.path / CHECKPOINTS):
+            folder.mkdir(exist_ok=True)
+            tidy(folder, alone=True)
+        tidy(run.path)
+        for name in WRITTEN:
+            (run.path / f".{name}.tmp").unlink(missing_ok=True)
+        if not begun:
+            run.describe(tree)
+        return run
+
+    def begun(self, tree: Mapping[str, Any], resume: bool) -> bool:
+        """Whether there is a run to go on with; what cannot be trained into is refused. Nothing is written."""
+        path = self.path
+        if path.exists() and not path.is_dir():
             raise Refusal(f"{str(path)!r} is a file; a run needs a folder of its own")
-        begun = run.path.is_dir() and any(run.path.iterdir())
+        begun = not vacant(path)
         if begun:
             if not resume:
                 raise Refusal(
                     f"the folder {str(path)!r} is not empty; go on with its run by --resume, or name another folder"
                 )
-            before = run.config
+            before = self.config
             for part in ("model", "data"):
                 if before.get(part) != _plain(tree[part]):
                     raise Refusal(
                         f"the run in {str(path)!r} has another {part} than this recipe; resume with its own "
                         "config.yaml, or train into a new folder"
                     )
-        run.path.mkdir(parents=True, exist_ok=True)
-        (run.path / "samples").mkdir(exist_ok=True)
-        (run.path / CHECKPOINTS).mkdir(exist_ok=True)
-        if not begun:
-            run.describe(tree)
-        return run
+        return begun
+
+    def alone(self) -> AbstractContextManager[int | None]:
+        """Hold the folder against a second writer; the hold goes with this process."""
+        return alone(self.path, "another training", "wait for it or stop it, or train into another folder")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say in a sentence what the disk refuses, and what is whole all the same."""
+        try:
+            yield
+        except OSError as error:
+            elsewhere = isinstance(error.filename, str) and not Path(error.filename).is_relative_to(self.path)
+            if error.errno not in DISK or elsewhere:  # such as data that cannot be read
+                raise
+            whole = next((images for images in self.latest() if self.whole(images)), None)
+            state = (
+                "no checkpoint was written before"
+                if whole is None
+                else f"the checkpoint of {whole} images in it is whole, and --resume goes on from there"
+            )
+            what = "make room" if error.errno in FULL else "see that it can be written"
+            raise Refusal(f"the disk refused {str(self.path)!r}: {from_disk(error)}; {what}: {state}") from None
 
     def describe(self, tree: Mapping[str, Any]) -> None:
         """Write ``config.yaml`` and ``environment.json``; on resuming, once the checkpoint has agreed to the config."""
-        _replace(self.path / "config.yaml", config.dumps({"schema": SCHEMA, **tree}))
-        _replace(self.path / "environment.json", json.dumps(environment(), indent=1))
+        write_text(self.path / "config.yaml", config.dumps({"schema": SCHEMA, **tree}))
+        write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -105,7 +151,7 @@ class Run:
         tree = config.load(self.path / "config.yaml")
         if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
             found = tree.get("schema") if isinstance(tree, dict) else None
-            raise Refusal(f"{str(self.path)!r} has schema {found}, this version of mezzotint reads {SCHEMA}")
+            raise Refusal(f"{str(self.path)!r} has schema {repr(found)[:50]}, this version of mezzotint reads {SCHEMA}")
         return tree
 
     def log(self, **row: Any) -> None:
@@ -128,16 +174,28 @@ class Run:
         """Drop log lines beyond ``images``: they belong to steps that are about to be done again."""
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row.get("images", 0) <= images]
         if (self.path / "metrics.jsonl").is_file():
-            _replace(self.path / "metrics.jsonl", "".join(kept))
+            write_text(self.path / "metrics.jsonl", "".join(kept))
 
     def checkpoints(self) -> list[int]:
         """Images seen at every checkpoint that has its manifest, in order."""
         folder = self.path / CHECKPOINTS
+        if not folder.is_dir():
+            return []
         names = [p.name for p in folder.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file()]
         return sorted(map(int, names))
 
+    def whole(self, images: int) -> bool:
+        """Whether a checkpoint is what its manifest says."""
+        try:
+            check_folder(self.path / CHECKPOINTS / f"{images:010d}")
+        except Refusal:
+            return False
+        return True
+
     def save(self, images: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint: one safetensors file a name, and ``state.json``."""
+        """Write a checkpoint: one safetensors file a name, and ``state.json``; the log is on the disk before it."""
+        if (self.path / "metrics.jsonl").is_file():
+            flush(self.path / "metrics.jsonl")
 
         def fill(folder: Path) -> None:
             for name, group in tensors.items():
@@ -149,8 +207,8 @@ class Run:
     def load(self, images: int, names: tuple[str, ...] = ()) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Read a checkpoint after checking it against its manifest; ``names`` limits which files are read."""
         folder = self.path / CHECKPOINTS / f"{images:010d}"
-        check_folder(folder)
-        files = {p.stem: p for p in sorted(folder.glob("*.safetensors")) if not names or p.stem in names}
+        found = [folder / name for name in check_folder(folder)]
+        files = {p.stem: p for p in sorted(found) if p.suffix == ".safetensors" and (not names or p.stem in names)}
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return {name: load_tensors(path) for name, path in files.items()}, state
 
@@ -161,9 +219,3 @@ class Run:
 
 def _plain(tree: Any) -> Any:
     return config.loads(config.dumps(tree))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -28,7 +28,7 @@ def check(tree: Mapping[str, Any]) -> None:
         if key not in (*KEYS, "schema"):
             raise Refusal(f"a training config has no entry {key!r}: {nearest(str(key), KEYS)}")
     if tree.get("schema", SCHEMA) != SCHEMA:
-        raise Refusal(f"this config has schema {tree['schema']}, this version of mezzotint reads {SCHEMA}")
+        raise Refusal(f"this config has schema {repr(tree['schema'])[:50]}, this version of mezzotint reads {SCHEMA}")
     missing = [key for key in KEYS if key not in tree]
     if missing:
         raise Refusal(f"a training config needs {', '.join(KEYS)}; this one lacks {', '.join(missing)}")
@@ -60,4 +60,6 @@ def train(
     model = build(tree["model"], MODEL)
     if not isinstance(model, Denoiser | Learner):
         raise Refusal("'model' must be a denoiser such as denoiser.Preconditioned")
+    if any(True for _ in trainer.objective.parameters()):  # which are drawn as well: after those of the model
+        trainer = cast(Trainer, build(tree["training"]))
     return trainer.fit(model, data, folder, resume=resume, progress=progress)

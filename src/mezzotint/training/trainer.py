@@ -7,7 +7,7 @@ draw the same numbers, and a batch split over processes or into pieces is the sa
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,14 @@ from mezzotint.denoiser.base import Denoiser
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
 from mezzotint.samplers.heun import Heun
-from mezzotint.training.checkpoint import average_name, restore
+from mezzotint.training.checkpoint import Place, average_name, restore
 from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress, Recorder
 from mezzotint.training.run import Run
+from mezzotint.training.stop import Stopped, agreed, watching
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -135,15 +136,32 @@ class Trainer(Part):
         resume: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Run:
-        """Train ``denoiser`` on ``data`` and leave a run folder; ``resume`` goes on with the one that is there."""
-        from accelerate import Accelerator
+        """Train ``denoiser`` on ``data`` and leave a run folder; ``resume`` goes on with the one that is there.
 
+        Raises:
+            Stopped: if a signal asks for it; the run is saved at the step it has come to.
+        """
         if not isinstance(denoiser, Learner):
             raise Refusal(f"a {type(denoiser).__name__} has nothing to train; wrap a network in Preconditioned")
         if tuple(denoiser.shape) != tuple(data.shape):
             raise Refusal(
                 f"the model makes samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}"
             )
+        with ExitStack() as stack:
+            return self._fit(denoiser, data, Run(Path(folder)), resume, progress, stack)
+
+    def _fit(
+        self,
+        denoiser: Learner,
+        data: Data,
+        run: Run,
+        resume: bool,
+        progress: Callable[[Progress], None] | None,
+        stack: ExitStack,
+    ) -> Run:
+        from accelerate import Accelerator
+
+        watch = stack.enter_context(watching())
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
         accelerator = Accelerator()
         ranks, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
@@ -156,14 +174,21 @@ class Trainer(Part):
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
         main = accelerator.is_main_process
-        run = Run.create(folder, tree, resume) if main else Run(Path(folder))
+        if main:
+            run.begun(tree, resume)  # what is refused is refused before anything is written
+            with run.writing():
+                stack.enter_context(run.alone())
+                run = Run.create(run.path, tree, resume)
         accelerator.wait_for_everyone()
         skips = Skips(self.patience)
-        step, skips.total = restore(run, turn, averages, optimizer, self.batch) if resume else (0, 0)
+        place = restore(run, turn, averages, optimizer, self.batch, self.seed) if resume else Place()
+        step = place.step
+        skips.restore(place.skipped, place.running)
         accelerator.wait_for_everyone()
         if main and resume:
-            run.forget_after(step * self.batch)
-            run.describe(tree)
+            with run.writing():
+                run.forget_after(step * self.batch)
+                run.describe(tree)
         wrapped, optimizer = accelerator.prepare(turn, optimizer)
         total = -(-count(self.images) // self.batch)
         mine = np.arange(self.batch)[rank::ranks]
@@ -175,6 +200,7 @@ class Trainer(Part):
                 seed=self.seed, batch=self.batch, total=total, every=self.every(),
                 progress=progress, tensorboard=self.tensorboard,
             )  # fmt: skip
+            recorder.resume(place)
             if step and step >= total:  # stopped after its last checkpoint: what is left to do is to export it
                 recorder.export(step * self.batch)
 
@@ -195,7 +221,7 @@ class Trainer(Part):
                     accelerator.backward(loss.value.sum() * ranks / self.batch)
                 value += loss.value.detach().double().sum() * ranks / self.batch
                 shots.append(loss)
-            mean = float(accelerator.reduce(value, "mean"))
+            mean, signal = agreed(accelerator, value, watch)
             norm = float(nn.utils.clip_grad_norm_(weights, self.clip or float("inf")))
             step += 1
             if np.isfinite(mean) and np.isfinite(norm):  # one bad gradient makes the norm bad
@@ -214,7 +240,12 @@ class Trainer(Part):
                 skips.bad(where)
             optimizer.zero_grad()
             if recorder is not None:
-                recorder.after(step, optimizer, rate, norm, skips.total)
+                recorder.after(step, optimizer, rate, norm, skips)
+            if signal and step < total:
+                if recorder is not None:
+                    recorder.save(step, optimizer, skips)
+                accelerator.wait_for_everyone()  # whoever ends first must not end the one that saves
+                raise Stopped(signal, step * self.batch)
         if recorder is not None:
             recorder.close()
         accelerator.wait_for_everyone()

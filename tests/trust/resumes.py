@@ -1,0 +1,134 @@
+"""Stopping after k steps and going on, for everything the recipes train: is it the run that was not stopped?"""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import trial
+
+import mezzotint as mz
+from mezzotint.core.errors import Refusal
+from mezzotint.evidence.load import load
+from mezzotint.evidence.recipe import Setting, Trained
+from mezzotint.recipes.find import origins
+from mezzotint.training.recorder import Recorder
+from mezzotint.training.stop import Stopped
+
+SMALL = {"images": "1k", "guide_images": "1k", "samples": "8", "batch": "8", "width": "8", "guide_width": "8"}
+SMALL |= {"train_batch": "64", "depth": "3", "steps": "2"}
+STEPS, SAVE = 7, 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training of a recipe, shrunk; or why it is left out.
+
+    Arguments:
+        name: recipe, arm and training.
+        tree: its config.
+        missing: what it lacks.
+    """
+
+    name: str
+    tree: dict[str, Any]
+    missing: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def cases() -> Iterator[Case]:
+    """Every different training of every recipe of the package at its small size."""
+    seen: list[Any] = []
+    for slug, origin in sorted(origins().items()):
+        if not origin.startswith("mezzotint."):
+            continue
+        recipe = load(origin).recipe
+        experiment = recipe.sizes.get("small")
+        if not isinstance(experiment, Trained):
+            continue
+        numbers = [f"{name}={value}" for name, value in SMALL.items() if name in experiment.setting]
+        try:
+            arms = experiment.arms(Setting(experiment.setting).edited(numbers))
+        except (Refusal, OSError) as why:
+            yield Case(slug, {}, str(why))
+            continue
+        for arm, chosen in arms.items():
+            for name, training in chosen.trainings.items():
+                tree = shrunk(training.tree(3))
+                if tree not in seen:
+                    seen.append(tree)
+                    yield Case(f"{slug}: {arm}, {name}", tree)
+
+
+def shrunk(tree: dict[str, Any]) -> dict[str, Any]:
+    """A config of seven steps in two pieces each, with checkpoints and log lines out of step."""
+    tree = copy.deepcopy(tree)
+    batch = 16
+    tree["training"] |= {"images": STEPS * batch, "batch": batch, "save": SAVE * batch, "log": 3 * batch}
+    tree["training"] |= {"picture": STEPS * batch, "accumulate": 2}
+    if "steps" in tree["training"]["sampler"]:
+        tree["training"]["sampler"]["steps"] = 1
+    tree["data"] |= {name: 64 for name in ("size", "held_out_size") if tree["data"]["part"] == "data.Fractal"}
+    network = tree["model"]["network"]
+    if "multipliers" in network:
+        network |= {"multipliers": [1] * len(network["multipliers"]), "blocks": 1}
+    return tree
+
+
+def whole(case: Case, folder: Path) -> Path:
+    """The run that is not stopped."""
+    with trial.few():
+        mz.training.train(case.tree, folder)
+    return folder
+
+
+def resumed(case: Case, steps: int, folder: Path, truth: Path, **changes: Any) -> list[str]:
+    """What differs where a run is sent a SIGTERM after ``steps`` and goes on.
+
+    Arguments:
+        changes: of the training, in the run that is stopped: what must not matter, such as ``workers``.
+    """
+    tree = {**case.tree, "training": case.tree["training"] | changes}
+    with trial.few(), told_to_stop(steps):
+        try:
+            mz.training.train(tree, folder)
+        except Stopped as stopped:
+            assert stopped.images == steps * tree["training"]["batch"], stopped
+        else:
+            return ["it was not stopped"]
+    assert mz.training.Run(folder).checkpoints()[-1] == steps * tree["training"]["batch"]
+    torch.rand(7)  # torch's own generator stands elsewhere when another process goes on
+    with trial.few():
+        mz.training.train(tree, folder, resume=True)
+    return trial.differences(folder, truth)
+
+
+@contextmanager
+def told_to_stop(steps: int) -> Iterator[None]:
+    """Send this process a SIGTERM in the last of so many steps of a run; it is obeyed at the end of that step."""
+    resume, after = Recorder.resume, Recorder.after
+
+    def first(self: Any, place: Any) -> None:
+        resume(self, place)
+        if steps == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def further(self: Any, step: int, *rest: Any) -> None:
+        after(self, step, *rest)
+        if step == steps - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Recorder.resume, Recorder.after = first, further  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Recorder.resume, Recorder.after = resume, after  # type: ignore[method-assign]

@@ -1,0 +1,64 @@
+"""One writer a folder, and the hold of a process that is killed is gone with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import trial
+
+import mezzotint as mz
+from mezzotint.core import Refusal
+from mezzotint.training.lock import NAME, alone
+
+
+def test_the_second_is_refused_and_the_next_is_not(tmp_path: Path) -> None:
+    with alone(tmp_path / "run", "another training", "wait for it"):
+        with pytest.raises(Refusal, match=rf"another training \(process {os.getpid()}\) is at work in .*; wait for it"):
+            with alone(tmp_path / "run", "another training", "wait for it"):
+                pass
+    assert list((tmp_path / "run").iterdir()) == []
+    with alone(tmp_path / "run", "another training", "wait for it"):
+        pass
+
+
+def test_it_goes_with_the_process(tmp_path: Path) -> None:
+    """A reader that the dead one had forked lives on, and holds nothing."""
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with alone(tmp_path, "another training", "wait for it"):
+            reader = os.fork()
+            if reader == 0:
+                signal.pause()
+            os.write(tell, f"{reader}\n".encode())
+            signal.pause()
+        os._exit(0)
+    reader = int(os.read(ready, 20))
+    try:
+        with pytest.raises(Refusal, match=f"process {child}"), alone(tmp_path, "another training", "wait for it"):
+            pass
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert (tmp_path / NAME).is_file()
+        with alone(tmp_path, "another training", "wait for it"):
+            pass
+    finally:
+        os.kill(reader, signal.SIGKILL)
+
+
+def test_a_run_in_training_is_not_trained_by_another(tmp_path: Path) -> None:
+    told = []
+
+    def meanwhile(progress: mz.training.Progress) -> None:
+        with pytest.raises(Refusal, match="another training .* at work in .*another folder") as refused:
+            mz.training.train(trial.config(1), tmp_path / "run", resume=True)
+        told.append(str(refused.value))
+
+    with trial.few():
+        mz.training.train(trial.config(1), tmp_path / "run", progress=meanwhile)
+        assert len(told) == 1
+        mz.training.train(trial.config(2), tmp_path / "run", resume=True)
+    assert mz.training.Run(tmp_path / "run").checkpoints() == [16, 32] and not trial.left_over(tmp_path / "run")

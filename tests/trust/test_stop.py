@@ -1,0 +1,119 @@
+"""A signal is heard, the run is saved, the code is 75; a second one ends at once; nothing stays installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trial
+from kills import Server
+
+import mezzotint as mz
+from mezzotint.core import stop
+from mezzotint.training.stop import Stopped
+
+
+@pytest.mark.parametrize("number", stop.SIGNALS)
+def test_a_signal_is_heard_and_the_handlers_are_put_back(number: signal.Signals) -> None:
+    before = {one: signal.getsignal(one) for one in stop.SIGNALS}
+    with stop.watching() as watch:
+        stop.poll()
+        os.kill(os.getpid(), number)
+        assert watch.heard == number
+        with stop.watching() as inner, pytest.raises(Stopped, match=number.name) as stopped:
+            assert inner is watch
+            stop.poll()
+        os.kill(os.getpid(), number)  # at once after the first: the same request, sent twice
+    assert stopped.value.code == stop.CODE == 75 and stopped.value.signal == number
+    assert not isinstance(stopped.value, Exception)
+    assert {one: signal.getsignal(one) for one in stop.SIGNALS} == before
+    stop.poll()
+
+
+def test_what_is_ignored_stays_ignored_and_another_thread_installs_nothing() -> None:
+    before, seen = signal.signal(signal.SIGUSR1, signal.SIG_IGN), list[Any]()
+    try:
+        with stop.watching() as watch:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert watch.heard == 0
+
+        def elsewhere() -> None:
+            with stop.watching():
+                seen.append({one: signal.getsignal(one) for one in stop.SIGNALS})
+
+        asleep = {one: signal.getsignal(one) for one in stop.SIGNALS}
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert seen == [asleep]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def forked(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    def twice() -> None:
+        with stop.watching():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(stop.SAME + 0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    assert forked(twice) == -signal.SIGTERM
+
+
+def test_a_reader_leaves_signals_to_whom_it_reads_for() -> None:
+    def reads() -> None:
+        stop.reader()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(7)
+
+    assert forked(reads) == 7
+
+
+def test_two_processes_stop_at_the_same_step(server: Server, tmp_path: Path) -> None:
+    """The second is asked, the first saves; what one process makes of that checkpoint is a whole run."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    found = server.do(tmp_path / "run", do="pair", port=port, config=trial.config(6, 4))
+    said = sorted(line for line in found["heard"].splitlines() if line[:3] in ("0: ", "1: "))
+    assert said == ["0: stopped by SIGTERM, saved at 48 images", "1: stopped by SIGTERM, saved at 48 images"]
+    assert found["ended"] == 75 and mz.training.Run(tmp_path / "run").checkpoints() == [48]
+    assert server.do(tmp_path / "run", config=trial.config(6, 4))["ended"] == 0
+    assert mz.training.Run(tmp_path / "run").checkpoints() == [48, 64, 96] and not trial.left_over(tmp_path / "run")
+
+
+def test_evaluation_ends_between_two_batches(tmp_path: Path) -> None:
+    from mezzotint.cli import main
+    from mezzotint.cli.drawing import draw
+
+    batches = []
+
+    def pipeline(cond: Any, rng: Any) -> Any:
+        batches.append(len(rng))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return rng.normal("x", (1, 8, 8))
+
+    with stop.watching(), pytest.raises(Stopped, match="SIGUSR1"):
+        draw(pipeline, mz.NONE, mz.Rng(range(12)), 4, lambda done, total: None)
+    assert batches == [4]
+    assert main(["evaluate", str(tmp_path)]) == 2  # and a refusal inside leaves no handler behind
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
