@@ -40,7 +40,8 @@ MEMORY = 3000  # MiB; torch alone takes some 400
 PARAMETERS = 10**6
 LONGEST = 4096
 EDITS = b"\n%%\n"
-WORDS = """part schema files bytes sha256 data_offsets dtype shape __metadata__ BF16 I64 0x 0b 0o17 1:30 1e-4 .inf .nan ~ yes
+WORDS = """part schema files bytes sha256 data_offsets dtype shape __metadata__ BF16 I64
+0x 0b 0o17 1:30 1e-4 .inf .nan ~ yes
 2020-01-01 << &a *a !!int ? - : --- ... %YAML | > ' # [ ] { } IHDR IDAT iTXt eXIf"""
 
 
@@ -154,6 +155,12 @@ def seeds(name: str, home: Path) -> Iterator[bytes]:
         yield b"c" + (model / "config.yaml").read_bytes()
         yield b"h" + weights[8 : 8 + length]
         yield b"w" + weights
+        yield b'm{"schema": 1, "files": {}}'
+        yield b'm{"schema": 1, "files": {"a": {"bytes": 1, "sha256": ""}}}'
+        yield b"c{schema: 1, model: {part: processes.EDM}}"
+        yield b"c{schema: 1, model: {part: networks.MLP, shape: [2], width: 4, depth: 1}}"
+        yield b'h{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+        yield b"h{}"
     else:
         import io
 

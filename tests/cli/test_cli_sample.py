@@ -392,6 +392,8 @@ def test_damaged_and_foreign_models(command: Command, digits: Path, tmp_path: Pa
 
     model = broken("another schema")
     (model / "config.yaml").write_text((model / "config.yaml").read_text().replace("schema: 1", "schema: 99"))
+    assert "config.yaml" in sentence(model)
+    reseal(model)
     assert "schema 99" in sentence(model)
     assert "holds no finished model" in sentence(tmp_path)
     assert "no run or model folder" in sentence(tmp_path / "none")
