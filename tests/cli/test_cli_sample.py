@@ -361,6 +361,7 @@ def test_files_are_not_replaced_unasked(command: Command, digits: Path, tmp_path
 def reseal(folder: Path) -> None:
     """Write the manifest anew, as someone would who meant the change."""
     manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["sha256"]  # its own
     for name in manifest["files"]:
         manifest["files"][name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -391,6 +392,8 @@ def test_damaged_and_foreign_models(command: Command, digits: Path, tmp_path: Pa
 
     model = broken("another schema")
     (model / "config.yaml").write_text((model / "config.yaml").read_text().replace("schema: 1", "schema: 99"))
+    assert "config.yaml" in sentence(model)
+    reseal(model)
     assert "schema 99" in sentence(model)
     assert "holds no finished model" in sentence(tmp_path)
     assert "no run or model folder" in sentence(tmp_path / "none")

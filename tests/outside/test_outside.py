@@ -23,6 +23,8 @@ import torch
 import mezzotint as mz
 from mezzotint.cli import main
 from mezzotint.core import Condition, Refusal, Rng, build, config, spec
+from mezzotint.core.spec import name_of, resolve
+from mezzotint.core.store import MODEL
 from mezzotint.samplers import Sampling
 from mezzotint.testing import KINDS, check_part, example, kind_of, parts
 from mezzotint.training.pictures import read_settings
@@ -199,3 +201,13 @@ def test_without_the_package_a_run_says_what_it_lacks(run: Path, capsys: pytest.
     forget()
     assert main(["sample", str(run)]) == 2
     assert "aquatint" in capsys.readouterr().err
+
+
+def test_outside_data_have_no_place_in_a_model_folder(aquatint: Any) -> None:
+    """A data set is one wherever it is written; what makes a model is let in."""
+    for cls in parts(within="aquatint"):
+        if kind_of(cls) in ("data", "objective", "levels"):
+            with pytest.raises(Refusal, match="no place here"):
+                build({"part": name_of(cls)}, MODEL)
+        else:
+            assert resolve(name_of(cls), MODEL) is cls

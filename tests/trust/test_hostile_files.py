@@ -271,3 +271,27 @@ def test_arrays_that_announce_too_much_are_refused(
     path = npz(tmp_path / "bomb.npz", header, payload, more.pop("kind", zipfile.ZIP_DEFLATED))
     with pytest.raises(Refusal, match=says):
         Arrays(str(path), **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [store.CONFIG, store.MANIFEST])
+def test_a_refusal_stays_one_short_line_whatever_it_quotes(folder: Path, name: str) -> None:
+    said = "line\n" * 1000
+    if name == store.CONFIG:
+        configured(lambda t: t.update(schema=said))(folder)
+    else:
+        (folder / name).write_text(json.dumps({"schema": said, "files": {}}))
+    with pytest.raises(Refusal, match="schema") as refused:
+        store.load_model(folder)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_weights_that_do_not_fit_are_refused_by_their_header(tmp_path: Path) -> None:
+    """Eight gigabytes that take no room on the disk, and none in memory: only the header is read."""
+    size = 2**33
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    with (tmp_path / "w").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    assert store.header(tmp_path / "w") == {"weight": (torch.float32, (size // 4,))}
+    with pytest.raises(Refusal, match="shape"):
+        store.load_tensors(tmp_path / "w", like=torch.nn.Linear(2, 2, bias=False, device="meta"))

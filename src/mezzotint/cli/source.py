@@ -43,7 +43,7 @@ def written(what: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise Refusal(f"{what!r} is not a recipe: a recipe has the entries model, data and training")
     if tree.get("schema", SCHEMA) != SCHEMA:
-        raise Refusal(f"this config has schema {tree['schema']}, this version of mezzotint reads {SCHEMA}")
+        raise Refusal(f"this config has schema {repr(tree['schema'])[:50]}, this version of mezzotint reads {SCHEMA}")
     return {key: value for key, value in tree.items() if key != "schema"}
 
 

@@ -122,7 +122,7 @@ def check_folder(path: Path) -> tuple[str, ...]:
     except (LookupError, TypeError, AttributeError) as error:
         raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
     if schema != SCHEMA:
-        raise Refusal(f"{str(path)!r} has schema {schema}, but this version of mezzotint reads schema {SCHEMA}")
+        raise Refusal(f"{str(path)!r} has schema {repr(schema)[:50]}, this version of mezzotint reads {SCHEMA}")
     if manifest.keys() != {"schema", "files"} and raw != _sealed(raw[: raw.rfind(b",\n")] + _CLOSING):
         raise Refusal(f"the {MANIFEST} of {str(path)!r} is damaged: its SHA-256 is not the one that was written")
     for name, (size, digest) in entries.items():

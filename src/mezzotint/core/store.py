@@ -207,7 +207,9 @@ def model_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict) or "model" not in tree:
         raise Refusal(f"{str(folder / 'config.yaml')!r} does not describe a model")
     if tree.get("schema") != SCHEMA:
-        raise Refusal(f"{str(folder)!r} has schema {tree.get('schema')}, this version of mezzotint reads {SCHEMA}")
+        raise Refusal(
+            f"{str(folder)!r} has schema {repr(tree.get('schema'))[:50]}, this version of mezzotint reads {SCHEMA}"
+        )
     return tree
 
 

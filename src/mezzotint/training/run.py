@@ -151,7 +151,7 @@ class Run:
         tree = config.load(self.path / "config.yaml")
         if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
             found = tree.get("schema") if isinstance(tree, dict) else None
-            raise Refusal(f"{str(self.path)!r} has schema {found}, this version of mezzotint reads {SCHEMA}")
+            raise Refusal(f"{str(self.path)!r} has schema {repr(found)[:50]}, this version of mezzotint reads {SCHEMA}")
         return tree
 
     def log(self, **row: Any) -> None:

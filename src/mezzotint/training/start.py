@@ -28,7 +28,7 @@ def check(tree: Mapping[str, Any]) -> None:
         if key not in (*KEYS, "schema"):
             raise Refusal(f"a training config has no entry {key!r}: {nearest(str(key), KEYS)}")
     if tree.get("schema", SCHEMA) != SCHEMA:
-        raise Refusal(f"this config has schema {tree['schema']}, this version of mezzotint reads {SCHEMA}")
+        raise Refusal(f"this config has schema {repr(tree['schema'])[:50]}, this version of mezzotint reads {SCHEMA}")
     missing = [key for key in KEYS if key not in tree]
     if missing:
         raise Refusal(f"a training config needs {', '.join(KEYS)}; this one lacks {', '.join(missing)}")
