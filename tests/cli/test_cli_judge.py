@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from mezzotint.core.store import sha256
+
 Command = Callable[..., Any]
 
 
@@ -59,7 +61,8 @@ def test_data_that_moved(command: Command, cats: Path, place: Path, tmp_path: Pa
     config.write_text(config.read_text().replace(str(place / "animals"), "gone"))
     manifest = run / "model" / "manifest.json"
     entries = json.loads(manifest.read_text())
-    del entries["files"]["config.yaml"]
+    del entries["sha256"]  # its own: the change is meant
+    entries["files"]["config.yaml"] = {"bytes": config.stat().st_size, "sha256": sha256(config)}
     manifest.write_text(json.dumps(entries))
     assert "--set data.path=" in command("evaluate", run).sentence
     said = command("evaluate", run, "--count", 8, "--set", f"data.path={place / 'animals'}", "--json")

@@ -138,7 +138,7 @@ def test_two_runs_in_one_folder_do_not_meet(whole: tuple[Path, Record], monkeypa
     from mezzotint.evidence import reproduce as module
 
     monkeypatch.setattr(module, "PATIENCE", 0.1)
-    with (whole[0] / "work" / "mine.py" / "lock").open("w") as held:
+    with (whole[0] / "work" / "mine.py" / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Refusal, match="another run is at work"):
             reproduce(Request(load(str(MINE)), "small", folder=whole[0] / "work"))

@@ -42,8 +42,8 @@ class Doctor:
 
     run: Annotated[Positional[Optional[str]], arg(metavar="[RUN]", help_behavior_hint="(default: this machine)")] = None
     """A run folder."""
-    processes: Annotated[
-        Optional[int], arg(metavar="N", help_behavior_hint="(default: what a launcher says, or 1)")
+    sharing: Annotated[
+        Optional[int], arg(name="processes", metavar="N", help_behavior_hint="(default: what a launcher says, or 1)")
     ] = None
     """Without RUN, how many processes are to share this machine."""
     threads: Threads = None
@@ -62,7 +62,7 @@ def _machine(args: Doctor) -> int:
     from mezzotint.doctor.machine import Machine
 
     # Nothing of ours that needs torch is imported here: it may be what is broken.
-    examined = traps.examine(Machine.here(args.processes))
+    examined = traps.examine(Machine.here(args.sharing))
     if args.json:
         emit({"about": "machine", **examined.plain()})
     else:
@@ -75,7 +75,7 @@ def _run(args: Doctor, path: str) -> int:
     from mezzotint.core.errors import Refusal
     from mezzotint.doctor.ailments import examine
 
-    if args.processes is not None:
+    if args.sharing is not None:
         raise Refusal("--processes is about this machine; leave it out to examine a run")
     examined, levels = examine(path)
     if args.json:

@@ -15,7 +15,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 LAUNCHER = "MEZZOTINT_LAUNCHER"
@@ -39,23 +40,20 @@ def launch(words: Sequence[str], count: int, machine: bool) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.disable(logging.CRITICAL)  # what there is to say is said below, in one sentence
-    _surroundings(count)
     me = psutil.Process()
 
     def forward(number: int, frame: Any) -> None:
         for child in me.children():
             child.send_signal(number)
 
-    for name in _FORWARDED:
-        signal.signal(getattr(signal, name), forward)
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=str(os.getpid()), local_addr="127.0.0.1",
         rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", max_restarts=0, shutdown_timeout=GRACE,
         signals_to_handle="SIGHUP,SIGQUIT",
     )  # fmt: skip
     try:
-        elastic_launch(config, sys.executable)("-m", "mezzotint", *words)
+        with _while_they_run(count, forward):
+            elastic_launch(config, sys.executable)("-m", "mezzotint", *words)
     except SignalException as stop:
         return 128 + int(stop.sigval)
     except ChildFailedError as failed:
@@ -63,14 +61,28 @@ def launch(words: Sequence[str], count: int, machine: bool) -> int:
     return 0
 
 
-def _surroundings(count: int) -> None:
-    """What all processes have in common."""
+@contextmanager
+def _while_they_run(count: int, forward: Callable[[int, Any], None]) -> Iterator[None]:
+    """Signals go to the processes, the launcher's own words are kept, and what all have in common is in place."""
+    surroundings, level = dict(os.environ), logging.root.manager.disable
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in _FORWARDED)}
+    logging.disable(logging.CRITICAL)  # what there is to say is said in one sentence
     os.environ[LAUNCHER] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, min(2, (os.cpu_count() or 1) // count))))
     loop = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     if loop is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loop)
         os.environ.setdefault("NCCL_SOCKET_IFNAME", loop)
+    for number in before:
+        signal.signal(number, forward)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        logging.disable(level)
+        os.environ.clear()
+        os.environ.update(surroundings)
 
 
 def _told(codes: dict[int, int], count: int, machine: bool) -> int:
