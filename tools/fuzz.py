@@ -25,6 +25,7 @@ import json
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "trust" / "fuzz.json"
 SECONDS = 5.0
 MEMORY = 3000  # MiB; torch alone takes some 400
+ADDRESSES = 12 * 2**30  # bytes; most of what torch maps is never touched, but a list that grows without end is stopped
 PARAMETERS = 10**6
 LONGEST = 4096
 EDITS = b"\n%%\n"
@@ -269,6 +271,7 @@ def child(name: str, home: Path, crashes: Path, seconds: int) -> None:
                 (crashes / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
             print(f"CRASH {what}", file=sys.stderr, flush=True)
 
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     words = [
         sys.argv[0], str(home / "corpus"), f"-max_total_time={seconds}", "-timeout=60", f"-rss_limit_mb={MEMORY}",
         f"-max_len={LONGEST}", f"-dict={home / 'words'}", f"-artifact_prefix={crashes}/{name}-", "-print_final_stats=1",
