@@ -23,13 +23,15 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results" / "trust" / "fuzz.json"
 SECONDS = 5.0
 MEMORY = 3000  # MiB; torch alone takes some 400
+ADDRESSES = 12 * 2**30  # bytes; most of what torch maps is never touched, but a list that grows without end is stopped
 PARAMETERS = 10**6
 LONGEST = 4096
 EDITS = b"\n%%\n"
@@ -195,6 +198,47 @@ def dictionary() -> set[str]:
     return found
 
 
+def changed(tree: Any, rng: random.Random, words: Sequence[str]) -> Any:
+    """Plain data with one of its values, or one of its keys, replaced, taken out or put there twice."""
+    if not isinstance(tree, dict | list) or not tree or rng.random() < 0.2:
+        others = (None, True, 0, -1, 3, 2**31, 2**63, 10**30, 1e308, 0.5, "", [], {}, [[]], {"a": []}, [tree, tree])
+        return rng.choice((*others, *rng.choices(words, k=len(others))))
+    items = list(tree.items()) if isinstance(tree, dict) else list(enumerate(tree))
+    at = rng.randrange(len(items))
+    key, value = items[at]
+    what = rng.random()
+    if what < 0.1:
+        items.pop(at)
+    elif what < 0.2:
+        items.append((rng.choice(words), value))
+    else:
+        items[at] = (key, changed(value, rng, words))
+    return dict(items) if isinstance(tree, dict) else [item for _, item in items]
+
+
+def mutator(name: str, mutate: Callable[[bytes, int], bytes]) -> Callable[[bytes, int, int], bytes]:
+    """Half of the time a tree is changed as a tree, where bytes hold one: blind bytes hardly ever stay YAML or JSON."""
+    from mezzotint.core import Refusal, config
+
+    words = sorted(dictionary())
+
+    def mutation(data: bytes, most: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        first = 0 if name == "config" else 1
+        body, cut, edits = data[first:].partition(EDITS)
+        if rng.random() < 0.5 and data[:first] != b"w":
+            try:
+                tree = changed(config.loads(body.decode("utf-8")), rng, words)
+                out = data[:first] + json.dumps(tree).encode() + cut + edits
+                if len(out) <= most:
+                    return out
+            except (Refusal, ValueError):
+                pass
+        return mutate(data, most)
+
+    return mutation
+
+
 def child(name: str, home: Path, crashes: Path, seconds: int) -> None:
     """One process of libFuzzer on one target."""
     import atheris
@@ -227,11 +271,13 @@ def child(name: str, home: Path, crashes: Path, seconds: int) -> None:
                 (crashes / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
             print(f"CRASH {what}", file=sys.stderr, flush=True)
 
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     words = [
         sys.argv[0], str(home / "corpus"), f"-max_total_time={seconds}", "-timeout=60", f"-rss_limit_mb={MEMORY}",
         f"-max_len={LONGEST}", f"-dict={home / 'words'}", f"-artifact_prefix={crashes}/{name}-", "-print_final_stats=1",
     ]  # fmt: skip
-    atheris.Setup(words, once)
+    trees = {} if name == "image" else {"custom_mutator": mutator(name, lambda data, most: atheris.Mutate(data, most))}
+    atheris.Setup(words, once, **trees)
     atheris.Fuzz()
 
 
@@ -294,7 +340,7 @@ def main() -> None:
         return
     for name in given.targets or TARGETS:
         result = fuzz(name, given.minutes, given.crashes.resolve())
-        known = json.loads(given.out.read_text(encoding="utf-8"))["targets"] if given.out.is_file() else {}
+        known = json.loads(given.out.read_text(encoding="utf-8")).get("targets", {}) if given.out.is_file() else {}
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(counted({**known, name: result}), indent=1) + "\n", encoding="utf-8")
         print(f"{name}: {result['executions']:,} executions, {result['crashes']} crashes, {result['minutes']} minutes")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +43,17 @@ words = st.one_of(
     ),
 )
 leaves = st.one_of(st.none(), st.booleans(), numbers, words)
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """A part that fills the memory fails here with a MemoryError, and not the machine."""
+    before, size = resource.getrlimit(resource.RLIMIT_AS), Path("/proc/self/statm")
+    if size.exists():
+        have = int(size.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (have + 2**31, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def nodes(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

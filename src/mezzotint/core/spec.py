@@ -34,8 +34,9 @@ DEPTH = 64
 NODES = 250_000
 """How many values and parts a config may hold, a node counted wherever it is used."""
 _NAME = 200
-# What constructors answer settings with that they were not made for; a missing file or library is another matter.
-_MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+# What constructors answer settings with that they were not made for. A missing file or library is another matter, and
+# one that fills the memory is a defect of the part.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class Part:

@@ -284,7 +284,8 @@ class Held(Start):
 
     def __post_init__(self) -> None:
         places = range(self.shape[self.axis]) if 0 <= self.axis < len(self.shape) else ()
-        if not set(self.held) <= set(places) or len(set(self.held)) != len(self.held) or not self.held:
+        real = all(type(place) is int and place in places for place in self.held)
+        if not real or len(set(self.held)) != len(self.held) or not self.held:
             raise Refusal(
                 f"Held needs different places along axis {self.axis} of the shape {self.shape}, not {self.held}"
             )

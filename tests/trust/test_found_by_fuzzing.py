@@ -1,0 +1,38 @@
+"""What fuzzing found, one test each: inputs that did anything but give a result or a refusal."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mezzotint.core import Refusal, build, config
+from mezzotint.core.store import MODEL
+
+
+@contextmanager
+def memory(more: int) -> Iterator[None]:
+    """So many further bytes, and no more, for this process."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux, which says how large a process is")
+@pytest.mark.parametrize("held", ["[0]", "[1000000000]", "[0.5]", "[[0]]", "[a]", "[true]", "[]"])
+def test_the_places_of_a_large_shape_are_not_listed(held: str) -> None:
+    """``samplers.Held`` made a set of every place along its axis: forty gigabytes for a line of YAML."""
+    text = f"{{part: samplers.Held, process: {{part: processes.EDM}}, shape: [1000000000, 4], held: {held}}}"
+    with memory(2**29):
+        if held == "[0]":
+            assert build(config.loads(text), MODEL).held == (0,)
+        else:
+            with pytest.raises(Refusal, match="different places"):
+                build(config.loads(text), MODEL)
