@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +58,8 @@ def test_a_run_that_stopped_ends_the_same(command: Command, straight: Path, tmp_
     assert len((run / "metrics.jsonl").read_text().splitlines()) == len(log)
 
 
-def test_interrupted_and_resumed_by_the_same_command(
-    command: Command, straight: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_interrupted_and_resumed_by_the_same_command(command: Command, straight: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    # Whoever starts the tests in the background of a shell has them ignore it, and what is ignored stays so.
-    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     words = ("train", "digits", "--out", run, "--images", "2k", *QUICK)
 
     def interrupt() -> None:
