@@ -62,7 +62,14 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return kept
 
 
-@pytest.mark.parametrize("more", [[], ["--guidance", "2"], ["--sampler", "ddpm"]], ids=["plain", "guided", "ddpm"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param([], id="plain", marks=pytest.mark.long),
+        pytest.param(["--guidance", "2"], id="guided"),
+        pytest.param(["--sampler", "ddpm"], id="ddpm", marks=pytest.mark.long),
+    ],
+)
 def test_a_picture_does_not_feel_its_neighbours(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
@@ -78,6 +85,7 @@ def test_a_picture_does_not_feel_its_neighbours(
     assert torch.equal(whole[34:36], one) and torch.equal(whole[6:], rest)
 
 
+@pytest.mark.long
 def test_without_pieces_it_would(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the test above would hold for any reason: a piece of another size rounds otherwise."""
     kept = exact(monkeypatch)

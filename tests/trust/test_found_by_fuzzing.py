@@ -1,4 +1,4 @@
-"""What fuzzing found, one test each: inputs that did anything but give a result or a refusal."""
+"""What fuzzing and the tests of any tree found, one test each: inputs that gave neither a result nor a refusal."""
 
 from __future__ import annotations
 
