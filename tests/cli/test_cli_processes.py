@@ -152,6 +152,7 @@ def test_what_one_refuses_ends_the_other(digits: Path, tmp_path: Path) -> None:
 
 def test_processes_have_to_be_some(command: Any) -> None:
     assert "at least 1" in command("sample", "runs/none", "--processes", 0).sentence
+    assert "at least 1" in command("train", "digits", "--processes", 0).sentence
 
 
 def shell(words: list[object], **more: str) -> subprocess.Popen[str]:

@@ -15,6 +15,7 @@ def test_a_ladder_is_read_where_it_first_comes_down_to_a_height() -> None:
     for height, due in ((0.079, 1.0), (0.05, 2.0), (0.033, 2.0), (0.02, 5.0)):  # between two rungs: the better one
         assert trees.level(rungs, height) == due
     assert trees.level(rungs, 0.01) == 5.0  # never so low: where it is least
+    assert trees.level([(0.08, 3.0), (0.04, 1.0)], 0.06) == 1.0  # the better one may be the later one
 
 
 def test_the_verdict_on_numbers_whose_answer_is_plain() -> None:

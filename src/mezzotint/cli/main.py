@@ -114,7 +114,8 @@ def _verb(name: str, words: list[str], machine: bool) -> int:
     args = _parse(name, module, words, machine)
     if isinstance(args, int):
         return args
-    count = getattr(args, "processes", None) or getattr(getattr(args, "drawing", None), "processes", None)
+    holder = args if hasattr(args, "processes") else getattr(args, "drawing", None)
+    count = getattr(holder, "processes", None)
     if count is not None:
         alone = _processes(count)
         if not alone:
