@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import zipfile
 import zlib
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import trial
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+import mezzotint as mz
 from mezzotint.cli import main
 from mezzotint.conditions import Classes, Encoder
 from mezzotint.core import Refusal, config, spec, store
@@ -295,3 +298,54 @@ def test_weights_that_do_not_fit_are_refused_by_their_header(tmp_path: Path) -> 
     assert store.header(tmp_path / "w") == {"weight": (torch.float32, (size // 4,))}
     with pytest.raises(Refusal, match="shape"):
         store.load_tensors(tmp_path / "w", like=torch.nn.Linear(2, 2, bias=False, device="meta"))
+
+
+def larger(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([t, t]) if t.ndim == 2 else t for name, t in tensors.items()}
+
+
+CHECKPOINTS: list[tuple[str, str, Callable[[Any], Any], str]] = [
+    ("weights", "model.safetensors", larger, "shape"),
+    ("average", "ema-0.100.safetensors", larger, "shape"),
+    ("moments", "optimizer.safetensors", larger, "moment"),
+    ("moments of nothing", "optimizer.safetensors", lambda t: {"10**9.exp_avg": torch.zeros(1)}, "moment"),
+    ("window", "window.safetensors", lambda _: {"losses": torch.zeros(2), "levels": torch.zeros(2, 2)}, "stands"),
+    ("objective", "objective.safetensors", lambda t: {"more": torch.zeros(1)}, "does not have"),
+    ("no step", "state.json", lambda state: {"batch": state["batch"]}, "stands"),
+    ("half a step", "state.json", lambda state: state.update(step=0.5), "stands"),
+    ("a list", "state.json", lambda state: [state], "no mapping"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    tree = trial.config(4)
+    with trial.few():
+        return tree, mz.training.train(tree, tmp_path_factory.mktemp("trained") / "run").path
+
+
+@pytest.mark.parametrize(("name", "change", "says"), [c[1:] for c in CHECKPOINTS], ids=[c[0] for c in CHECKPOINTS])
+def test_a_checkpoint_of_another_model_is_refused_before_it_is_read(
+    trained: tuple[dict[str, Any], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    change: Callable[[Any], Any],
+    says: str,
+) -> None:
+    tree, whole = trained
+    shutil.copytree(whole, tmp_path / "run")
+    for other in sorted((tmp_path / "run" / "checkpoints").iterdir())[:-1]:
+        shutil.rmtree(other)
+    (newest,) = (tmp_path / "run" / "checkpoints").iterdir()
+    if name == "state.json":
+        state = json.loads((newest / name).read_text())
+        (newest / name).write_text(json.dumps(change(state) or state))
+    else:
+        before = store.load_tensors(newest / name) if (newest / name).exists() else {}
+        store.save_tensors(newest / name, change(before))
+    vouch(newest)
+    monkeypatch.setattr("safetensors.torch.load_file", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(Refusal, match=says) as refused:
+        mz.training.train(tree, tmp_path / "run", resume=True)
+    assert "\n" not in str(refused.value)

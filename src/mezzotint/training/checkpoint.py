@@ -6,16 +6,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mezzotint.core.errors import Refusal
-from mezzotint.core.store import fill_module, save_model
+from mezzotint.core.store import Header, check_fit, fill_module, header, load_tensors, save_model
 from mezzotint.data.data import Data
 from mezzotint.samplers.base import Sampler
 from mezzotint.training.ema import PowerAverage, combination, combine, gamma_of
+from mezzotint.training.levels import BINS
 from mezzotint.training.run import Run
 
 WINDOW = "window"
@@ -79,45 +80,73 @@ def restore(
     """Put the newest complete checkpoint back and return its place, the beginning without one.
 
     A damaged checkpoint is passed over with a word on standard error; the one before it is used. Where there are some
-    and all are damaged, nothing is trained over them.
+    and all are damaged, nothing is trained over them. Every file is asked for its shapes before the first is read.
     """
+    found = _newest(run)
+    if found is None:
+        return Place()
+    images, files, state = found
+    where = f"the checkpoint of {images} images in {str(run.path)!r}"
+    if state.get("batch") != batch:
+        raise Refusal(
+            f"{where} was trained with batches of {state.get('batch')}, not {batch}: a run keeps its batch size"
+        )
+    if state.get("seed", seed) != seed:
+        raise Refusal(f"{where} was trained with the seed {state['seed']}, not {seed}: a run keeps its seed")
+    for average in averages:
+        if average_name(average.sigma_rel) not in files:
+            raise Refusal(f"{where} has no average of relative length {average.sigma_rel}; a run keeps its averages")
+    modules = {"model": turn.get_submodule("model"), "objective": turn.get_submodule("objective")}
+    modules |= {average_name(average.sigma_rel): average.model for average in averages}
+    for name, module in modules.items():
+        check_fit(module, header(files[name]) if name in files else {}, f"the {name} in {where}")
+    _check_moments(header(files["optimizer"]) if "optimizer" in files else {}, optimizer, where)
+    counters = _counters(state, header(files[WINDOW]) if WINDOW in files else {}, where)
+    for name, module in modules.items():
+        fill_module(module, load_tensors(files[name]) if name in files else {}, f"the {name} in {where}")
+    filled: dict[int, dict[str, Tensor]] = {}
+    for name, value in (load_tensors(files["optimizer"]) if "optimizer" in files else {}).items():
+        index, _, key = name.partition(".")
+        filled.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": filled, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Place(*counters, load_tensors(files[WINDOW]) if WINDOW in files else {})
+
+
+def _newest(run: Run) -> tuple[int, dict[str, Path], dict[str, Any]] | None:
+    """Images, files and state of the newest checkpoint that is whole; None where there is none at all."""
     damaged: Refusal | None = None
     for images in run.latest():
         try:
-            tensors, state = run.load(images)
+            return images, *run.files(images)
         except Refusal as refusal:
             print(f"passing over a checkpoint: {refusal}", file=sys.stderr)
             damaged = refusal
-            continue
-        where = f"the checkpoint of {images} images in {str(run.path)!r}"
-        if state.get("batch") != batch:
-            raise Refusal(
-                f"{where} was trained with batches of {state.get('batch')}, not {batch}: a run keeps its batch size"
-            )
-        if state.get("seed", seed) != seed:
-            raise Refusal(f"{where} was trained with the seed {state['seed']}, not {seed}: a run keeps its seed")
-        fill_module(turn.get_submodule("model"), tensors["model"], where)
-        fill_module(turn.get_submodule("objective"), tensors.get("objective", {}), f"the objective in {where}")
-        for average in averages:
-            name = average_name(average.sigma_rel)
-            if name not in tensors:
-                raise Refusal(
-                    f"{where} has no average of relative length {average.sigma_rel}; a run keeps its averages"
-                )
-            fill_module(average.model, tensors[name], where)
-        filled: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.get("optimizer", {}).items():
-            index, _, key = name.partition(".")
-            filled.setdefault(int(index), {})[key] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": filled, "param_groups": groups})
-        counters = int(state["step"]), int(state.get("skipped", 0)), int(state.get("skipped_running", 0))
-        return Place(*counters, tensors.get(WINDOW, {}))
     if damaged is not None:
         raise Refusal(
             f"no checkpoint in {str(run.path)!r} is whole, so the run cannot go on; train into a new folder ({damaged})"
         )
-    return Place()
+    return None
+
+
+def _counters(state: Mapping[str, Any], window: Header, where: str) -> tuple[int, int, int]:
+    """Steps, skipped steps and those in a row by the state of a checkpoint; refused where it tells of no place."""
+    step, skipped, running = state.get("step"), state.get("skipped", 0), state.get("skipped_running", 0)
+    told = all(type(counter) is int and counter >= 0 for counter in (step, skipped, running))
+    losses = window["losses"][1] if "losses" in window else ()
+    figures = {"losses": (torch.float64, losses[:1] or (0,)), "levels": (torch.float64, (BINS, 3))}
+    if not told or window not in ({}, figures):
+        raise Refusal(f"{where} does not say where it stands: its state or its open figures are not of this version")
+    return cast(int, step), skipped, running
+
+
+def _check_moments(found: Header, optimizer: Any, where: str) -> None:
+    """Refuse moments that are not those of the weights: ``<index>.<moment>``, a number or as large as its weight."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for name, (dtype, shape) in found.items():
+        index = name.partition(".")[0]
+        fits = index.isascii() and index.isdecimal() and len(index) < 10 and int(index) < len(weights)
+        if not fits or not dtype.is_floating_point or shape not in ((), tuple(weights[int(index)].shape)):
+            raise Refusal(f"{where} holds a moment {name[:200]!r} of shape {shape} that no weight of this model has")
 
 
 def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images: int) -> None:
@@ -164,13 +193,11 @@ def reconstruct(run: Run, sigma_rel: float, model: nn.Module, images: int | None
     snapshots: list[dict[str, Tensor]] = []
     end = 0
     for seen in done[: done.index(at) + 1]:
-        _, state = run.load(seen, names=("nothing",))
-        files = [entry["file"] for entry in state["averages"]]
-        tensors, _ = run.load(seen, names=tuple(files))
+        files, state = run.files(seen)
         for entry in state["averages"]:
             steps.append(state["step"])
             gammas.append(entry["gamma"])
-            snapshots.append(tensors[entry["file"]])
+            snapshots.append(load_tensors(files[entry["file"]], like=model))
         end = state["step"]
     weights = combination(steps, gammas, end, gamma_of(sigma_rel))
     fill_module(model, combine(snapshots, weights), "the combination of snapshots")

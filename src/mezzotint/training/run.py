@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core import config
+from mezzotint.core.bounded import inside, parse_json, read_bytes
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, tidy, write_folder, write_text
 from mezzotint.core.store import load_tensors, save_tensors
@@ -206,11 +207,17 @@ class Run:
 
     def load(self, images: int, names: tuple[str, ...] = ()) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Read a checkpoint after checking it against its manifest; ``names`` limits which files are read."""
+        files, state = self.files(images)
+        return {name: load_tensors(path) for name, path in files.items() if not names or name in names}, state
+
+    def files(self, images: int) -> tuple[dict[str, Path], dict[str, Any]]:
+        """The files of weights of a checkpoint by name, and its state, after checking them against its manifest."""
         folder = self.path / CHECKPOINTS / f"{images:010d}"
-        found = [folder / name for name in check_folder(folder)]
-        files = {p.stem: p for p in sorted(found) if p.suffix == ".safetensors" and (not names or p.stem in names)}
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return {name: load_tensors(path) for name, path in files.items()}, state
+        found = sorted(folder / name for name in check_folder(folder))
+        state = parse_json(read_bytes(inside(folder, "state.json")), f"the state of {str(folder)!r}")
+        if not isinstance(state, dict):
+            raise Refusal(f"the state of {str(folder)!r} is no mapping")
+        return {path.stem: path for path in found if path.suffix == ".safetensors"}, state
 
     def latest(self) -> Iterator[int]:
         """Checkpoints from the newest back, for a reader that skips damaged ones."""
