@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import trial
 from kills import Server
 
 import mezzotint as mz
+from mezzotint.cli import early
 from mezzotint.core import stop
 from mezzotint.training.stop import Stopped
 
@@ -76,6 +78,29 @@ def test_a_second_signal_ends_at_once() -> None:
             time.sleep(60)
 
     assert forked(twice) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", early.SIGNALS)
+@pytest.mark.parametrize("verb", ["train", "evaluate", "reproduce", "sample"])
+def test_before_there_is_anything_to_save_a_signal_ends_at_once(
+    verb: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """While torch is imported or pictures are indexed; a verb that cannot go on later dies as programs do."""
+    command = importlib.import_module("mezzotint.cli.main")
+
+    def slow(*_: Any) -> int:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        return 0
+
+    monkeypatch.setattr(command, "_verb", slow)
+    code = forked(lambda: os._exit(command.main([verb, "digits"])))
+    if verb == "sample":
+        assert code == (130 if number == signal.SIGINT else -number)
+    else:
+        assert code == early.CODE == stop.CODE
+        assert capfd.readouterr().err == f"mezzotint: stopped by {number.name}\n"
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 
 
 def test_a_reader_leaves_signals_to_whom_it_reads_for() -> None:

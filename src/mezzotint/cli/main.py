@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import Any, get_type_hints
 
+from mezzotint.cli.early import leaving
+
 VERBS = {
     "demo": ("mezzotint.cli.demo", "train on real digits, sample, judge and report: about two minutes on two cores"),
     "train": ("mezzotint.cli.train", "train a model on a recipe, a folder of pictures, an .npz file or the digits"),
@@ -88,9 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]!r}?" if close else f"verbs: {', '.join(VERBS)}"
         return _refuse(f"there is no verb {words[0]!r}: {hint}", machine)
     try:
-        if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "RANK" in os.environ:
-            return _member(words, machine)
-        return _verb(words[0], words[1:], machine)
+        with leaving(words[0]):
+            if os.environ.get("WORLD_SIZE", "1") not in ("", "1") and "RANK" in os.environ:
+                return _member(words, machine)
+            return _verb(words[0], words[1:], machine)
     except SystemExit as stop:  # asked to stop, and stopped in good order; what parsing ends by was caught before
         if not isinstance(stop.code, int):
             raise

@@ -1,0 +1,52 @@
+"""Signals that come before there is anything to save: the process ends at once, by the code that says start me again.
+
+Importing torch, meeting other processes and indexing a hundred thousand pictures takes a while, and a scheduler does
+not wait for it. This module imports nothing that takes time; where there is something to save,
+:func:`mezzotint.core.stop.watching` takes over, and hands back here at its end.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+CODE = 75
+"""That of :mod:`mezzotint.core.stop`, which cannot be imported without torch."""
+VERBS = ("train", "evaluate", "reproduce")
+"""Those that go on where they were stopped; the others die of a signal, as programs do."""
+SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1") if name in signal.Signals.__members__)
+
+
+class Early(SystemExit):
+    """Asked to stop; nothing had to be saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(CODE)
+        self.signal = number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.signal).name}"
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise Early(number)
+
+
+@contextmanager
+def leaving(verb: str) -> Iterator[None]:
+    """End by :class:`Early` where a signal comes; one that is ignored stays ignored, and the handlers are put back."""
+    if verb not in VERBS or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    installed = [number for number, was in before.items() if was not in (signal.SIG_IGN, None)]
+    for number in installed:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number in installed:
+            signal.signal(number, before[number])
