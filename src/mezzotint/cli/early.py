@@ -7,6 +7,7 @@ not wait for it. This module imports nothing that takes time; where there is som
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,24 +21,16 @@ VERBS = ("train", "evaluate", "reproduce")
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1") if name in signal.Signals.__members__)
 
 
-class Early(SystemExit):
-    """Asked to stop; nothing had to be saved."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(CODE)
-        self.signal = number
-
-    def __str__(self) -> str:
-        return f"stopped by {signal.Signals(self.signal).name}"
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise Early(number)
+    """End here and now: an exception out of the middle of an import would be caught by whoever stands there."""
+    if os.environ.get("RANK", "0") in ("", "0"):  # of several processes, one says it
+        os.write(2, f"mezzotint: stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(CODE)
 
 
 @contextmanager
 def leaving(verb: str) -> Iterator[None]:
-    """End by :class:`Early` where a signal comes; one that is ignored stays ignored, and the handlers are put back."""
+    """End the process where a signal comes; one that is ignored stays ignored, and the handlers are put back."""
     if verb not in VERBS or threading.current_thread() is not threading.main_thread():
         yield
         return
