@@ -58,23 +58,11 @@ def kills(given: argparse.Namespace, home: Path) -> dict[str, Any]:
     """Kill trainings, and the building of what is kept."""
     import kills
 
-    done, wrong, where = 0, list[str](), dict[str, int]()
     with kills.server() as server:
-        truth = kills.truth(server, home / "whole")
-        for name in kills.KEPT:
-            hit, found = kills.kept(server, kills.Kill(name), home / name)
-            done, wrong = done + hit, wrong + found
-            where[name] = where.get(name, 0) + hit
-        for number, plan in enumerate(kills.plans(10 * given.kills, given.seed)):
-            if done >= given.kills:
-                break
-            hit, found = kills.survived(server, plan, home / str(number), *truth)
-            done, wrong = done + hit, wrong + found
-            for kill in plan[:hit]:
-                name = kill.at or "a random moment"
-                where[name] = where.get(name, 0) + 1
-            say(f"{done} of {given.kills} kills", found)
-    return {"tried": done, "survived": done - len(wrong), "wrong": wrong, "where": dict(sorted(where.items()))}
+        found = kills.everywhere(server, home, given.kills, given.seed)
+    say(f"{found.survived} of {found.tried} kills survived", found.wrong)
+    where = dict(sorted(found.where.items()))
+    return {"tried": found.tried, "survived": found.survived, "wrong": found.wrong, "where": where}
 
 
 def flips(given: argparse.Namespace, home: Path) -> dict[str, Any]:

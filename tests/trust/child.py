@@ -121,12 +121,30 @@ def _half_line(fault: Fault) -> None:
     Run.log = logged  # type: ignore[method-assign]
 
 
+def _in_evaluation(fault: Fault) -> None:
+    """The sums of a training step and of held-out pictures are made by one class: only the second kind dies."""
+    from mezzotint.training import preview, recorder
+
+    original = recorder.held_out
+
+    def held_out(*arguments: Any) -> Any:
+        if fault():
+            preview.ErrorByLevel.add = lambda *_: die()  # type: ignore[method-assign]
+        return original(*arguments)
+
+    recorder.held_out = held_out
+
+
 def _is_checkpoint(source: Path, goal: Path) -> bool:
     return goal.name.isdigit()
 
 
 def _is(name: str) -> Callable[[Path, Path], bool]:
     return lambda source, goal: goal.name == name
+
+
+def _in(folder: str, suffix: str) -> Callable[[Path, Path], bool]:
+    return lambda source, goal: goal.parent.name == folder and goal.suffix == suffix
 
 
 FAULTS: dict[str, Callable[[Fault], None]] = {
@@ -145,32 +163,54 @@ FAULTS: dict[str, Callable[[Fault], None]] = {
     "after the rename of the model": _moves("rename", _is("model"), before=False),
     "in sampling for pictures": _calls("mezzotint.training.preview", "grid"),
     "before a picture has its name": _moves("replace", lambda source, goal: goal.suffix == ".png"),
-    "in the evaluation of held-out pictures": _calls("mezzotint.training.preview", "ErrorByLevel.add"),
+    "in the evaluation of held-out pictures": _in_evaluation,
     "before the log is cut back": _moves("replace", _is("metrics.jsonl")),
     "after the log is cut back": _moves("replace", _is("metrics.jsonl"), before=False),
     "in an optimiser step": _calls("torch.optim", "AdamW.step"),
-    "in the training of a kept extractor": _calls("torch.optim", "AdamW.step"),
-    "before the rename of a kept extractor": _moves("rename", _is("extractor")),
 }
+"""Where a training dies."""
+KEPT: dict[str, dict[str, Callable[[Fault], None]]] = {
+    "extractor": {
+        "in the training of a kept extractor": _calls("torch.optim", "AdamW.step"),
+        "before the rename of a kept extractor": _moves("rename", _is("extractor")),
+    },
+    "evaluate": {
+        "in the samples of mezzotint evaluate": _calls("mezzotint.cli.drawing", "poll"),
+        "in the judge of mezzotint evaluate": _calls("torch.optim", "AdamW.step"),
+        "before the report of mezzotint evaluate has its name": _moves("replace", _in("reports", ".json")),
+    },
+    "measure": {
+        "in the samples of an arm": _calls("mezzotint.evidence.work", "poll"),
+        "between the samples and the numbers of an arm": _moves("replace", _in("cells", ".safetensors"), before=False),
+        "before the numbers of an arm have their name": _moves("replace", _in("cells", ".json")),
+    },
+}
+"""Where the building of what is kept beside runs dies, by what builds it."""
 
 
 def train(job: dict[str, Any]) -> None:
-    """Train into the folder, or go on there, telling every step in a file beside it."""
+    """Train into the folder, or go on there, telling in a file beside it where it begins and every step."""
     from mezzotint.training import train
     from mezzotint.training.recorder import Recorder
 
     told = os.open(job["told"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     after = Recorder.after
 
+    resume = Recorder.resume
+
+    def begins(self: Recorder, place: Any) -> None:
+        resume(self, place)
+        os.write(told, f"from {place.step}\n".encode())
+
     def tells(self: Recorder, step: int, *rest: Any) -> None:
         after(self, step, *rest)
         os.write(told, f"{step}\n".encode())
 
-    Recorder.after = tells  # type: ignore[method-assign]
+    Recorder.resume, Recorder.after = begins, tells  # type: ignore[method-assign]
     try:
         train(job["config"], job["folder"], resume=job["resume"])
     finally:
-        Recorder.after = after  # type: ignore[method-assign]
+        Recorder.resume, Recorder.after = resume, after  # type: ignore[method-assign]
         os.close(told)
 
 
@@ -184,6 +224,38 @@ def extractor(job: dict[str, Any]) -> None:
         x, cond = Digits()[:256]
         Extractor.train(x, cond["label"], seen=512).save(home)
     Extractor.load(home)
+
+
+def evaluate(job: dict[str, Any]) -> None:
+    """Judge a run by a handful of pictures, with a judge that has seen little."""
+    from functools import partial
+
+    from mezzotint.cli import main
+    from mezzotint.metrics import Extractor
+
+    made = Extractor.train
+    Extractor.train = partial(made, seen=512)  # type: ignore[method-assign]
+    try:
+        words = ["--count", "16", "--batch", "8", "--steps", "1", "--out", f"{job['folder']}/reports/few.json"]
+        code = main(["evaluate", job["folder"], *words])
+    finally:
+        Extractor.train = made  # type: ignore[method-assign]
+    if code:
+        raise SystemExit(code)
+
+
+def measure(job: dict[str, Any]) -> None:
+    """Train for one arm of a recipe and keep its numbers."""
+    from mezzotint.evidence.load import load
+    from mezzotint.evidence.recipe import Setting
+    from mezzotint.evidence.work import Work
+
+    found = load(str(Path(__file__).parent.parent / "evidence" / "mine.py"))
+    experiment = found.recipe.sizes["small"]
+    setting = Setting(experiment.setting).edited(["images=640", "samples=8", "batch=4"])
+    work = Work(experiment, "small", setting, found.code, Path(job["folder"]))
+    work.fit(work.arms["short"].trainings["model"], 1, lambda share: None)
+    work.measure("short", 1, lambda share: None)
 
 
 def pair(job: dict[str, Any]) -> None:
@@ -223,9 +295,10 @@ def run(job: dict[str, Any]) -> int:
     from mezzotint.core.errors import Refusal
 
     if job.get("fault") is not None:
-        FAULTS[job["fault"]](Fault(job["count"]))
+        (FAULTS | KEPT.get(job["do"], {}))[job["fault"]](Fault(job["count"]))
+    does = {"train": train, "extractor": extractor, "evaluate": evaluate, "measure": measure, "pair": pair}
     try:
-        {"train": train, "extractor": extractor, "pair": pair}[job["do"]](job)
+        does[job["do"]](job)
     except Refusal as refusal:
         print(refusal, file=sys.stderr)
         return 2
