@@ -40,8 +40,9 @@ exported model, the pictures, and the log but for its times.""",
     "flips": """One byte of a checkpoint or of a model folder is changed at a time, in the manifest to two other values
 and to other white space; of large files the first and the last bytes and some between. It is *detected* if the folder
 is refused.""",
-    "resumes": """Every training of every recipe of the package, shrunk to seven steps in two pieces each, is asked to
-stop by SIGTERM after k steps, for every k, and goes on. It is *equal* if every byte of every checkpoint, the exported
+    "resumes": """Every training of every recipe of the package, and one of every other kind of network and objective,
+shrunk to seven steps in two pieces each, is asked to stop by SIGTERM after k steps, for every k, and goes on from
+there, with readers of their own every other time. It is *equal* if every byte of every checkpoint, the exported
 model and the pictures, and every number of the log but its times, is that of the run that was not stopped.""",
     "fuzz": """Inputs made by a coverage-guided fuzzer for what reads strangers' files. A *crash* is anything but an
 answer or a refusal in a sentence.""",
@@ -87,7 +88,7 @@ def resumes(given: argparse.Namespace, home: Path) -> dict[str, Any]:
     import resumes
 
     tried, wrong, where = 0, list[str](), dict[str, int]()
-    for number, case in enumerate(resumes.cases()):
+    for number, case in enumerate([*resumes.cases(), *resumes.others()]):
         if case.missing:
             say(f"left out: {case.missing}", [])
             continue

@@ -236,7 +236,18 @@ def evaluate(job: dict[str, Any]) -> None:
     made = Extractor.train
     Extractor.train = partial(made, seen=512)  # type: ignore[method-assign]
     try:
-        words = ["--count", "16", "--batch", "8", "--steps", "1", "--out", f"{job['folder']}/reports/few.json"]
+        words = [
+            "--count",
+            "16",
+            "--batch",
+            "8",
+            "--rows",
+            "8",
+            "--steps",
+            "1",
+            "--out",
+            f"{job['folder']}/reports/few.json",
+        ]
         code = main(["evaluate", job["folder"], *words])
     finally:
         Extractor.train = made  # type: ignore[method-assign]

@@ -18,6 +18,15 @@ import mezzotint as mz
 from mezzotint.core.errors import Refusal
 from mezzotint.evidence.load import load
 from mezzotint.evidence.recipe import Setting, Trained
+from mezzotint.objectives import (
+    Bound,
+    Classification,
+    Denoising,
+    Hybrid,
+    Importance,
+    LogNormal,
+    UniformTimes,
+)
 from mezzotint.recipes.find import origins
 from mezzotint.training.recorder import Recorder
 from mezzotint.training.stop import Stopped
@@ -69,10 +78,50 @@ def cases() -> Iterator[Case]:
                     yield Case(f"{slug}: {arm}, {name}", tree)
 
 
+def others() -> Iterator[Case]:
+    """Every other kind of network and objective, and what has a state of its own to remember, on the digits."""
+    digits = mz.data.Digits()
+    encoder = mz.conditions.Encoder(label=mz.conditions.Classes(10, 16))
+
+    def denoiser(network: torch.nn.Module, process: Any = None, **more: Any) -> Any:
+        more = {"sigma_data": digits.std} | more
+        return mz.denoiser.Preconditioned(network, process or mz.processes.EDM(), copy.deepcopy(encoder), **more)
+
+    def unet(**more: Any) -> Any:
+        return mz.networks.UNet((1, 8, 8), **{"width": 8, "multipliers": (1, 2), "vector": 16, **more})
+
+    plain, shape = Denoising(LogNormal(), dropout=0.1), digits.shape
+    kinds: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "dropout layers in bf16": (denoiser(unet(dropout=0.2)), plain, {"precision": "bf16"}),
+        "DiT": (denoiser(mz.networks.DiT(shape, width=16, depth=2, heads=2, vector=16)), plain, {}),
+        "U-ViT": (denoiser(mz.networks.UViT(shape, width=16, depth=2, heads=2, vector=16)), plain, {}),
+        "an energy": (denoiser(mz.networks.Potential(mz.networks.MLP(shape, width=16, depth=1, vector=16))), plain, {}),
+        "a variance by the hybrid loss": (
+            denoiser(unet(outputs=2), mz.processes.DDPM(steps=20), prediction="v", variance=True),
+            Hybrid(Denoising(UniformTimes(steps=20)), 20),
+            {"sampler": mz.spec(mz.samplers.Ancestral(2))},
+        ),
+        "the bound at remembered levels": (
+            denoiser(unet(outputs=2), mz.processes.DDPM(steps=20), prediction="v", variance=True),
+            Bound(20, levels=Importance(4, 2), shades=17),
+            {"sampler": mz.spec(mz.samplers.Ancestral(2))},
+        ),
+        "a classifier of noisy pictures": (
+            mz.rewards.NoiseAwareClassifier(unet(outputs=10, vector=None), mz.processes.EDM(), digits.std),
+            Classification(),
+            {},
+        ),
+    }
+    for name, (model, objective, more) in kinds.items():
+        tree = mz.recipes.of_data(digits, images=1_024, width=8, steps=1)
+        tree["training"] |= {"objective": mz.spec(objective), **more}
+        yield Case(name, shrunk({**tree, "model": mz.spec(model)}))
+
+
 def shrunk(tree: dict[str, Any]) -> dict[str, Any]:
-    """A config of seven steps in two pieces each, with checkpoints and log lines out of step."""
+    """A config of seven steps in two pieces each, more than a pass where data are few, with log lines out of step."""
     tree = copy.deepcopy(tree)
-    batch = 16
+    batch = 256 if tree["data"]["part"] == "data.Digits" else 16
     tree["training"] |= {"images": STEPS * batch, "batch": batch, "save": SAVE * batch, "log": 3 * batch}
     tree["training"] |= {"picture": STEPS * batch, "accumulate": 2}
     if "steps" in tree["training"]["sampler"]:
@@ -98,18 +147,37 @@ def resumed(case: Case, steps: int, folder: Path, truth: Path, **changes: Any) -
         changes: of the training, in the run that is stopped: what must not matter, such as ``workers``.
     """
     tree = {**case.tree, "training": case.tree["training"] | changes}
+    images = steps * tree["training"]["batch"]
     with trial.few(), told_to_stop(steps):
         try:
             mz.training.train(tree, folder)
         except Stopped as stopped:
-            assert stopped.images == steps * tree["training"]["batch"], stopped
+            assert stopped.images == images, stopped
         else:
             return ["it was not stopped"]
-    assert mz.training.Run(folder).checkpoints()[-1] == steps * tree["training"]["batch"]
+    assert mz.training.Run(folder).checkpoints()[-1] == images
     torch.rand(7)  # torch's own generator stands elsewhere when another process goes on
-    with trial.few():
+    begun = list[int]()
+    with trial.few(), begins(begun):
         mz.training.train(tree, folder, resume=True)
-    return trial.differences(folder, truth)
+    went_on = [] if begun == [steps] else [f"it began at {begun}"]  # from nothing it would end the same
+    return went_on + trial.differences(folder, truth)
+
+
+@contextmanager
+def begins(found: list[int]) -> Iterator[None]:
+    """Keep the steps at which trainings begin."""
+    resume = Recorder.resume
+
+    def kept(self: Any, place: Any) -> None:
+        resume(self, place)
+        found.append(place.step)
+
+    Recorder.resume = kept  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Recorder.resume = resume  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import trial
 from resumes import Case
 
 import mezzotint as mz
+from mezzotint import testing
+from mezzotint.core.spec import name_of
 from mezzotint.training import Rate, Trainer
 from mezzotint.training.stop import Stopped
 
-CASES = list(resumes.cases())
-FIRST = list({case.name.partition(":")[0]: case for case in reversed(CASES)}.values())
+CASES = [*resumes.cases(), *resumes.others()]
+FIRST = list({case.name.partition(":")[0]: case for case in reversed(list(resumes.cases()))}.values())
 """The first training of every recipe."""
+SOON = [*FIRST, *(case for case in CASES if "dropout layers" in case.name)]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +39,14 @@ def truth(case: Case, truths: dict[str, Path], factory: pytest.TempPathFactory) 
     return truths[case.name]
 
 
-def test_the_recipes_are_walked() -> None:
-    assert len([case for case in CASES if not case.missing]) >= 3  # digits and trees need nothing from the network
+def test_recipes_networks_and_objectives_are_walked() -> None:
+    assert len([case for case in resumes.cases() if not case.missing]) >= 3  # digits and trees are always there
+    named = {word for case in CASES for word in re.findall(r"'part': '([\w.]+)'", str(case.tree))}
+    parts = (*testing.parts("objective"), *testing.parts("network"))
+    assert {name_of(cls) for cls in parts} <= named
 
 
-@pytest.mark.parametrize("case", FIRST, ids=str)
+@pytest.mark.parametrize("case", SOON, ids=str)
 def test_stopped_in_the_middle_of_a_pass_with_workers(
     case: Case, truths: dict[str, Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -106,9 +113,15 @@ def test_on_a_gpu_the_rest_is_the_rest(tmp_path: Path) -> None:
     if case.missing:
         pytest.skip(case.missing)
     whole = resumes.whole(case, tmp_path / "whole")
-    resumes.resumed(case, 5, tmp_path / "run", whole)
-    (mine, state), (theirs, truth) = (mz.training.Run(tmp_path / name).load(112) for name in ("run", "whole"))
+    found = resumes.resumed(case, 5, tmp_path / "run", whole)
+    assert all(name.endswith((".safetensors", ".png", "metrics.jsonl", "manifest.json")) for name in found), found
+    last = mz.training.Run(whole).checkpoints()[-1]
+    (mine, state), (theirs, truth) = (mz.training.Run(tmp_path / name).load(last) for name in ("run", "whole"))
     assert state == truth and mine.keys() == theirs.keys()
     for name, tensors in theirs.items():
         for key, value in tensors.items():
             torch.testing.assert_close(mine[name][key], value, rtol=1e-3, atol=1e-5)
+    rows, others = trial.log(tmp_path / "run"), trial.log(whole)
+    assert [(row["images"], row.keys()) for row in rows] == [(row["images"], row.keys()) for row in others]
+    for row, other in zip(rows, others, strict=True):
+        torch.testing.assert_close(row.get("loss", 0.0), other.get("loss", 0.0), rtol=1e-3, atol=1e-5)

@@ -103,7 +103,7 @@ class Preconditioned(Trainable):
             raise Refusal(f"there is no noise input {noise!r}: {nearest(noise, list(NOISES))}")
         if not sigma_data > 0:
             raise Refusal(f"sigma_data is the standard deviation of the data and must be positive, not {sigma_data}")
-        end = process.alpha(torch.ones((), dtype=torch.float64))
+        end = process.alpha(torch.ones((), dtype=torch.float64, device="cpu"))
         if not PREDICTIONS[prediction].at_prior and float(end) < 1e-6:
             raise Refusal(
                 f"a network that predicts {prediction!r} says nothing about the data where alpha is 0, which "
