@@ -37,9 +37,9 @@ WHAT = {
 random moments, several times in a row. It *survives* if it goes on from the newest complete checkpoint, loses at most
 one interval, leaves nothing over, and ends with the same bytes as a run that was left in peace: every checkpoint, the
 exported model, the pictures, and the log but for its times.""",
-    "flips": """One byte of a checkpoint or of a model folder is changed at a time, in the manifest to two other values
-and to other white space; of large files the first and the last bytes and some between. It is *detected* if the folder
-is refused.""",
+    "flips": """One byte of a checkpoint, of a model folder or of a run's config is changed at a time, in the manifest to
+two other values and to other white space; of large files the first and the last bytes and some between. It is
+*detected* if the folder or the run is refused.""",
     "resumes": """Every training of every recipe of the package, and one of every other kind of network and objective,
 shrunk to seven steps in two pieces each, is asked to stop by SIGTERM after k steps, for every k, and goes on from
 there, with readers of their own every other time. It is *equal* if every byte of every checkpoint, the exported
@@ -76,7 +76,8 @@ def flips(given: argparse.Namespace, home: Path) -> dict[str, Any]:
     with trial.few():
         run = mz.training.train(trial.config(4), home / "run")
     tried, wrong, where = 0, list[str](), dict[str, int]()
-    for name, folder in {"checkpoint": next((run.path / "checkpoints").iterdir()), "model": run.path / "model"}.items():
+    folders = {"checkpoint": next((run.path / "checkpoints").iterdir()), "model": run.path / "model"}
+    for name, folder in {**folders, "config of a run": run.path}.items():
         where[name], missed = flips.detected(folder, given.bytes, flips.usual)
         tried, wrong = tried + where[name], wrong + missed
         say(f"{where[name]} flips in a {name}", missed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import MANIFEST, check_folder
+from mezzotint.training.run import Run
 
 
 def places(folder: Path, most: int) -> Iterator[tuple[Path, int]]:
@@ -37,9 +38,12 @@ def flipped(file: Path, at: int, mask: int) -> Callable[[], None]:
 
 
 def noticed(folder: Path) -> bool:
-    """Whether a folder is refused."""
+    """Whether a folder, or the config of a run, is refused."""
     try:
-        check_folder(folder)
+        if (folder / "checkpoints").is_dir():
+            _ = Run(folder).config
+        else:
+            check_folder(folder)
     except Refusal:
         return True
     return False
@@ -55,7 +59,9 @@ def detected(folder: Path, most: int, masks: Callable[[Path, int], tuple[int, ..
     """
     assert not noticed(folder)
     tried, missed = 0, []
-    for file, at in places(folder, most):
+    config = folder / "config.yaml"  # all of a run that is read when it goes on and lies in no folder with a manifest
+    run = [(config, at) for at in range(config.stat().st_size)] if (folder / "checkpoints").is_dir() else None
+    for file, at in places(folder, most) if run is None else run:
         for mask in masks(file, at):
             back = flipped(file, at, mask)
             tried += 1

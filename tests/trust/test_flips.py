@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import flips
 import pytest
+import trial
 
 from mezzotint.conditions import Classes, Encoder
 from mezzotint.core import Refusal, folder, store
+from mezzotint.training.run import Run
 
 
 @pytest.fixture
@@ -22,6 +25,20 @@ def test_a_flipped_byte_anywhere_is_noticed(saved: Path) -> None:
     size = sum(file.stat().st_size for file in saved.iterdir())
     tried, missed = flips.detected(saved, 10_000, flips.usual)
     assert not missed and tried == size + 2 * (saved / folder.MANIFEST).stat().st_size
+
+
+@pytest.mark.parametrize("masks", [flips.usual, lambda file, at: (flips.SPACE, 1 << (at + 2) % 8)])
+def test_a_flipped_byte_of_a_run_s_config_is_noticed(masks: Any, tmp_path: Path) -> None:
+    tree = trial.config(4)
+    run = Run.create(tmp_path, tree)
+    tried, missed = flips.detected(tmp_path, 0, masks)
+    assert not missed and tried >= (tmp_path / "config.yaml").stat().st_size > 500
+    text = (tmp_path / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(text.replace("clip: 1.0", "clip: 9.0"))
+    with pytest.raises(Refusal, match="--set, or remove its last line"):
+        _ = run.config
+    (tmp_path / "config.yaml").write_text(text.replace("clip: 1.0", "clip: 9.0").rpartition("# ")[0])
+    assert run.config["training"]["clip"] == 9.0
 
 
 @pytest.mark.long

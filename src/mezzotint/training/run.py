@@ -10,8 +10,10 @@ A checkpoint is written whole or not at all; the latest is the newest that is co
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core import config
-from mezzotint.core.bounded import inside, parse_json, read_bytes
+from mezzotint.core.bounded import inside, parse_json, read_bytes, read_text
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, tidy, write_folder, write_text
 from mezzotint.core.store import load_tensors, save_tensors
@@ -135,7 +137,7 @@ class Run:
 
     def describe(self, tree: Mapping[str, Any]) -> None:
         """Write ``config.yaml`` and ``environment.json``; on resuming, once the checkpoint has agreed to the config."""
-        write_text(self.path / "config.yaml", config.dumps({"schema": SCHEMA, **tree}))
+        write_text(self.path / "config.yaml", _sealed(config.dumps({"schema": SCHEMA, **tree})))
         write_text(self.path / "environment.json", json.dumps(environment(), indent=1))
 
     @classmethod
@@ -148,7 +150,8 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config it was started with."""
+        """The config it was started with, refused where it is no longer what was written."""
+        _check_seal(self.path / "config.yaml")
         tree = config.load(self.path / "config.yaml")
         if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
             found = tree.get("schema") if isinstance(tree, dict) else None
@@ -222,6 +225,23 @@ class Run:
     def latest(self) -> Iterator[int]:
         """Checkpoints from the newest back, for a reader that skips damaged ones."""
         yield from reversed(self.checkpoints())
+
+
+def _sealed(text: str) -> str:
+    """Text and, as a comment in its last line, its own SHA-256."""
+    return f"{text}# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def _check_seal(path: Path) -> None:
+    """Refuse a file that changed after it was sealed; one without a seal, written by hand or long ago, is believed."""
+    text = read_text(path)
+    *body, last = text.splitlines(keepends=True) or [""]
+    # A damaged seal must not pass for none: whatever one byte of it became, half of its digits stand in a row.
+    if re.search("[0-9a-f]{30}", last) and text != _sealed("".join(body)):
+        raise Refusal(
+            f"{str(path)!r} is not as it was written: its SHA-256 is another; change settings by --set, or remove its "
+            "last line if you have edited it on purpose"
+        )
 
 
 def _plain(tree: Any) -> Any:
