@@ -37,7 +37,7 @@ WHAT = {
 random moments, several times in a row. It *survives* if it goes on from the newest complete checkpoint, loses at most
 one interval, leaves nothing over, and ends with the same bytes as a run that was left in peace: every checkpoint, the
 exported model, the pictures, and the log but for its times.""",
-    "flips": """One byte of a checkpoint, of a model folder or of a run's config is changed at a time, in the manifest to
+    "flips": """One byte of a checkpoint, a model folder or the config of a run is changed at a time, in the manifest to
 two other values and to other white space; of large files the first and the last bytes and some between. It is
 *detected* if the folder or the run is refused.""",
     "resumes": """Every training of every recipe of the package, and one of every other kind of network and objective,
