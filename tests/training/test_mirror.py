@@ -152,6 +152,23 @@ def test_a_checkpoint_that_was_made_anew_is_copied_anew(done: Path, tmp_path: Pa
     assert files(tmp_path / "back") == files(run.path)
 
 
+def test_a_place_that_makes_folders_but_takes_no_objects_is_refused(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Object storage has no folders, so making one is answered without being asked."""
+
+    def refused(self: Any, path: str, value: bytes, **more: Any) -> None:
+        raise PermissionError(f"no right to put {path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "makedirs", lambda self, path, exist_ok=False: None)
+        patch.setattr(type(memory), "pipe_file", refused)
+        with pytest.raises(mz.Refusal, match="'memory://bucket/run' cannot be written: no right to put"):
+            Mirror("memory://bucket/run").check()
+    Mirror("memory://bucket/run").check()
+    assert memory.find("/bucket") == []
+
+
 def test_a_mirror_that_goes_away_is_a_note(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "there").write_text("a file where the folder was")
     assert not Mirror(f"file://{tmp_path}/there/run").push(done)

@@ -9,6 +9,7 @@ are installed apart.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
@@ -18,6 +19,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.store import MANIFEST
 from mezzotint.training.run import CHECKPOINTS, Run, another
 
+PROBE = ".probe"
 KEPT = ("batch", "seed")
 """What of its training every run keeps."""
 
@@ -47,10 +49,14 @@ class Mirror:
             folder: of the run that is to go on; None: a new one, so that no run may be there yet.
         """
         there, root = self._place()
+        probe = f"{root}/{PROBE}"
         try:
-            there.makedirs(root, exist_ok=True)
+            there.makedirs(root, exist_ok=True)  # which object storage answers without being asked
+            there.pipe_file(probe, b"mezzotint")
         except Exception as error:
             raise Refusal(f"the mirror {self.url!r} cannot be written: {error}") from None
+        with suppress(Exception):  # a place that keeps everything will do: hidden names are not fetched
+            there.rm_file(probe)
         try:
             self._common(there, root, folder)
         except Refusal:
