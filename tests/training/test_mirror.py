@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import mezzotint as mz
 from mezzotint import recipes, training
 from mezzotint.cli import main
+from mezzotint.core.folder import write_folder
 from mezzotint.core.store import MANIFEST, check_folder
 from mezzotint.training.mirror import Mirror, _ordered
 
@@ -181,6 +183,31 @@ def test_places_that_cannot_be_are_refused_before_the_work(tmp_path: Path, capsy
         assert main(["train", "digits", "--out", str(tmp_path / "run"), "--mirror", url, "--json"]) == 2
         assert url in json.loads(capsys.readouterr().err)["error"]
     assert not (tmp_path / "run").exists()
+
+
+def test_the_copy_by_hand_leaves_out_what_the_mirror_does(done: Path, tmp_path: Path) -> None:
+    """The patterns of the page, by rclone's rules: from any folder on, ``*`` within a name, ``**`` across folders."""
+    page = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text(encoding="utf-8")
+    command = re.search(r"`(rclone copy runs/\S+ [^`]*)`", page)
+    assert command is not None
+    patterns = re.findall(r"--exclude '([^']*)'", command[1])
+    made = [
+        "".join({"**": ".*", "*": "[^/]*"}.get(s, re.escape(s)) for s in re.split(r"(\*\*|\*)", p)) for p in patterns
+    ]
+    run, kept = shutil.copytree(done, tmp_path / "run"), set[str]()
+
+    def killed(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(b"half")
+        kept.update(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(run / "checkpoints" / "0000000256", killed)
+    (run / ".lock").touch()
+    kept |= {".lock"}
+    assert any("/.0000000256." in name for name in kept)
+    copied = {name for name in kept if not any(re.search(f"(^|/){one}$", name) for one in made)}
+    assert copied == {file.as_posix() for file in _ordered(run)}
 
 
 def test_nothing_over_there_is_a_new_run(tmp_path: Path) -> None:
