@@ -32,7 +32,7 @@ def sha256(path: Path) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file that is whole or absent, flushed before it gets its name."""
+    """Write a file that is whole or absent, flushed before it gets its name, and then its name."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -41,6 +41,7 @@ def write_text(path: str | Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush(path.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -66,8 +67,8 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
         files = sorted(p for p in work.rglob("*") if p.is_file())
         entries = {p.relative_to(work).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
         (work / MANIFEST).write_bytes(_manifest({"schema": SCHEMA, "files": entries}))
-        for file in [*files, work / MANIFEST, work]:
-            flush(file)
+        for made in (*work.rglob("*"), work):
+            flush(made)
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             if not replace:
