@@ -73,9 +73,9 @@ def load(
     digest = sha256(model_folder(path) / "model.safetensors")
     if average is not None:
         run = Run.open(path)
-        done = run.checkpoints()
-        images = done[-1] if images is None and done else images
         reconstruct(run, average, denoiser, images)
+        if images is None:
+            images = next(seen for seen in run.latest() if run.whole(seen))
         digest = _fingerprint(denoiser)
     else:
         images = None
