@@ -13,16 +13,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mezzotint.core.bounded import inside, parse_json, read_bytes
 from mezzotint.core.errors import Refusal
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+PATIENCE = 1.0
+"""Seconds in which a folder that is being replaced is asked for again."""
 _LEFT = re.compile(r"\.(?P<name>.+?)(\.(?P<process>\d+))?\.(?P<kind>tmp|old)")
 _CLOSING = b"\n}"
+T = TypeVar("T")
 
 
 def sha256(path: Path) -> str:
@@ -134,6 +139,46 @@ def check_folder(path: Path) -> tuple[str, ...]:
         if sha256(file) != digest:
             raise Refusal(f"{str(file)!r} is damaged: its SHA-256 is not the one that was written")
     return tuple(entries)
+
+
+def steady(folders: Sequence[Path], read: Callable[[], T]) -> T:
+    """What ``read`` makes of folders that a writer may just now be replacing: it is asked again, for up to a second.
+
+    A folder that is replaced has no name for a moment, and what is read meanwhile is the old one in part and in part
+    the new one. So an answer counts where the folders are the same before and after, and a refusal where, besides, no
+    writer is at work beside them.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        before = [_which(folder) for folder in folders]
+        try:
+            found = read()
+        except (Refusal, OSError):
+            same = before == [_which(folder) for folder in folders]
+            if time.monotonic() >= end or (same and not any(map(_moving, folders))):
+                raise
+            time.sleep(0.02)
+        else:
+            if before == [_which(folder) for folder in folders] or time.monotonic() >= end:
+                return found
+
+
+def _which(folder: Path) -> tuple[int, int] | None:
+    """Which folder has this name, None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _moving(folder: Path) -> bool:
+    """Whether something is on its way to this name, or away from it."""
+    try:
+        names = os.listdir(folder.parent)
+    except OSError:
+        return False
+    return any(found["name"] == folder.name for found in map(_LEFT.fullmatch, names) if found is not None)
 
 
 def _manifest(tree: object) -> bytes:
