@@ -95,6 +95,10 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
 def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> None:
     """Remove what killed writers left in a folder; what had just been moved aside to be replaced is put back.
 
+    Whether a writer lives is asked by its process number, of this machine and this container. Writers elsewhere that
+    give the same name in a folder they share are not seen, so hold it by :func:`mezzotint.training.lock.alone`, as runs
+    and reproductions do.
+
     Arguments:
         folder: where to look; not below it.
         alone: nobody else writes there, whatever process a name belongs to: process numbers come again.
