@@ -102,6 +102,7 @@ class Run:
             folder.mkdir(exist_ok=True)
             tidy(folder, alone=True)
         tidy(run.path)
+        tidy(run.path, alone=True, name="model")  # which nobody writes but who holds the run
         for name in WRITTEN:
             (run.path / f".{name}.tmp").unlink(missing_ok=True)
         if not begun:
