@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,6 +155,59 @@ def test_replace_keeps_the_old_until_the_new_is_complete(tmp_path: Path, monkeyp
     store.write_folder(path, fill, replace=True)
     assert (path / "a").read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["run"]
     store.check_folder(path)
+
+
+def filled(scale: float) -> torch.nn.Module:
+    made = Encoder(label=Classes(3, width=8))
+    with torch.no_grad():
+        for value in made.parameters():
+            value.fill_(scale)
+    return made
+
+
+@pytest.mark.parametrize("asked", ["run", "run/model"])
+def test_a_model_that_is_being_replaced_is_read_when_it_is_there(tmp_path: Path, asked: str) -> None:
+    """A writer moves the old one aside and gives the new one its name; a reader comes in between."""
+    model = store.save_model(tmp_path / "run" / "model", filled(1.0))
+    aside = model.with_name(f".model.{os.getpid()}.old")
+    model.rename(aside)
+    back = threading.Timer(0.2, aside.rename, (model,))
+    back.start()
+    try:
+        assert store.model_folder(tmp_path / asked) == model
+        assert all((value == 1).all() for value in store.load_model(tmp_path / asked).parameters())
+    finally:
+        back.join()
+
+
+def test_nobody_waits_for_a_model_that_nobody_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    for path in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(Refusal):
+            store.load_model(path)
+    assert not waits
+    monkeypatch.setattr("mezzotint.core.folder.PATIENCE", 0.05)
+    (tmp_path / ".model.1.tmp").mkdir()
+    with pytest.raises(Refusal, match="no finished model yet"):
+        store.load_model(tmp_path)
+    assert waits
+
+
+def test_what_is_read_is_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new model comes after the old one is checked, and before its weights are read."""
+    place, read = tmp_path / "run" / "model", store.load_tensors
+    store.save_model(place, filled(1.0), card="old")
+
+    def replaced(path: Path, like: torch.nn.Module | None = None) -> dict[str, Any]:
+        monkeypatch.setattr(store, "load_tensors", read)
+        found = read(path, like)
+        store.save_model(place, filled(2.0))
+        return found
+
+    monkeypatch.setattr(store, "load_tensors", replaced)
+    made, config = store.settled(place.parent, lambda: (store.load_model(place), store.model_config(place)))
+    assert all((value == 2).all() for value in made.parameters()) and config["schema"] == store.SCHEMA
 
 
 def test_no_folder_and_no_model(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 import mezzotint as mz
 from mezzotint import recipes, training
+from mezzotint.cli.drawing import load
 from mezzotint.core.store import load_tensors
 from mezzotint.training.order import Order
 
@@ -117,12 +118,41 @@ def test_a_length_tracked_is_found_again(whole, tmp_path):
             assert torch.allclose(value, tracked[name], atol=0.01 * float(tracked[name].abs().max()) + 1e-7), name
 
 
+def damage(run, images):
+    weights = run.path / "checkpoints" / f"{images:010d}" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(bytes(data))
+
+
+def test_an_average_passes_over_a_damaged_checkpoint(whole, tmp_path, capsys):
+    """It is the average without that one; the one that is asked for has to be whole."""
+
+    def averaged(run, images=None):
+        return training.reconstruct(run, 0.08, mz.build(run.config["model"]), images).state_dict()
+
+    for images, other in ((512, 1_024), (1_024, 512)):
+        hurt, cut = (
+            training.Run(shutil.copytree(whole.path, tmp_path / f"{name}{images}")) for name in ("hurt", "cut")
+        )
+        damage(hurt, images)
+        shutil.rmtree(cut.path / "checkpoints" / f"{images:010d}")
+        capsys.readouterr()
+        found, expected = averaged(hurt), averaged(cut)
+        assert same({"": found}, {"": expected}) and not same({"": found}, {"": averaged(whole)})
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "passing over a checkpoint" in said and f"{images:010d}" in said
+        assert load(str(hurt.path), average=0.08).images == other  # what a picture will say it was drawn with
+        with pytest.raises(mz.Refusal, match=f"{images:010d}.* is damaged"):
+            averaged(hurt, images)
+        damage(hurt, other)
+        with pytest.raises(mz.Refusal, match="no checkpoint in .* is whole"):
+            averaged(hurt)
+
+
 def test_damaged_checkpoint_is_passed_over(tmp_path, capsys):
     run = training.train(tree(), tmp_path / "run")
-    newest = run.path / "checkpoints" / f"{run.checkpoints()[-1]:010d}" / "model.safetensors"
-    data = bytearray(newest.read_bytes())
-    data[len(data) // 2] ^= 1
-    newest.write_bytes(bytes(data))
+    damage(run, run.checkpoints()[-1])
     again = training.train(tree(), tmp_path / "run", resume=True)
     assert "passing over" in capsys.readouterr().err
     assert again.checkpoints()[-1] == 1024

@@ -17,7 +17,7 @@ import trial
 
 import mezzotint as mz
 from mezzotint.core import Refusal
-from mezzotint.core.folder import check_folder
+from mezzotint.core.folder import MANIFEST, check_folder, write_folder, write_text
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,79 @@ def test_full_at_any_flush(half: Path, tmp_path: Path, count: int, monkeypatch: 
     assert mz.training.Run(run).checkpoints()[-1] == 96
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
+    """What is asked of the disk, in order: a path is flushed as it is, or a name is given.
+
+    A file that grows after it is flushed is flushed no more.
+    """
+    told, fsync = list[tuple[str, Path]](), os.fsync
+
+    def flushed(handle: int) -> None:
+        told.append((f"{os.fstat(handle).st_size} bytes", Path(f"/dev/fd/{handle}").resolve()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    for way in ("rename", "replace"):
+        given = getattr(os, way)
+
+        def named(old: Any, new: Any, given: Callable[..., Any] = given, **more: Any) -> None:
+            told.append(("named", Path(new)))
+            given(old, new, **more)
+
+        monkeypatch.setattr(os, way, named)
+    return told
+
+
+def sizes(folder: Path) -> set[tuple[str, Path]]:
+    return {(f"{path.stat().st_size} bytes", path) for path in (*folder.rglob("*"), folder)}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_folder_is_on_the_disk_before_its_name_and_its_name_after(
+    tmp_path: Path, replace: bool, asked: list[tuple[str, Path]]
+) -> None:
+    """Or a power cut leaves a name with nothing, or with halves, behind it."""
+    works = []
+
+    def fill(folder: Path) -> None:
+        works.append(folder)
+        (folder / "below").mkdir()
+        (folder / "below" / "weights").write_bytes(b"w" * 5_000)
+        (folder / "state").write_bytes(b"s")
+
+    final = tmp_path / "final"
+    for _ in range(1 + replace):
+        asked.clear()
+        write_folder(final, fill, replace=replace)
+    at = asked.index(("named", final))
+    held = {(size, works[-1] / path.relative_to(final)) for size, path in sizes(final)}
+    assert len(held) == 5 and any(path.name == MANIFEST for _, path in held)
+    assert held <= set(asked[:at])
+    assert tmp_path in [path for what, path in asked[at:] if what != "named"]
+
+
+def test_a_text_is_on_the_disk_before_its_name_and_its_name_after(
+    tmp_path: Path, asked: list[tuple[str, Path]]
+) -> None:
+    write_text(tmp_path / "text", "a" * 5_000)
+    at = asked.index(("named", tmp_path / "text"))
+    assert [what for what, path in asked[:at] if path.parent == tmp_path] == ["5000 bytes"]
+    assert [path for _, path in asked[at + 1 :]] == [tmp_path]
+
+
+def test_a_run_is_on_the_disk_before_its_checkpoint(tmp_path: Path, asked: list[tuple[str, Path]]) -> None:
+    """Its folders and its config too: a checkpoint that lies in a folder nobody finds is lost."""
+    with trial.few():
+        mz.training.train(trial.config(1), tmp_path / "run")
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    at = asked.index(("named", checkpoint))
+    first = [path for what, path in asked[:at] if what != "named"]
+    assert tmp_path / "run" in first[first.index(tmp_path / "run" / ".config.yaml.tmp") :]
+    assert {path.name for path in first} >= {"metrics.jsonl", "model.safetensors", "optimizer.safetensors", MANIFEST}
+    assert checkpoint.parent in [path for what, path in asked[at:] if what != "named"]
+
+
 def test_a_folder_that_may_only_be_read(half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = shutil.copytree(half, tmp_path / "run")
     opened, made = os.open, builtins.open
@@ -106,7 +179,7 @@ def test_a_folder_that_may_only_be_read(half: Path, tmp_path: Path, monkeypatch:
 
 
 def test_no_room_for_a_first_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", broken(os.fsync, 3, errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", broken(os.fsync, 5, errno.ENOSPC))
     with pytest.raises(Refusal, match="no checkpoint was written before"), trial.few():
         mz.training.train(trial.config(2), tmp_path / "run")
 

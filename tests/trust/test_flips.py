@@ -76,3 +76,15 @@ def test_what_a_killed_writer_left_is_removed_or_put_back(tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {"kept", "gone", ".plain"} | another
     folder.tidy(tmp_path, alone=True)
     assert {path.name for path in tmp_path.iterdir()} == {"kept", "gone", ".plain"}
+
+
+def test_a_model_moved_aside_is_put_back_whatever_has_its_writer_s_number_now(tmp_path: Path) -> None:
+    """In a container numbers come again at once; reports beside it may be written by somebody who lives."""
+    tree = {"model": {}, "data": {}, "training": {}}
+    Run.create(tmp_path, tree)
+    another = f".report.{os.getppid()}.tmp"
+    for name in (f".model.{os.getppid()}.old", f".model.{os.getppid()}.tmp", another):
+        (tmp_path / name).mkdir()
+    Run.create(tmp_path, tree, resume=True)
+    assert (tmp_path / "model").is_dir()
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == {another}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trial
@@ -47,6 +50,37 @@ def test_it_goes_with_the_process(tmp_path: Path) -> None:
             pass
     finally:
         os.kill(reader, signal.SIGKILL)
+
+
+def answering(code: int) -> Any:
+    def flock(handle: int, how: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return flock
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_there_are_no_locks_it_is_said(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", answering(code))
+    with alone(tmp_path / "run", "another training", "wait for it") as held:
+        assert held is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"no locks where {str(tmp_path / 'run')!r} is" in said
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EINVAL, errno.ESTALE])
+def test_a_lock_that_fails_is_no_lock_that_is_missing(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, opened = [], set(os.listdir("/dev/fd"))
+    monkeypatch.setattr(fcntl, "flock", answering(code))
+    with pytest.raises(Refusal, match="cannot be held against a second writer: .*another disk"):
+        with alone(tmp_path / "run", "another training", "wait for it"):
+            begun.append(code)
+    assert not begun and set(os.listdir("/dev/fd")) == opened
 
 
 def test_a_run_in_training_is_not_trained_by_another(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,20 @@ def test_on_a_gpu_the_rest_is_the_rest(tmp_path: Path) -> None:
     assert [(row["images"], row.keys()) for row in rows] == [(row["images"], row.keys()) for row in others]
     for row, other in zip(rows, others, strict=True):
         torch.testing.assert_close(row.get("loss", 0.0), other.get("loss", 0.0), rtol=1e-3, atol=1e-5)
+
+
+def test_events_of_steps_that_are_done_again_are_void(tmp_path: Path) -> None:
+    """What TensorBoard shows of a run that was killed is each step once, as the log has it."""
+    why = "the extra tensorboard is not installed"
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason=why)
+    config = trial.config(6, 2, tensorboard=True, log=16)
+    with trial.few():
+        mz.training.train(config, tmp_path / "run")
+        shutil.rmtree(tmp_path / "run" / "checkpoints" / "0000000096")  # killed before its last checkpoint
+        mz.training.train(config, tmp_path / "run", resume=True)
+    events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    logged = [(row["images"], row["loss"]) for row in trial.log(tmp_path / "run") if "loss" in row]
+    assert [images for images, _ in logged] == list(range(16, 97, 16))
+    shown = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert shown == [(images, pytest.approx(loss, rel=1e-6)) for images, loss in logged]

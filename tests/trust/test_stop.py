@@ -12,13 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import trial
 from kills import Server
 
 import mezzotint as mz
 from mezzotint.cli import early
 from mezzotint.core import stop
+from mezzotint.metrics import Extractor, estimate
+from mezzotint.metrics.classifier import Classifier
+from mezzotint.metrics.estimate import bootstrap
 from mezzotint.training.stop import Stopped
 
 
@@ -124,6 +129,43 @@ def test_two_processes_stop_at_the_same_step(server: Server, tmp_path: Path) -> 
     assert found["ended"] == 75 and mz.training.Run(tmp_path / "run").checkpoints() == [48]
     assert server.do(tmp_path / "run", config=trial.config(6, 4))["ended"] == 0
     assert mz.training.Run(tmp_path / "run").checkpoints() == [48, 64, 96] and not trial.left_over(tmp_path / "run")
+
+
+def asks(calls: list[int], at: int) -> None:
+    """Count a pass, and ask to stop in one of them."""
+    calls.append(len(calls))
+    if len(calls) == at:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_bootstrap_ends_within_its_next_pass() -> None:
+    calls: list[int] = []
+
+    def mean(rows: Any) -> float:
+        asks(calls, 1 + 10)  # the first is of the table itself
+        return float(rows.mean())
+
+    with stop.watching(), pytest.raises(Stopped, match="SIGTERM"):
+        bootstrap("mean", mean, np.arange(9.0), draws=1_000)
+    assert len(calls) == 1 + estimate._CHUNK
+
+
+def test_an_extractor_ends_before_its_next_step_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, forward = list[int](), Classifier.forward
+
+    def counted(self: Classifier, x: Any) -> Any:
+        asks(steps, 2)
+        return forward(self, x)
+
+    monkeypatch.setattr(Classifier, "forward", counted)
+    x, y = torch.linspace(-1, 1, 80 * 64).reshape(80, 1, 8, 8), torch.arange(80) % 2
+    state, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
+    with stop.watching(), pytest.raises(Stopped, match="SIGTERM"):
+        Extractor.train(x, y, seen=64 * 20, width=4).save(tmp_path / "judge")
+    assert len(steps) == 2 and list(tmp_path.iterdir()) == []
+    assert torch.equal(torch.random.get_rng_state(), state) and torch.is_grad_enabled() is grad
 
 
 def test_evaluation_ends_between_two_batches(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
 from mezzotint.core.stop import Stopped, poll
-from mezzotint.core.store import MODEL, load_model, model_config, model_folder, sha256
+from mezzotint.core.store import MODEL, WEIGHTS, load_model, model_config, model_folder, settled, sha256
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Heun, Sampler
 from mezzotint.training import Run, reconstruct
@@ -66,16 +66,19 @@ def load(
     parameters: int = PARAMETERS,
 ) -> Model:
     """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots."""
-    denoiser = load_model(path, parameters=parameters)
-    found = model_config(path)  # which has been checked against its manifest by now
+
+    def read() -> tuple[Any, dict[str, Any], str]:
+        made = load_model(path, parameters=parameters)
+        return made, model_config(path), sha256(model_folder(path) / WEIGHTS)  # checked against the manifest by now
+
+    denoiser, found, digest = settled(path, read)
     if not isinstance(denoiser, Denoiser):
         raise Refusal(f"{path!r} holds a {type(denoiser).__name__}, which does not draw pictures")
-    digest = sha256(model_folder(path) / "model.safetensors")
     if average is not None:
         run = Run.open(path)
-        done = run.checkpoints()
-        images = done[-1] if images is None and done else images
         reconstruct(run, average, denoiser, images)
+        if images is None:
+            images = next(seen for seen in run.latest() if run.whole(seen))
         digest = _fingerprint(denoiser)
     else:
         images = None

@@ -152,9 +152,9 @@ def _mirror(args: Train, folder: str) -> Callable[[Run], None] | None:
         return None
     mirror = Mirror(args.mirror)
     if ranks.main():
-        mirror.check()
         if args.resume and not is_run(folder) and mirror.pull(Path(folder)):
             note(f"fetched {folder} from {args.mirror}")
+        mirror.check(Path(folder) if args.resume and is_run(folder) else None)
     ranks.wait()
 
     def saved(run: Run) -> None:

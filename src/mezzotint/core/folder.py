@@ -13,16 +13,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mezzotint.core.bounded import inside, parse_json, read_bytes
 from mezzotint.core.errors import Refusal
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+PATIENCE = 1.0
+"""Seconds in which a folder that is being replaced is asked for again."""
 _LEFT = re.compile(r"\.(?P<name>.+?)(\.(?P<process>\d+))?\.(?P<kind>tmp|old)")
 _CLOSING = b"\n}"
+T = TypeVar("T")
 
 
 def sha256(path: Path) -> str:
@@ -32,7 +37,7 @@ def sha256(path: Path) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file that is whole or absent, flushed before it gets its name."""
+    """Write a file that is whole or absent, flushed before it gets its name, and then its name."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -41,6 +46,7 @@ def write_text(path: str | Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush(path.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -66,8 +72,8 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
         files = sorted(p for p in work.rglob("*") if p.is_file())
         entries = {p.relative_to(work).as_posix(): {"bytes": p.stat().st_size, "sha256": sha256(p)} for p in files}
         (work / MANIFEST).write_bytes(_manifest({"schema": SCHEMA, "files": entries}))
-        for file in [*files, work / MANIFEST, work]:
-            flush(file)
+        for made in (*work.rglob("*"), work):
+            flush(made)
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             if not replace:
@@ -88,6 +94,10 @@ def write_folder(path: str | Path, fill: Callable[[Path], None], replace: bool =
 
 def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> None:
     """Remove what killed writers left in a folder; what had just been moved aside to be replaced is put back.
+
+    Whether a writer lives is asked by its process number, of this machine and this container. Writers elsewhere that
+    give the same name in a folder they share are not seen, so hold it by :func:`mezzotint.training.lock.alone`, as runs
+    and reproductions do.
 
     Arguments:
         folder: where to look; not below it.
@@ -133,6 +143,46 @@ def check_folder(path: Path) -> tuple[str, ...]:
         if sha256(file) != digest:
             raise Refusal(f"{str(file)!r} is damaged: its SHA-256 is not the one that was written")
     return tuple(entries)
+
+
+def steady(folders: Sequence[Path], read: Callable[[], T]) -> T:
+    """What ``read`` makes of folders that a writer may just now be replacing: it is asked again, for up to a second.
+
+    A folder that is replaced has no name for a moment, and what is read meanwhile is the old one in part and in part
+    the new one. So an answer counts where the folders are the same before and after, and a refusal where, besides, no
+    writer is at work beside them.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        before = [_which(folder) for folder in folders]
+        try:
+            found = read()
+        except (Refusal, OSError):
+            same = before == [_which(folder) for folder in folders]
+            if time.monotonic() >= end or (same and not any(map(_moving, folders))):
+                raise
+            time.sleep(0.02)
+        else:
+            if before == [_which(folder) for folder in folders] or time.monotonic() >= end:
+                return found
+
+
+def _which(folder: Path) -> tuple[int, int] | None:
+    """Which folder has this name, None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _moving(folder: Path) -> bool:
+    """Whether something is on its way to this name, or away from it."""
+    try:
+        names = os.listdir(folder.parent)
+    except OSError:
+        return False
+    return any(found["name"] == folder.name for found in map(_LEFT.fullmatch, names) if found is not None)
 
 
 def _manifest(tree: object) -> bytes:

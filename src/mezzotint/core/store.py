@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from mezzotint.core import config
 from mezzotint.core.blueprint import PARAMETERS, blueprint
 from mezzotint.core.bounded import inside
 from mezzotint.core.errors import Refusal
-from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, sha256, write_folder
+from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, sha256, steady, write_folder
 from mezzotint.core.spec import build, spec
 
 __all__ = [
@@ -40,11 +40,13 @@ __all__ = [
     "model_folder",
     "save_model",
     "save_tensors",
+    "settled",
     "sha256",
     "weights",
     "write_folder",
 ]
 
+T = TypeVar("T")
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 MODEL = (
     "networks",
@@ -202,7 +204,10 @@ def save_model(path: str | Path, model: torch.nn.Module, *, card: str = "", **ex
 
 def model_config(path: str | Path) -> dict[str, Any]:
     """The config of a model folder, or of the ``model/`` folder of a run, after checking its schema."""
-    folder = model_folder(path)
+    return settled(path, lambda: _model_config(_model_folder(Path(path))))
+
+
+def _model_config(folder: Path) -> dict[str, Any]:
     tree = config.load(inside(folder, CONFIG))
     if not isinstance(tree, dict) or "model" not in tree:
         raise Refusal(f"{str(folder / 'config.yaml')!r} does not describe a model")
@@ -215,7 +220,15 @@ def model_config(path: str | Path) -> dict[str, Any]:
 
 def model_folder(path: str | Path) -> Path:
     """The model folder meant by ``path``: itself, or the ``model/`` inside a run folder."""
-    path = Path(path)
+    return settled(path, lambda: _model_folder(Path(path)))
+
+
+def settled(path: str | Path, read: Callable[[], T]) -> T:
+    """What ``read`` makes of a run or model folder, all of it of one model: a training may replace it meanwhile."""
+    return steady((Path(path), Path(path) / "model"), read)
+
+
+def _model_folder(path: Path) -> Path:
     if not path.is_dir():
         raise Refusal(f"there is no run or model folder {str(path)!r}")
     for folder in (path / "model", path):
@@ -232,16 +245,20 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", parameters:
         device: where the model goes.
         parameters: how many it may have; see :func:`~mezzotint.core.blueprint.blueprint`.
     """
-    folder = model_folder(path)
+    model: torch.nn.Module = settled(path, lambda: _load_model(_model_folder(Path(path)), parameters))
+    return model.to(device)
+
+
+def _load_model(folder: Path, parameters: int) -> torch.nn.Module:
     named = check_folder(folder)
     for name in (CONFIG, WEIGHTS):
         if name not in named:
             raise Refusal(f"the {MANIFEST} of {str(folder)!r} does not name {name!r}, so nobody vouches for it")
-    tree, file = model_config(folder)["model"], folder / WEIGHTS
+    tree, file = _model_config(folder)["model"], folder / WEIGHTS
     planned = blueprint(tree, MODEL, parameters)
     if not isinstance(planned, torch.nn.Module):
         raise Refusal(f"the config of {str(folder)!r} does not describe a model with weights")
     tensors = load_tensors(file, like=planned)
     model: torch.nn.Module = build(tree, MODEL)
     fill_module(model, tensors, repr(str(file)))
-    return model.eval().requires_grad_(False).to(device)
+    return model.eval().requires_grad_(False)

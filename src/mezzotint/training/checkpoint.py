@@ -176,29 +176,38 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
 def reconstruct(run: Run, sigma_rel: float, model: nn.Module, images: int | None = None) -> nn.Module:
     """Fill ``model`` with the average of relative length ``sigma_rel`` at ``images``, from all snapshots up to there.
 
+    A damaged checkpoint is passed over with a word on standard error, but for the one that is asked for.
+
     Arguments:
         run: whose checkpoints to combine.
         sigma_rel: any length in (0, 0.28]; it is good near and between the lengths that were tracked.
         model: what receives the weights.
-        images: at which checkpoint; None: the last.
+        images: at which checkpoint; None: the last that is whole.
     """
     done = run.checkpoints()
     if not done:
         raise Refusal(f"{str(run.path)!r} has no checkpoint to average")
-    at = done[-1] if images is None else images
-    if at not in done:
-        raise Refusal(f"there is no checkpoint at {at} images; there are {', '.join(map(str, done))}")
+    if images is not None and images not in done:
+        raise Refusal(f"there is no checkpoint at {images} images; there are {', '.join(map(str, done))}")
     steps: list[float] = []
     gammas: list[float] = []
     snapshots: list[dict[str, Tensor]] = []
     end = 0
-    for seen in done[: done.index(at) + 1]:
-        files, state = run.files(seen)
+    for seen in done if images is None else done[: done.index(images) + 1]:
+        try:
+            files, state = run.files(seen)
+        except Refusal as refusal:
+            if seen == images:
+                raise
+            print(f"passing over a checkpoint: {refusal}", file=sys.stderr)
+            continue
         for entry in state["averages"]:
             steps.append(state["step"])
             gammas.append(entry["gamma"])
             snapshots.append(load_tensors(files[entry["file"]], like=model))
         end = state["step"]
+    if not snapshots:
+        raise Refusal(f"no checkpoint in {str(run.path)!r} is whole, so there is nothing to average")
     weights = combination(steps, gammas, end, gamma_of(sigma_rel))
     fill_module(model, combine(snapshots, weights), "the combination of snapshots")
     return model

@@ -1,18 +1,21 @@
 """One writer a folder: a lock that goes with the process that holds it, however that ends.
 
 It is an advisory lock (``flock``) on a file ``.lock`` in the folder, which is removed at the end. What a killed process
-leaves behind is an unlocked file, which the next one takes over. Where a file system has no locks, there is none.
+leaves behind is an unlocked file, which the next one takes over. Where a file system has no locks, there is none, with
+a word on standard error.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mezzotint.core.errors import Refusal
+from mezzotint.core.errors import Refusal, from_disk
 
 try:
     import fcntl
@@ -20,6 +23,8 @@ except ImportError:  # no such locks on this system
     fcntl = None  # type: ignore[assignment]
 
 NAME = ".lock"
+WITHOUT = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
+"""What a file system without locks answers; the last is NFS without its lock service."""
 _held: set[int] = set()
 
 
@@ -37,6 +42,9 @@ def alone(folder: Path, what: str, instead: str, patience: float = 0.0) -> Itera
 
     Yields:
         the descriptor, or None where there are no locks.
+
+    Raises:
+        Refusal: somebody else holds it, or it cannot be said whether.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
@@ -56,8 +64,15 @@ def alone(folder: Path, what: str, instead: str, patience: float = 0.0) -> Itera
                 number = f" (process {process})" if process.isdecimal() else ""
                 raise Refusal(f"{what}{number} is at work in {str(folder)!r}; {instead}") from None
             time.sleep(0.1)
-        except OSError:  # a file system without locks
+        except OSError as error:
             os.close(handle)
+            if error.errno not in WITHOUT:
+                raise Refusal(
+                    f"{str(folder)!r} cannot be held against a second writer: {from_disk(error)}; "
+                    "name a folder on another disk"
+                ) from None
+            path.unlink(missing_ok=True)
+            print(f"there are no locks where {str(folder)!r} is: see that nobody else writes to it", file=sys.stderr)
             yield None
             return
         os.close(handle)

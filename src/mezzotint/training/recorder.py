@@ -85,7 +85,8 @@ class Recorder:
         self.seed, self.batch, self.total, self.every, self.progress = seed, batch, total, every, progress
         self.objective = cast(Objective, turn.get_submodule("objective"))
         self.model = cast(Learner, turn.get_submodule("model"))
-        self.writer = _writer(run) if tensorboard and self.main else None
+        self.tensorboard = tensorboard
+        self.writer: Any = None
         self._restart()
 
     def _restart(self) -> None:
@@ -117,7 +118,9 @@ class Recorder:
             self.run.log(images=images, event="skipped", where=where, loss=repr(loss), norm=repr(norm))
 
     def resume(self, place: Place) -> None:
-        """Take up the figures since the last log line before a checkpoint."""
+        """Take up the figures since the last log line before a checkpoint, the beginning too; later events are void."""
+        if self.tensorboard and self.main:
+            self.writer = _writer(self.run, place.step * self.batch)
         if place.window:
             self.losses = place.window["losses"].tolist()
             if self.main:  # sums over all processes, so one of them has them
@@ -189,10 +192,11 @@ class Recorder:
             self.writer.close()
 
 
-def _writer(run: Run) -> Any:
+def _writer(run: Run, images: int) -> Any:
+    """What writes TensorBoard events; those beyond ``images`` are hidden, as their steps are about to be done again."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise Refusal("training.tensorboard needs the extra: pip install 'mezzotint[tensorboard]'") from None
     made: Any = SummaryWriter
-    return made(str(run.path / "tensorboard"))
+    return made(str(run.path / "tensorboard"), purge_step=images + 1)

@@ -65,6 +65,23 @@ def vacant(path: Path) -> bool:
     return True
 
 
+def another(before: Mapping[str, Any], tree: Mapping[str, Any], kept: tuple[str, ...] = ()) -> str | None:
+    """What shows that a config is of another run: its model, its data or a setting of the training; None: nothing.
+
+    Arguments:
+        before, tree: two configs with all their defaults.
+        kept: settings of the training that have to be the same.
+    """
+    for part in ("model", "data"):
+        if before.get(part) != _plain(tree[part]):
+            return part
+    theirs, ours = before.get("training"), _plain(tree["training"])
+    for name in kept:
+        if not isinstance(theirs, dict) or theirs.get(name) != ours.get(name):
+            return f"training.{name}"
+    return None
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder by its path."""
@@ -87,6 +104,7 @@ class Run:
             folder.mkdir(exist_ok=True)
             tidy(folder, alone=True)
         tidy(run.path)
+        tidy(run.path, alone=True, name="model")  # which nobody writes but who holds the run
         for name in WRITTEN:
             (run.path / f".{name}.tmp").unlink(missing_ok=True)
         if not begun:
@@ -104,13 +122,12 @@ class Run:
                 raise Refusal(
                     f"the folder {str(path)!r} is not empty; go on with its run by --resume, or name another folder"
                 )
-            before = self.config
-            for part in ("model", "data"):
-                if before.get(part) != _plain(tree[part]):
-                    raise Refusal(
-                        f"the run in {str(path)!r} has another {part} than this recipe; resume with its own "
-                        "config.yaml, or train into a new folder"
-                    )
+            part = another(self.config, tree)
+            if part is not None:
+                raise Refusal(
+                    f"the run in {str(path)!r} has another {part} than this recipe; resume with its own "
+                    "config.yaml, or train into a new folder"
+                )
         return begun
 
     def alone(self) -> AbstractContextManager[int | None]:
