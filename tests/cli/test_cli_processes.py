@@ -17,9 +17,11 @@ import psutil
 import pytest
 import torch
 
+import mezzotint as mz
 from crew import crew, environment, free_port, loopback
 from mezzotint.cli import main
-from mezzotint.cli.drawing import rows_of
+from mezzotint.cli.drawing import draw, rows_of
+from mezzotint.core import ranks
 from mezzotint.denoiser import Mixture
 from mezzotint.processes import EDM
 
@@ -123,10 +125,42 @@ def test_two_processes_draw_the_pictures_of_one(digits: Path, tmp_path: Path) ->
     assert second[1:] == ("", "")
 
 
+DEALT = {
+    (100, 8, 256): [[56], [48]],  # 13 pieces, of which the last is filled up: seven and six
+    (100, 8, 16): [[16, 16, 16, 8], [16, 16, 16]],
+    (9, 8, 256): [[8], [8]],
+    (8, 8, 256): [[8], []],  # one piece is one process's
+}
+
+
+def deal(folder: str) -> None:
+    """Draw exact numbers, and write down how many in which turn."""
+    ranks.join()
+    found = []
+    for pictures, rows, batch in DEALT:
+        turns: list[int] = []
+
+        def pipeline(cond: Any, rng: mz.Rng, turns: list[int] = turns) -> torch.Tensor:
+            turns.append(len(rng))
+            return rng.normal("x", (2,))
+
+        x = draw(pipeline, mz.NONE, mz.Rng(range(pictures)), batch, lambda done, total: None, rows)
+        assert x is None if ranks.rank() else torch.equal(x, mz.Rng(range(pictures)).normal("x", (2,)))
+        found.append(turns)
+    Path(folder, f"turns.{ranks.rank()}").write_text(json.dumps(found))
+
+
+def test_every_process_draws_where_there_are_pieces_enough(tmp_path: Path) -> None:
+    assert crew(2, deal, str(tmp_path)) == [0, 0]
+    turns = [json.loads((tmp_path / f"turns.{rank}").read_text()) for rank in (0, 1)]
+    assert [list(pair) for pair in zip(*turns, strict=True)] == list(DEALT.values())
+
+
 def test_two_processes_write_the_record_of_one(digits: Path, tmp_path: Path) -> None:
+    """100 pictures are a piece each, so what the second process draws counts."""
     ask = ["evaluate", digits, "--count", "100", *FEW, "--json", "--out"]
     assert main([str(word) for word in [*ask, tmp_path / "one.json"]]) == 0
-    first, second = both(tmp_path / "two", *ask, tmp_path / "two.json")
+    first, second = both(tmp_path / "two", *ask, tmp_path / "two.json", "--batch", "32")
     assert (first[0], second[0]) == (0, 0) and second[1:] == ("", ""), (first, second)
     ours, theirs = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("two", "one"))
     assert ours.pop("seconds") > 0 and theirs.pop("seconds") > 0
