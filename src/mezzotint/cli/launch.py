@@ -28,6 +28,7 @@ LOST = 3
 GRACE = 15
 """Seconds that processes have to end by themselves after one has failed."""
 _LOOK = 0.1  # seconds
+_SENT = {signal.SIGINT: signal.SIGTERM}  # an interpreter that is coming up answers SIGINT by a traceback
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Forwarding:
             with suppress(psutil.Error):
                 if LAUNCHER in child.environ() and "RANK" in child.environ():  # what is between fork and exec is deaf
                     for number, _ in came[self.sent.get(child.pid, 0) :]:
-                        child.send_signal(number)
+                        child.send_signal(_SENT.get(signal.Signals(number), number))
                     self.sent[child.pid] = len(came)
 
     def code(self, codes: Sequence[int]) -> int | None:
@@ -69,7 +70,7 @@ class Forwarding:
         Arguments:
             codes: of the processes that ended with another code than 0.
         """
-        asked = {number for number, _ in self.came}
+        asked = {one for number, _ in self.came for one in (number, int(_SENT.get(signal.Signals(number), number)))}
         of_it = {code for number in asked for code in (-number, 128 + number)}
         if not any(code in of_it for code in codes) or not set(codes) <= {*of_it, -signal.SIGTERM, CODE, LOST}:
             return None
