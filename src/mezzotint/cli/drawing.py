@@ -147,26 +147,27 @@ def draw(
 ) -> Tensor | None:
     """Pictures (N, C, H, W) on the CPU of the first process, None on the others.
 
-    Whole pieces of ``rows`` are dealt to the processes and drawn about ``batch`` at a time; the last one is filled up
-    with its last row. So a piece holds the same rows whoever draws it.
+    Whole pieces of ``rows`` are dealt to the processes and drawn about ``batch`` at a time, fewer where all of them
+    would not get some; the last one is filled up with its last row. So a piece holds the same rows whoever draws it.
 
     Arguments:
         pipeline: what makes them.
         cond: one row a picture, or NONE.
         rng: one key a picture.
-        batch: pictures at once in each process.
+        batch: pictures at once in each process, at most.
         meter: told (done, total) after every batch.
         rows: of a piece.
     """
     if batch < 1 or rows < 1:
         raise Refusal(f"--batch is {batch} and --rows {rows}, but a batch and a piece hold at least one picture")
     total, count, rank = len(rng), ranks.count(), ranks.rank()
-    each = max(1, batch // rows) * rows  # pictures of one process in one turn
+    pieces = -(-total // rows)
+    each = min(max(1, batch // rows), -(-pieces // count)) * rows  # pictures of one process in one turn
     made = []
     for start in range(0, total, each * count):
         _go_on()
         first = start + rank * each
-        end = min(first + each, -(-total // rows) * rows)
+        end = min(first + each, pieces * rows)
         index = torch.arange(first, max(first, end)).clamp(max=total - 1)
         x = torch.zeros(0)
         if len(index):

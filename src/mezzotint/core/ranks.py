@@ -4,13 +4,16 @@ A launcher (``mezzotint --processes``, torchrun, accelerate launch, srun) starts
 copy by the environment who it is: ``RANK`` of ``WORLD_SIZE``, and where they meet (``MASTER_ADDR``, ``MASTER_PORT``).
 Rank 0 prints and writes; the others compute. Nothing a sample or a step draws depends on the rank, so all that is left
 to settle is who does what (:func:`count`, :func:`rank`), sums and rows from everywhere (:func:`total`,
-:func:`gathered`), and who says a sentence that all of them have come to (:class:`Meeting`).
+:func:`gathered`), that all go on from one place or none does (:func:`agreed`, :func:`alike`), and who says a sentence
+that all of them have come to (:class:`Meeting`).
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
@@ -24,7 +27,6 @@ from torch.distributed.rendezvous import rendezvous
 
 from mezzotint.core.errors import Refusal
 
-_LETTERS = 256
 _NOTICE = 2.0  # seconds
 _LOST = ("closed by peer", "reset by peer", "broken pipe", "connection refused", "gloo", "nccl", "connectfull")
 
@@ -169,15 +171,45 @@ def gathered(values: Tensor) -> list[Tensor] | None:
 
 
 def texts(text: str) -> list[str]:
-    """What each process says, by rank, on each of them; cut to 256 bytes."""
+    """What each process says, by rank, on each of them; trailing blanks are lost."""
     if count() == 1:
         return [text]
-    letters = text.encode()[:_LETTERS].ljust(_LETTERS)
-    mine = torch.frombuffer(bytearray(letters), dtype=torch.uint8)
-    mine = mine.to(own_device()) if dist.get_backend() == "nccl" else mine
+    device = own_device() if dist.get_backend() == "nccl" else None
+    letters = text.encode()
+    room = max(1, int(largest(torch.tensor(len(letters), device=device))))
+    mine = torch.frombuffer(bytearray(letters.ljust(room)), dtype=torch.uint8).to(device)
     found = [torch.empty_like(mine) for _ in range(count())]
     dist.all_gather(found, mine)
     return [bytes(said.tolist()).decode(errors="replace").rstrip() for said in found]
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """What one process refuses inside, all refuse at its end, in one sentence; all have to come here.
+
+    Without it the others would wait, in their next common step, for one that does not come.
+    """
+    mine = ""
+    try:
+        yield
+    except (Refusal, OSError) as error:
+        if count() == 1:
+            raise
+        mine = str(error) or type(error).__name__
+    first = next(((place, said) for place, said in enumerate(texts(mine)) if said), None)
+    if first is not None:
+        raise Refusal(f"process {first[0]} of {count()}: {first[1]}" if first[0] else first[1])
+
+
+def alike(what: str) -> None:
+    """Refuse, on all processes, where they do not all say the same of what they are about to do."""
+    said = texts(what)
+    other = next((place for place, text in enumerate(said) if text != said[0]), None)
+    if other is not None:
+        raise Refusal(
+            f"the processes are not about to do the same: the first is at {said[0]}, process {other} at {said[other]}; "
+            "start all of them by the same command, with the same files under the same paths"
+        )
 
 
 def whole(value: Tensor) -> Tensor:

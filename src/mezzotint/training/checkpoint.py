@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from mezzotint.core import ranks
 from mezzotint.core.errors import Refusal
 from mezzotint.core.store import Header, check_fit, fill_module, header, load_tensors, save_model
 from mezzotint.data.data import Data
@@ -81,6 +82,7 @@ def restore(
 
     A damaged checkpoint is passed over with a word on standard error; the one before it is used. Where there are some
     and all are damaged, nothing is trained over them. Every file is asked for its shapes before the first is read.
+    All of several processes have to ask; they go on from one checkpoint, that of the first.
     """
     found = _newest(run)
     if found is None:
@@ -113,7 +115,35 @@ def restore(
 
 
 def _newest(run: Run) -> tuple[int, dict[str, Path], dict[str, Any]] | None:
-    """Images, files and state of the newest checkpoint that is whole; None where there is none at all."""
+    """Images, files and state of the newest checkpoint that is whole; None where there is none at all.
+
+    The first of several processes decides, and the others read the very same: gradients of different steps must not
+    be mixed because one of them sees a disk as it was, or cannot read what the others can.
+    """
+    with ranks.agreed():
+        found = _whole(run) if ranks.main() else None
+    chosen = ranks.texts("" if found is None else f"{found[0]} {run.seal(found[0])}")[0]
+    if ranks.main() or not chosen:
+        return found
+    images, seal = int(chosen.split()[0]), chosen.split()[1]
+    try:
+        files, state = run.files(images)
+        same = run.seal(images) == seal
+    except (Refusal, OSError) as error:
+        raise Refusal(
+            f"the first process goes on from the checkpoint of {images} images, which cannot be read here ({error}); "
+            "the run folder has to be the same for all of them"
+        ) from None
+    if not same:
+        raise Refusal(
+            f"the checkpoint of {images} images in {str(run.path)!r} is another one here than at the first process; "
+            "the run folder has to be the same for all of them"
+        )
+    return images, files, state
+
+
+def _whole(run: Run) -> tuple[int, dict[str, Path], dict[str, Any]] | None:
+    """The newest checkpoint that is whole for this process; damaged ones are passed over with a word."""
     damaged: Refusal | None = None
     for images in run.latest():
         try:

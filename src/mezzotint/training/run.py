@@ -28,7 +28,7 @@ from torch import Tensor
 from mezzotint.core import config
 from mezzotint.core.bounded import inside, parse_json, read_bytes, read_text
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
-from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, tidy, write_folder, write_text
+from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, sha256, tidy, write_folder, write_text
 from mezzotint.core.store import load_tensors, save_tensors
 from mezzotint.training.lock import NAME, alone
 
@@ -238,6 +238,10 @@ class Run:
         if not isinstance(state, dict):
             raise Refusal(f"the state of {str(folder)!r} is no mapping")
         return {path.stem: path for path in found if path.suffix == ".safetensors"}, state
+
+    def seal(self, images: int) -> str:
+        """The SHA-256 of a checkpoint's manifest, which is that of all that is in it."""
+        return sha256(self.path / CHECKPOINTS / f"{images:010d}" / MANIFEST)
 
     def latest(self) -> Iterator[int]:
         """Checkpoints from the newest back, for a reader that skips damaged ones."""

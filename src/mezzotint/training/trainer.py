@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from mezzotint.core import ranks as together
 from mezzotint.core.condition import Condition
-from mezzotint.core.config import count
+from mezzotint.core.config import count, dumps
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
@@ -205,8 +206,10 @@ class Trainer(Part):
                 run = Run.create(run.path, tree, resume)
         accelerator.wait_for_everyone()
         skips = Skips(self.patience)
-        place = restore(run, turn, averages, optimizer, self.batch, self.seed) if resume else Place()
+        with together.agreed():
+            place = restore(run, turn, averages, optimizer, self.batch, self.seed) if resume else Place()
         step = place.step
+        together.alike(f"step {step} of {_digests(tree)}")
         skips.restore(place.skipped, place.running)
         accelerator.wait_for_everyone()
         if main and resume:
@@ -276,3 +279,9 @@ class Trainer(Part):
         accelerator.wait_for_everyone()
         denoiser.eval()
         return run
+
+
+def _digests(tree: dict[str, Any]) -> str:
+    """A config in a few letters a part, so that those who differ can say in what."""
+    found = {name: blake2b(dumps(part).encode(), digest_size=4).hexdigest() for name, part in tree.items()}
+    return ", ".join(f"{name} {digest}" for name, digest in found.items())
