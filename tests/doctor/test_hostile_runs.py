@@ -67,10 +67,12 @@ HARMS: dict[str, tuple[Callable[[Path], None], str, str]] = {  # what was done, 
     "no training": (config(without_training), "settings unreadable", "skipped steps"),
     "batch of none": (config(lambda text: text.replace("batch: 64", "batch: 0")), "settings unreadable", "loss"),
     "wide": (
-        config(lambda text: text.replace("width: 48", "width: 1000000")), "", "levels: more than 2,000,000,000 param"
+        config(lambda text: text.replace("width: 48", "width: 1000000")), "settings unreadable", "levels: more than 2,0"
     ),
     "model that reads": (
-        config(lambda text: text.replace("part: networks.MLP", "part: data.Arrays", 1)), "", "levels: data.Arrays"
+        config(lambda text: text.replace("part: networks.MLP", "part: data.Arrays", 1)),
+        "settings unreadable",
+        "levels: data.Arrays",
     ),
     "list": (line(b"[1, 2]"), "log damaged", ""),
     "deep": (line(b"[" * 100_000), "log damaged", ""),

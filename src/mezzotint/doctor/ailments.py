@@ -88,13 +88,16 @@ def skips(it: Patient) -> list[Finding]:
 
 
 def settings(it: Patient) -> list[Finding]:
-    """Settings of training that cannot be read: most checks then know too little."""
-    try:
-        it.trainer  # noqa: B018  (it is built when it is first asked for)
-    except Exception as reason:
-        fix = f"put the entry training of {it.name}/config.yaml right, or install the package that its parts are of"
-        return [Finding("settings unreadable", "warning", f"how it was trained cannot be told: {reason}", fix)]
-    return []
+    """A model or settings of training that cannot be made from the config: most checks then know too little."""
+    found = []
+    for entry, ask in {"model": it.measure, "training": lambda: it.trainer}.items():
+        try:
+            ask()
+        except Exception as reason:
+            seen = f"the entry {entry} of its config cannot be used: {str(reason).partition(chr(10))[0]}"
+            fix = f"put {entry} in {it.name}/config.yaml right, or install the package that its parts are of"
+            found.append(Finding("settings unreadable", "warning", seen, fix))
+    return found
 
 
 def caused(it: Patient) -> None:

@@ -152,11 +152,14 @@ class Patient:
 
     def _made(self) -> torch.nn.Module:
         """The model of the config, measured before memory is taken."""
-        tree = self._entry("model")
-        if not isinstance(blueprint(tree, MODEL), torch.nn.Module):
-            raise Unknown("the config's entry 'model' is no model")
-        made: torch.nn.Module = build(tree, MODEL)
+        self.measure()
+        made: torch.nn.Module = build(self._entry("model"), MODEL)
         return made
+
+    def measure(self) -> None:
+        """Refuse a model that cannot be made, or is too large."""
+        if not isinstance(blueprint(self._entry("model"), MODEL), torch.nn.Module):
+            raise Unknown("the config's entry 'model' is no model")
 
     @property
     def finished(self) -> bool:
@@ -186,6 +189,7 @@ class Patient:
         process: Any = self.average.process
         if not isinstance(self.average, Trainable) or process.kind != "real" or self.average.times is not None:
             raise Unknown("predictors are for networks on continuous processes that answer at all times")
+        shares = self._shares() or [None] * BINS
         few = min(_MOST, max(_FEWEST, _ENTRIES // math.prod(self.data.shape)))
         seen = _some(self.data, few)
         new = seen if self.held_out is None else _some(self.held_out, few)
@@ -209,7 +213,7 @@ class Patient:
         theirs = measure({**known, **asked, **heart}, *new)
         ours = measure({"seen": asked["model"], **heart}, *seen)
         columns: dict[str, list[Any]] = {**theirs, "level": middles.tolist(), "seen": ours["seen"]}
-        columns["share"] = self._shares() or [None] * BINS
+        columns["share"] = shares
         columns["null"] = theirs.get("null", [None] * BINS)
         columns["by_heart"] = ours.get("by_heart", [None] * BINS)
         columns["by_heart_new"] = theirs.get("by_heart", [None] * BINS)
@@ -230,13 +234,13 @@ class Patient:
         x, cond = self.data[:]
         return Empirical(process, x, cond["label"] if told and "label" in cond else None)
 
-    def _shares(self) -> list[float]:
+    def _shares(self) -> list[float | None]:
         """Which share of the training draws fell into each bin of the level, by the log."""
         drawn = np.zeros(BINS)
         for row in self.rows:
             for bin in row.get("levels", ()):
                 drawn[round(float(bin["low"]) * BINS)] += float(bin["count"])
-        shares: list[float] = (drawn / drawn.sum()).tolist() if drawn.sum() else []
+        shares: list[float | None] = (drawn / drawn.sum()).tolist() if drawn.sum() else []
         return shares
 
 
