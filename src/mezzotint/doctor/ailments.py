@@ -89,8 +89,8 @@ def skips(it: Patient) -> list[Finding]:
 
 def settings(it: Patient) -> list[Finding]:
     """A model or settings of training that cannot be made from the config: most checks then know too little."""
-    found = []
-    for entry, ask in {"model": it.measure, "training": lambda: it.trainer}.items():
+    found, asked = [], dict[str, Callable[[], object]](model=it.measure, training=lambda: it.trainer)
+    for entry, ask in asked.items():
         try:
             ask()
         except Exception as reason:
