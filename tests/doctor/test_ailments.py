@@ -156,6 +156,9 @@ def test_trends_are_told_from_noise() -> None:
         assert not found(fall + noise) and not found(1 + noise) and not found(noise[:25])
     assert not found(fall + np.linspace(0, 0.1, 100)) and found(fall + np.linspace(0, 1, 100) ** 4)
     assert found(1 + np.linspace(0, 1, 100) + rng.normal(0, 0.05, 100))
+    # A quarter of what it fell is the bound: between an eighth and two fifths.
+    for share, wrong in ((0.15, False), (0.45, True)):
+        assert found([*np.linspace(1, 0, 60), *np.linspace(0, share, 40)]) is wrong
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def test_a_loop_that_waits_for_data(world: Path, healthy: Run, tmp_path: Path) -
     assert np.median([row["waiting"] for row in healthy.metrics() if "loss" in row]) < 0.2
     examined, table = ailments.examine(run.path)
     found = {f.name: f for f in examined.findings}["data-bound"]
-    assert found.severity == "warning" and "training.workers=" in found.fix
+    assert found.severity == "warning" and "--resume" not in found.fix  # nothing is left to train
+    assert works(found.fix.replace(str(run.path), str(healthy.path)))["workers"] >= 1
     # The pictures are no part of a package, so what needs them is said not to have been looked at.
     assert not table and {"levels", "memory", "null"} <= examined.unknown.keys()
 
@@ -193,7 +197,8 @@ def test_a_start_that_waits_is_not_a_loop_that_does() -> None:
     slow = [{"waiting": share, "images_per_second": 300.0} for share in (0.0, 0.5, 0.4, 0.6)]
     assert "50% of the time" in logs.waiting(slow, "run", 2, 4)[0].seen
     assert "300 images/s could be 600" in logs.waiting(slow, "run", 2, 4)[0].seen
-    assert logs.waiting(slow, "run", 2, 4)[0].fix.endswith("training.workers=4")
+    assert logs.waiting(slow, "run", 2, 4)[0].fix == "mezzotint train run --resume --set training.workers=4"
+    assert "--out run-again" in logs.waiting(slow, "run", 2, 4, finished=True)[0].fix
 
 
 def test_where_numbers_stopped_being_finite(world: Path, tmp_path: Path) -> None:
@@ -280,10 +285,16 @@ def test_damaged_checkpoints(ill: Run) -> None:
     assert found.severity == "warning" and found.fix == "rm -r run/checkpoints/0000006400"
 
 
-def test_a_damaged_and_a_stale_export(ill: Run) -> None:
+def test_a_damaged_and_a_stale_export(ill: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ill.path / "model", ill.path / "kept")
     flip(ill.path / "model" / "model.safetensors")
-    assert check(ill, "export")["export damaged"].severity == "wrong"
+    found = check(ill, "export")["export damaged"]
+    assert found.severity == "wrong"
+    with monkeypatch.context() as patch:  # the fix trains nothing: all was seen, and the average is in the checkpoint
+        patch.setattr(torch.optim.Optimizer, "step", None)
+        assert main(shlex.split(found.fix)[1:]) == 0
+    assert not check(ill, "export")
+    assert (ill.path / "model" / "model.safetensors").read_bytes() == (ill.path / "kept/model.safetensors").read_bytes()
     shutil.rmtree(ill.path / "model")
     shutil.move(ill.path / "kept", ill.path / "model")
     model = mz.load(ill.path)
@@ -295,5 +306,7 @@ def test_a_damaged_and_a_stale_export(ill: Run) -> None:
 
 def test_little_disk(healthy: Run) -> None:
     assert not folder.room(healthy, "run", 2**30)
+    size = sum(file.stat().st_size for file in (healthy.path / "checkpoints" / "0000012800").iterdir())
+    assert not folder.room(healthy, "run", 2 * size) and folder.room(healthy, "run", 2 * size - 1)
     found = folder.room(healthy, "run", 2**10)
     assert found[0].name == "little disk" and "rm -r run/checkpoints/0000006400" in found[0].fix

@@ -155,14 +155,14 @@ def test_a_torchvision_of_another_torch(tmp_path: Path, monkeypatch: pytest.Monk
     torch_version = torch.__version__.partition("+")[0]
     installed(tmp_path / "fails", "torchvision", "0.99.0", fails, f"torch=={torch_version}")
     code, report = doctor(tmp_path / "fails")
-    assert code == 1 and "operator torchvision::nms does not exist" in report["torchvision"]["seen"]
+    assert code == 4 and "operator torchvision::nms does not exist" in report["torchvision"]["seen"]
 
 
 def test_a_torch_that_cannot_be_imported(tmp_path: Path) -> None:
     """The doctor still speaks where nothing else of the package could be imported."""
     installed(tmp_path, "torch", "2.2.0", "raise OSError('libcudart.so.12: cannot open shared object file')")
     code, report = doctor(tmp_path)
-    assert code == 1 and "libcudart.so.12" in report["torch broken"]["seen"]
+    assert code == 4 and "libcudart.so.12" in report["torch broken"]["seen"]
     assert report["torch broken"]["severity"] == "wrong" and "numpy" in report["unknown"]
     assert "2.2.0" in report["too old"]["seen"]
 
@@ -180,4 +180,4 @@ def test_a_torch_that_cannot_be_imported(tmp_path: Path) -> None:
 def test_a_numpy_that_torch_cannot_use(tmp_path: Path, code: str, says: str) -> None:
     installed(tmp_path, "numpy", "2.0", code)
     exit_code, report = doctor(tmp_path)
-    assert exit_code == 1 and says in report["numpy and torch"]["seen"].lower() and "torch broken" not in report
+    assert exit_code == 4 and says in report["numpy and torch"]["seen"].lower() and "torch broken" not in report

@@ -21,10 +21,18 @@ def tool():  # type: ignore[no-untyped-def]
 
 def test_the_page_is_fresh_and_nothing_in_it_went_wrong() -> None:
     assert tool().main(["--check"]) == 0
-    for path in (ROOT / "results" / "trust").glob("*.json"):
-        found = json.loads(path.read_text())
-        assert not found.get("wrong") and not found.get("crashes"), path.name
-    assert json.loads((ROOT / "results" / "trust" / "kills.json").read_text())["survived"] >= 50
+    paths = {path.stem: path for path in (ROOT / "results" / "trust").glob("*.json")}
+    assert paths.keys() == {"kills", "flips", "resumes", "fuzz"}
+    kills, flips, resumes, fuzz = (
+        json.loads(paths[name].read_text()) for name in ("kills", "flips", "resumes", "fuzz")
+    )
+    assert kills["survived"] == kills["tried"] >= 50 and not kills["wrong"]
+    assert flips["detected"] == flips["tried"] > 0 and not flips["wrong"]
+    assert resumes["equal"] == resumes["tried"] > 0 and not resumes["wrong"]
+    assert fuzz["targets"].keys() == {"config", "folder", "image"}
+    for name, found in fuzz["targets"].items():
+        assert found["crashes"] == 0 and found["minutes"] >= 10 and found["executions"] > 10_000, name
+    assert fuzz["crashes"] == 0 and fuzz["executions"] == sum(one["executions"] for one in fuzz["targets"].values())
 
 
 def test_it_counts_what_it_does_and_what_went_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

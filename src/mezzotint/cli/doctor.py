@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mezzotint.doctor.finding import Examination, Finding
     from mezzotint.doctor.levels import Level
 
+FOUND = 4
+"""The exit code where something was found: another than that of a defect of ours."""
 _WIDEST, _INDENT, _BAR = 110, 10, 24
 
 
@@ -31,13 +33,17 @@ class Doctor:
     training, averages, the null of guidance, steps that were not finite, waiting for data, damaged files.
 
     A finding is wrong (results are spoilt or work is lost), a warning (time or quality is) or a hint. The
-    exit code is 0 where there are hints at most, and 1 otherwise.
+    exit code is 0 where what could be checked gave hints at most, and 4 otherwise; what could not be checked
+    is listed with the reason.
+
+    Checking a run reads the data set that its config names. Of a stranger's run, leave that out: --no-data.
 
     examples:
       mezzotint doctor
       mezzotint doctor --processes 4
       mezzotint doctor runs/digits
       mezzotint doctor runs/digits --json
+      mezzotint doctor downloads/theirs --no-data
     """
 
     run: Annotated[Positional[Optional[str]], arg(metavar="[RUN]", help_behavior_hint="(default: this machine)")] = None
@@ -46,6 +52,8 @@ class Doctor:
         Optional[int], arg(name="processes", metavar="N", help_behavior_hint="(default: what a launcher says, or 1)")
     ] = None
     """Without RUN, how many processes are to share this machine."""
+    closed: Annotated[bool, arg(name="no-data", help_behavior_hint="")] = False
+    """With RUN, do not read its data; what needs them is not checked."""
     threads: Threads = None
     """Threads to compute with."""
     json: Flag = False
@@ -53,7 +61,7 @@ class Doctor:
 
 
 def run(args: Doctor) -> int:
-    """Examine what ``args`` name; 0 where it is healthy, 1 where something is wrong."""
+    """Examine what ``args`` name; 0 where it is healthy, ``FOUND`` where something is wrong."""
     return _machine(args) if args.run is None else _run(args, args.run)
 
 
@@ -67,7 +75,7 @@ def _machine(args: Doctor) -> int:
         emit({"about": "machine", **examined.plain()})
     else:
         _say("this machine", examined)
-    return 0 if examined.healthy else 1
+    return 0 if examined.healthy else FOUND
 
 
 def _run(args: Doctor, path: str) -> int:
@@ -77,14 +85,14 @@ def _run(args: Doctor, path: str) -> int:
 
     if args.sharing is not None:
         raise Refusal("--processes is about this machine; leave it out to examine a run")
-    examined, levels = examine(path)
+    examined, levels = examine(path, data=not args.closed)
     if args.json:
         emit({"about": path, **examined.plain(), "levels": [level.plain() for level in levels]})
     else:
         _say(path, examined)
         if levels:
             print("\n" + _table(levels))
-    return 0 if examined.healthy else 1
+    return 0 if examined.healthy else FOUND
 
 
 def _say(about: str, examined: Examination) -> None:

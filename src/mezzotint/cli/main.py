@@ -65,14 +65,13 @@ begin with:
   mezzotint evaluate runs/digits
 
 exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why),
-            3 one of several processes was lost,
-            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted;
-            doctor alone says 1 where it found something
+            3 one of several processes was lost, 4 doctor found something,
+            75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line says and return the exit code: 0, 1 (a defect), 2 (refused), 3 (lost), 75 or 130."""
+    """Do what the command line says and return the exit code, one of those above."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), end="")

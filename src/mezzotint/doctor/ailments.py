@@ -22,13 +22,18 @@ from mezzotint.training.order import Order
 _REPLAYED = 4
 
 
-def examine(path: str | Path) -> tuple[Examination, list[levels.Level]]:
-    """Every check of a run folder, and its error by level (empty where that cannot be measured)."""
-    it = Patient(path)
+def examine(path: str | Path, data: bool = True) -> tuple[Examination, list[levels.Level]]:
+    """Every check of a run folder, and its error by level (empty where that cannot be measured).
+
+    Arguments:
+        path: of the folder.
+        data: whether the data set that its config names may be read; what needs it is not checked otherwise.
+    """
+    it = Patient(path, data)
     found = Examination.of({name: lambda check=check: check(it) for name, check in CHECKS.items()}, Refusal)  # type: ignore[misc]
     try:
         return found, it.table
-    except (Refusal, Unknown):
+    except Exception:  # the checks that need it have said why
         return found, []
 
 
@@ -79,7 +84,20 @@ def null(it: Patient) -> list[Finding]:
 def skips(it: Patient) -> list[Finding]:
     """Steps that were skipped."""
     trainer = {"precision": it.trainer.precision, "rate": it.trainer.rate.peak, "patience": it.trainer.patience}
-    return logs.skips(it.rows, it.name, trainer)
+    return logs.skips(it.rows, it.name, trainer, it.finished)
+
+
+def settings(it: Patient) -> list[Finding]:
+    """A model or settings of training that cannot be made from the config: most checks then know too little."""
+    found, asked = [], dict[str, Callable[[], object]](model=it.measure, training=lambda: it.trainer)
+    for entry, ask in asked.items():
+        try:
+            ask()
+        except Exception as reason:
+            seen = f"the entry {entry} of its config cannot be used: {str(reason).partition(chr(10))[0]}"
+            fix = f"put {entry} in {it.name}/config.yaml right, or install the package that its parts are of"
+            found.append(Finding("settings unreadable", "warning", seen, fix))
+    return found
 
 
 def caused(it: Patient) -> None:
@@ -112,6 +130,8 @@ def behind(it: Patient) -> list[Finding]:
 
 
 CHECKS: Mapping[str, Callable[[Patient], list[Finding]]] = {
+    "settings": settings,
+    "log": lambda it: logs.readable(lambda: it.lines, it.name),
     "checkpoints": lambda it: folder.checkpoints(it.run, it.broken, it.name),
     "export": export,
     "disk": lambda it: folder.room(it.run, it.name),
@@ -124,6 +144,6 @@ CHECKS: Mapping[str, Callable[[Patient], list[Finding]]] = {
     "average": behind,
     "memory": lambda it: levels.memorised(it.table, it.name, it.images),
     "null": null,
-    "data loop": lambda it: logs.waiting(it.rows, it.name, it.trainer.workers, os.cpu_count() or 1),
+    "data loop": lambda it: logs.waiting(it.rows, it.name, it.trainer.workers, os.cpu_count() or 1, it.finished),
 }
 """The checks of a run by name, in their order."""

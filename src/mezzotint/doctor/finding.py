@@ -64,7 +64,8 @@ class Examination:
 
         Arguments:
             checks: by name.
-            cannot: an exception beside :class:`Unknown` that means that a check cannot tell.
+            cannot: an exception beside :class:`Unknown` whose sentence is reason enough; of any other, its kind is
+                told, too.
         """
         found: list[Finding] = []
         checked: list[str] = []
@@ -75,6 +76,9 @@ class Examination:
                 checked.append(name)
             except (Unknown, cannot) as reason:
                 unknown[name] = str(reason)
+            except Exception as error:  # what is examined may be broken in ways that nobody thought of
+                why = str(error).partition("\n")[0][:200]
+                unknown[name] = f"{type(error).__name__}: {why}" if why else type(error).__name__
         found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
         return cls(tuple(found), tuple(checked), unknown)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mezzotint.core.errors import Refusal
 from mezzotint.core.store import check_folder
 from mezzotint.doctor.finding import Finding, Unknown
-from mezzotint.training.run import CHECKPOINTS, Run
+from mezzotint.training.run import CHECKPOINTS, Run, images_of
 
 _ROOM = 2
 
@@ -17,11 +17,12 @@ def broken(run: Run) -> dict[int, str]:
     """What is wrong with each checkpoint that is not whole, by images seen."""
     found: dict[int, str] = {}
     for folder in sorted((run.path / CHECKPOINTS).iterdir()):
-        if folder.name.isdigit() and folder.is_dir():
+        images = images_of(folder.name)
+        if images is not None and folder.is_dir():
             try:
                 check_folder(folder)
             except Refusal as refusal:
-                found[int(folder.name)] = str(refusal)
+                found[images] = str(refusal)
     return found
 
 

@@ -6,12 +6,13 @@ All are functions of the lines of ``metrics.jsonl``; no model is built.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mezzotint.core.errors import Refusal
 from mezzotint.doctor.finding import Finding, Unknown
 
 Row = Mapping[str, Any]
@@ -21,7 +22,29 @@ _LINES = 20
 _SURE, _EXPLODED = 10.0, 10.0
 
 
-def waiting(rows: Sequence[Row], run: str, workers: int, cores: int) -> list[Finding]:
+def readable(read: Callable[[], Sequence[tuple[bytes, Row | None]]], run: str) -> list[Finding]:
+    """A log that cannot be read, or lines in it that cannot: what they said is in no chart and no check.
+
+    Arguments:
+        read: gives its lines, and what they say.
+        run: the folder, as it is written on a command line.
+    """
+    try:
+        lines = read()
+    except (Refusal, OSError) as reason:
+        fix = f"mv {run}/metrics.jsonl {run}/metrics.old.jsonl"
+        return [Finding("log unreadable", "warning", f"nothing can be told from the log: {reason}", fix)]
+    bad = [number for number, (_, row) in enumerate(lines, 1) if row is None]
+    if not bad:
+        return []
+    many = "1 line cannot" if len(bad) == 1 else f"{len(bad):,} lines cannot"
+    seen = f"{many} be read among the {len(lines):,} of metrics.jsonl: "
+    seen += f"number {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}; they are kept, and say nothing"
+    fix = f"sed -n {bad[0]}p {run}/metrics.jsonl, and put it right from a copy, or delete it"
+    return [Finding("log damaged", "warning", seen, fix)]
+
+
+def waiting(rows: Sequence[Row], run: str, workers: int, cores: int, finished: bool = False) -> list[Finding]:
     """A loop that waits for its data more than a quarter of the time.
 
     The median over log lines counts, without the first: it holds the start of the workers and of the file system.
@@ -31,6 +54,7 @@ def waiting(rows: Sequence[Row], run: str, workers: int, cores: int) -> list[Fin
         run: the folder, as it is written on a command line.
         workers: that read data.
         cores: of this machine.
+        finished: whether there is nothing left to train.
     """
     shares = [float(row["waiting"]) for row in rows if isinstance(row.get("waiting"), int | float)]
     if not shares:
@@ -43,7 +67,8 @@ def waiting(rows: Sequence[Row], run: str, workers: int, cores: int) -> list[Fin
     by = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "the training process itself"
     seen = f"{share:.0%} of the time the loop waited for data, read by {by}: {pace:,.0f} images/s could be "
     seen += f"{pace / (1 - min(share, 0.99)):,.0f}"
-    return [Finding("data-bound", "warning", seen, f"mezzotint train {run} --resume --set training.workers={more}")]
+    how = f"--out {run}-again" if finished else "--resume"
+    return [Finding("data-bound", "warning", seen, f"mezzotint train {run} {how} --set training.workers={more}")]
 
 
 def diverging(rows: Sequence[Row], run: str, peak: float, clip: float) -> list[Finding]:
@@ -82,20 +107,22 @@ def diverging(rows: Sequence[Row], run: str, peak: float, clip: float) -> list[F
     return [Finding("loss diverged", "wrong", seen, fix)]
 
 
-def skips(rows: Sequence[Row], run: str, trainer: Mapping[str, Any]) -> list[Finding]:
+def skips(rows: Sequence[Row], run: str, trainer: Mapping[str, Any], finished: bool = False) -> list[Finding]:
     """Steps that were skipped because they were not finite, with where they began.
 
     Arguments:
         rows: of the log.
         run: the folder, as it is written on a command line.
         trainer: its ``precision``, ``rate`` (the peak) and ``patience``.
+        finished: whether there is nothing left to train.
     """
     skipped = [row for row in rows if row.get("event") == "skipped"]
     if not skipped:
         return []
     where, count = Counter(str(row.get("where")) for row in skipped).most_common(1)[0]
     first = next(row for row in skipped if str(row.get("where")) == where)
-    after = [row for row in rows if "loss" in row and "event" not in row and row["images"] > skipped[-1]["images"]]
+    last = skipped[-1].get("images", 0)
+    after = [row for row in rows if "loss" in row and "event" not in row and row.get("images", 0) > last]
     stopped = len(skipped) >= int(trainer["patience"]) and not after
     seen = f"{len(skipped)} step{'s' if len(skipped) > 1 else ''} not finite, {count} of them from {where}, "
     seen += f"first at {first.get('images', 0):,} images" + ("; the run stopped there" if stopped else "")
@@ -106,5 +133,5 @@ def skips(rows: Sequence[Row], run: str, trainer: Mapping[str, Any]) -> list[Fin
         change = f"{calmer} training.clip=0.5"
     else:
         change = calmer
-    fix = f"mezzotint train {run} --resume --set {change}"
+    fix = f"mezzotint train {run} {f'--out {run}-again' if finished else '--resume'} --set {change}"
     return [Finding("not finite", "wrong" if stopped else "warning", seen, fix)]

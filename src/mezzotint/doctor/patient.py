@@ -1,7 +1,9 @@
 """A run under examination: what its folder says, and what its model answers.
 
 Parts of the run are built when a check first asks for them. What cannot be built - the pictures have moved, a part
-belongs to a package that is not here - leaves the checks that need it undone, with the reason, and nothing else.
+belongs to a package that is not here - leaves the checks that need it undone, with the reason, and nothing else. The
+folder may be a stranger's: its model is measured before it is made, its settings are those of parts that read no file,
+and its data set, which reads what the config names, is built only if ``data`` says so.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mezzotint.core.blueprint import blueprint
 from mezzotint.core.condition import Condition
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
-from mezzotint.core.store import fill_module
+from mezzotint.core.store import MODEL, fill_module
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser, Trainable
 from mezzotint.denoiser.exact import Empirical
@@ -35,6 +38,7 @@ from mezzotint.training.trainer import Trainer
 
 _ENTRIES, _FEWEST, _MOST = 8_192, 32, 512
 _BY_HEART, _BY_HEART_ENTRIES = 20_000, 20_000_000
+_TRAINER = (*MODEL, "objectives", "training")
 
 
 class Patient:
@@ -42,18 +46,34 @@ class Patient:
 
     Arguments:
         path: of the folder.
+        data: whether the data set that its config names may be read.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, data: bool = True) -> None:
         self.run = Run.open(path)
         self.name = shlex.quote(str(path).rstrip("/") or "/")
-        self.rows = self.run.metrics()
         self.config = self.run.config
+        self._read = data
+
+    @cached_property
+    def lines(self) -> list[tuple[bytes, dict[str, Any] | None]]:
+        """Of its log, with what they say."""
+        return self.run.lines()
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """What its log says."""
+        return [row for _, row in self.lines if row is not None]
+
+    def _entry(self, name: str) -> Any:
+        if name not in self.config:
+            raise Unknown(f"the config has no entry {name!r}")
+        return self.config[name]
 
     @cached_property
     def trainer(self) -> Trainer:
         """How it was trained."""
-        made = build(self.config["training"])
+        made = blueprint(self._entry("training"), _TRAINER)
         if not isinstance(made, Trainer):
             raise Unknown("the config's entry 'training' is no Trainer")
         return made
@@ -61,7 +81,9 @@ class Patient:
     @cached_property
     def data(self) -> Data:
         """What it was trained on."""
-        made = build(self.config["data"])
+        if not self._read:
+            raise Unknown("the data were left alone, as asked")
+        made = build(self._entry("data"), ("data",))
         if not isinstance(made, Data):
             raise Unknown("the config's entry 'data' is no data set")
         len(made)  # pictures that have moved are missed here
@@ -104,9 +126,7 @@ class Patient:
 
     def model(self, name: str) -> Denoiser:
         """The model with the weights of a file of the newest checkpoint, ready to ask."""
-        made = build(self.config["model"])
-        if not isinstance(made, torch.nn.Module):
-            raise Unknown("the config's entry 'model' is no model")
+        made = self._made()
         tensors, _ = self.newest
         fill_module(made, tensors[name], f"the checkpoint of {self.whole[-1]} images")
         if not isinstance(made, Denoiser):
@@ -128,8 +148,23 @@ class Patient:
         """The weights it began with, as :func:`mezzotint.training.train` draws them."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.trainer.seed)
-            made: torch.nn.Module = build(self.config["model"])
-        return made.state_dict()
+            return self._made().state_dict()
+
+    def _made(self) -> torch.nn.Module:
+        """The model of the config, measured before memory is taken."""
+        self.measure()
+        made: torch.nn.Module = build(self._entry("model"), MODEL)
+        return made
+
+    def measure(self) -> None:
+        """Refuse a model that cannot be made, or is too large."""
+        if not isinstance(blueprint(self._entry("model"), MODEL), torch.nn.Module):
+            raise Unknown("the config's entry 'model' is no model")
+
+    @property
+    def finished(self) -> bool:
+        """Whether every image that was asked for has been seen."""
+        return self.images >= count(self.trainer.images)
 
     @property
     def images(self) -> int:
@@ -154,6 +189,7 @@ class Patient:
         process: Any = self.average.process
         if not isinstance(self.average, Trainable) or process.kind != "real" or self.average.times is not None:
             raise Unknown("predictors are for networks on continuous processes that answer at all times")
+        shares = self._shares() or [None] * BINS
         few = min(_MOST, max(_FEWEST, _ENTRIES // math.prod(self.data.shape)))
         seen = _some(self.data, few)
         new = seen if self.held_out is None else _some(self.held_out, few)
@@ -177,7 +213,7 @@ class Patient:
         theirs = measure({**known, **asked, **heart}, *new)
         ours = measure({"seen": asked["model"], **heart}, *seen)
         columns: dict[str, list[Any]] = {**theirs, "level": middles.tolist(), "seen": ours["seen"]}
-        columns["share"] = self._shares() or [None] * BINS
+        columns["share"] = shares
         columns["null"] = theirs.get("null", [None] * BINS)
         columns["by_heart"] = ours.get("by_heart", [None] * BINS)
         columns["by_heart_new"] = theirs.get("by_heart", [None] * BINS)
@@ -198,13 +234,13 @@ class Patient:
         x, cond = self.data[:]
         return Empirical(process, x, cond["label"] if told and "label" in cond else None)
 
-    def _shares(self) -> list[float]:
+    def _shares(self) -> list[float | None]:
         """Which share of the training draws fell into each bin of the level, by the log."""
         drawn = np.zeros(BINS)
         for row in self.rows:
             for bin in row.get("levels", ()):
                 drawn[round(float(bin["low"]) * BINS)] += float(bin["count"])
-        shares: list[float] = (drawn / drawn.sum()).tolist() if drawn.sum() else []
+        shares: list[float | None] = (drawn / drawn.sum()).tolist() if drawn.sum() else []
         return shares
 
 

@@ -34,6 +34,8 @@ from mezzotint.training.lock import NAME, alone
 
 CHECKPOINTS = "checkpoints"
 WRITTEN = ("config.yaml", "environment.json", "metrics.jsonl")
+LOG = 2**28
+"""The longest log that is read, in bytes: 256 MiB, some hundred thousand lines."""
 
 
 def environment() -> dict[str, Any]:
@@ -180,30 +182,40 @@ class Run:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
+    def lines(self) -> list[tuple[bytes, dict[str, Any] | None]]:
+        """The lines of ``metrics.jsonl`` as they stand there, and what they say: None where that is no mapping.
+
+        A last line cut short by a crash is left out. A log of more than ``LOG`` bytes is refused.
+        """
         path = self.path / "metrics.jsonl"
-        rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+        if not path.is_file():
+            return []
+        if path.stat().st_size > LOG:  # before it is read: a file with a hole is as long as it says
+            raise Refusal(f"the log {str(path)!r} is longer than {LOG:,} bytes, the most that is read; move it away")
+        *lines, last = read_bytes(path, LOG).split(b"\n")
+        found = [(line, _row(line)) for line in lines]
+        if (row := _row(last)) is not None:
+            found.append((last, row))
+        return found
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What the lines of ``metrics.jsonl`` say; lines that are no mapping are left out."""
+        return [row for _, row in self.lines() if row is not None]
 
     def forget_after(self, images: int) -> None:
-        """Drop log lines beyond ``images``: they belong to steps that are about to be done again."""
-        kept = [json.dumps(row) + "\n" for row in self.metrics() if row.get("images", 0) <= images]
+        """Drop log lines beyond ``images``, which belong to steps that are about to be done again, and a last line that
+        was cut short; every other line stays as it is, even one that cannot be read."""
         if (self.path / "metrics.jsonl").is_file():
-            write_text(self.path / "metrics.jsonl", "".join(kept))
+            kept = [line for line, row in self.lines() if row is None or not _beyond(row, images)]
+            write_text(self.path / "metrics.jsonl", "".join(line.decode("utf-8", "replace") + "\n" for line in kept))
 
     def checkpoints(self) -> list[int]:
         """Images seen at every checkpoint that has its manifest, in order."""
         folder = self.path / CHECKPOINTS
         if not folder.is_dir():
             return []
-        names = [p.name for p in folder.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file()]
-        return sorted(map(int, names))
+        found = [images_of(p.name) for p in folder.iterdir() if (p / MANIFEST).is_file()]
+        return sorted(images for images in found if images is not None)
 
     def whole(self, images: int) -> bool:
         """Whether a checkpoint is what its manifest says."""
@@ -263,6 +275,25 @@ def _check_seal(path: Path) -> None:
             f"{str(path)!r} is not as it was written: its SHA-256 is another; change settings by --set, or remove its "
             "last line if you have edited it on purpose"
         )
+
+
+def images_of(name: str) -> int | None:
+    """Images seen at a checkpoint, by the name of its folder; None where that is the name of none."""
+    number = int(name) if name.isascii() and name.isdecimal() else -1
+    return number if name == f"{number:010d}" else None
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = parse_json(line, "a line of the log")
+    except ValueError:  # as a Refusal is
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _beyond(row: Mapping[str, Any], images: int) -> bool:
+    seen = row.get("images", 0)
+    return isinstance(seen, int | float) and seen > images
 
 
 def _plain(tree: Any) -> Any:
