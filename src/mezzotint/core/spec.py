@@ -31,8 +31,8 @@ Tree = Any
 PART = "part"
 DEPTH = 64
 """How deep a config may be nested."""
-NODES = 250_000
-"""How many values and parts a config may hold, a node counted wherever it is used."""
+NODES = 20_000
+"""How many values and parts a config may hold, a node counted wherever it is used: YAML takes seconds for more."""
 _NAME = 200
 # What constructors answer settings with that they were not made for. A missing file or library is another matter, and
 # one that fills the memory is a defect of the part.
