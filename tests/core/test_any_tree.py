@@ -102,7 +102,8 @@ def test_any_tree_is_built_or_refused(tree: Any) -> None:
 
 
 PIECES = [
-    '"\\U', '"\\ud800', '"\\x', "\\", "%YAML 1.", "%TAG ! ", "\n---\n", "\n...\n", "FFFFFFFF", "0000", "9" * 30, ": ", '"',
+    '"\\U', '"\\ud800', '"\\x', "\\", "%YAML 1.", "%TAG ! ", "\n---\n", "\n...\n", "FFFFFFFF", "0000", "9" * 30,
+    ": ", '"',
     "<<: ", "*a", "&a ", "? ", "- ", "{", "}", "[", "]", "|2\n", ">-\n", "!!", "\r\n", "\x85", "\u2028", "\ufeff",
 ]  # fmt: skip
 letters = st.text(alphabet=st.sampled_from("ab:&*-[]{}<!|>'\"#%@?, \n\t0123456789.e_~=\\xUué"), max_size=60)
@@ -161,4 +162,4 @@ def test_no_number_in_any_setting_escapes(cls: type, values: tuple[Any, ...]) ->
         pytest.skip("it holds tensors, so it is in no config")
     for key in [key for key in tree if key != PART]:
         for value in values:
-            answers(lambda key=key, value=value: blueprint({**tree, key: value}, MODEL, MOST))
+            answers(lambda key=key, value=value: blueprint({**tree, key: value}, (*MODEL, "testing"), MOST))

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from mezzotint.core import Module, Refusal, build, config, spec
-from mezzotint.core.blueprint import blueprint
+from mezzotint.core.blueprint import blueprint, measured
 from mezzotint.core.bounded import inside, parse_json, read_json
 from mezzotint.core.store import MODEL
 from mezzotint.networks import MLP, UNet
 from mezzotint.testing import example, parts
 
+WITHIN = (*MODEL, "testing")  # where an example of a reward stands
 LAUGHS = "a: &a [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n" + "\n".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -127,7 +128,7 @@ def test_a_value_is_counted_wherever_it_is_used() -> None:
         build([[0] * 1000] * 21)
 
 
-HUGE: list[tuple[dict[str, Any], str]] = [
+HUGE: list[tuple[Any, str]] = [
     ({"part": "networks.UNet", "shape": [1, 8, 8], "width": 10**9}, "cannot be made|parameters"),
     ({"part": "networks.UNet", "shape": [1, 8, 8], "width": 10**5}, "parameters"),
     ({"part": "networks.MLP", "shape": [8], "width": 10**6}, "parameters"),
@@ -137,15 +138,29 @@ HUGE: list[tuple[dict[str, Any], str]] = [
     ({"part": "conditions.Classes", "count": 10**9}, "parameters"),
     ({"part": "conditions.Classes", "count": 10**30}, "cannot be made"),
     ({"part": "processes.DDPM", "steps": 10**12}, "1,000,000"),
+    ([{"part": "processes.DDPM", "steps": 10**6, "schedule": "cosine"} for _ in range(60)], "compute more"),
+    ([{"part": "processes.DDPM", "steps": 10**5, "schedule": "cosine"} for _ in range(60)], "compute more"),
+    ({"part": "denoiser.Fractal", "process": {"part": "processes.EDM"}, "depth": 12}, "compute more"),
+    ([{"part": "denoiser.Fractal", "process": {"part": "processes.EDM"}} for _ in range(60)], "compute more"),
+    ([{"part": "samplers.Heun", "steps": 9} for _ in range(1_001)], "1,000 parts"),
+    ({"part": "networks.UNet", "shape": [1, 8, 8], "multipliers": [1] * 9000}, "tensors"),
+    ({"part": "networks.UNet", "shape": [1, 2**20, 2**20], "width": 8}, "one has 268,435,456"),
+    ({"part": "networks.MLP", "shape": [8.5]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, 8.0, 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, True, 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, 0, 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, "8", 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": "188"}, "whole numbers"),
     ({"part": "samplers.Heun", "steps": 10**12}, "1,000,000"),
 ]
 
 
-@pytest.mark.parametrize(("tree", "says"), HUGE, ids=[f"{t['part']}-{i}" for i, (t, _) in enumerate(HUGE)])
-def test_what_would_fill_the_memory_is_refused_before(tree: dict[str, Any], says: str) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+@pytest.mark.parametrize(("tree", "says"), HUGE, ids=range(len(HUGE)))
+def test_what_would_fill_the_memory_is_refused_before(tree: Any, says: str) -> None:
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(Refusal, match=says):
         blueprint(tree, MODEL)
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 
@@ -161,6 +176,43 @@ def test_the_cap_is_exact_and_can_be_set() -> None:
         blueprint(tree, MODEL, size - 1)
     with pytest.raises(Refusal, match="at least 1"):
         blueprint(tree, MODEL, 0)
+
+
+class Holder(Module):
+    """Buffers only, or modules only, that hold nothing: what the count of parameters alone lets pass."""
+
+    def __init__(self, buffers: int = 0, size: int = 0, modules: int = 0) -> None:
+        super().__init__()
+        for i in range(buffers):
+            self.register_buffer(f"b{i}", torch.zeros(size))
+        self.inner = torch.nn.ModuleList(torch.nn.Identity() for _ in range(modules))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"buffers": 2, "size": 50}, None), ({"buffers": 2, "size": 51}, "100 parameters"), ({"buffers": 1_000}, None),
+     ({"buffers": 1_001}, "1,000 tensors"), ({"modules": 3_999}, None), ({"modules": 4_000}, "4,000 modules")],
+)  # fmt: skip
+def test_buffers_and_modules_count(monkeypatch: pytest.MonkeyPatch, settings: dict[str, int], says: str | None) -> None:
+    monkeypatch.setattr(sys.modules["mezzotint.core.spec"], "resolve", lambda *_: Holder)
+    tree = {"part": "Holder", **settings}
+    if says is None:
+        assert isinstance(blueprint(tree, None, 100), Holder)
+    else:
+        with pytest.raises(Refusal, match=says):
+            blueprint(tree, None, 100)
+
+
+def test_what_a_model_needs_is_within_the_budget() -> None:
+    """Ten tables of ten times the usual length; and a part that is used a thousand times is made once."""
+    tables = [{"part": "processes.DDPM", "steps": 10_000, "schedule": "cosine"} for _ in range(10)]
+    assert len(blueprint(tables, MODEL)) == 10
+    shared = {"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"}
+    assert len(set(map(id, blueprint([shared] * 2_000, MODEL)))) == 1
+    assert len(measured([{"part": "samplers.Heun", "steps": 9}, {"part": "networks.MLP", "shape": [4]}], MODEL)) == 2
+    with pytest.raises(Refusal, match="compute more"):
+        measured([{"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"} for _ in range(5)], MODEL)
+    assert blueprint({"part": "networks.UNet", "shape": [4, 64, 1024, 1024], "width": 8, "attention": []}, MODEL)
 
 
 def test_measuring_leaves_the_generator_and_other_threads_alone() -> None:
@@ -191,7 +243,7 @@ def test_every_part_of_a_model_folder_can_be_measured(cls: type) -> None:
         tree = spec(made)
     except Refusal:
         pytest.skip("it holds tensors, so it is in no config")
-    planned = blueprint(tree, (*MODEL,))
+    planned = blueprint(tree, WITHIN)
     if isinstance(made, torch.nn.Module):
         mine, theirs = made.state_dict(), planned.state_dict()
         assert {n: (t.shape, t.dtype) for n, t in mine.items()} == {n: (t.shape, t.dtype) for n, t in theirs.items()}
@@ -200,7 +252,8 @@ def test_every_part_of_a_model_folder_can_be_measured(cls: type) -> None:
 READS = [
     {"part": "data.Folder", "path": "."}, {"part": "data.Arrays", "path": "x.npz"}, {"part": "data.Digits"},
     {"part": "data.folder.Folder", "path": "."}, {"part": "training.Trainer"}, {"part": "objectives.Denoising"},
-    {"part": "evidence.Real"}, {"part": "recipes.digits.RECIPE"}, {"part": "cli.main.main"},
+    {"part": "evidence.Real"}, {"part": "testing.truth.Slope"},
+    {"part": "recipes.digits.RECIPE"}, {"part": "cli.main.main"},
 ]  # fmt: skip
 
 
@@ -233,9 +286,9 @@ def test_building_touches_no_file_and_runs_nothing() -> None:
                 continue  # it holds tensors
     sys.addaudithook(hear)  # for the life of this process, deaf but for the lines below
     for name, text in trees:
-        build(config.loads(text), MODEL), blueprint(config.loads(text), MODEL)  # what is imported late, is by now
+        build(config.loads(text), WITHIN), blueprint(config.loads(text), WITHIN)  # what is imported late, is by now
         HEARD = heard = []
-        build(config.loads(text), MODEL), blueprint(config.loads(text), MODEL)
+        build(config.loads(text), WITHIN), blueprint(config.loads(text), WITHIN)
         HEARD = None
         assert not heard, name
     HEARD = heard = []

@@ -33,6 +33,8 @@ DEPTH = 64
 """How deep a config may be nested."""
 NODES = 20_000
 """How many values and parts a config may hold, a node counted wherever it is used: YAML takes seconds for more."""
+PARTS = 1_000
+"""How many parts a config may hold, one that is used twice counted once."""
 _NAME = 200
 # What constructors answer settings with that they were not made for. A missing file or library is another matter, and
 # one that fills the memory is a defect of the part.
@@ -208,7 +210,7 @@ def build(tree: Tree, within: Collection[str] | None = None) -> Any:
     """Make the object a spec describes; unknown names and settings are refused with the nearest known one.
 
     Arguments:
-        tree: plain data, at most ``DEPTH`` deep and ``NODES`` large.
+        tree: plain data, at most ``DEPTH`` deep and ``NODES`` large, with ``PARTS`` parts.
         within: the rooms whose parts may be made, as in :func:`resolve`; None: any.
     """
     return make(tree, within, lambda cls, arguments: cls(**arguments))
@@ -225,7 +227,7 @@ class _Building:
     def __init__(self, within: Collection[str] | None, call: Callable[[type, dict[str, Any]], Any]) -> None:
         self._within, self._call = within, call
         self._made: dict[int, Any] = {}
-        self._seen = 0
+        self._seen = self._parts = 0
 
     def build(self, tree: Tree, above: tuple[int, ...]) -> Any:
         self._seen += 1
@@ -246,6 +248,9 @@ class _Building:
             raise Refusal("the keys of a config are strings, and this one has others: write them in quotes")
         if PART not in tree:
             return {key: self.build(value, above) for key, value in tree.items()}
+        self._parts += 1
+        if self._parts > PARTS:
+            raise Refusal(f"a config holds at most {PARTS:,} parts, and this one holds more")
         cls = resolve(tree[PART], self._within)
         check_keys(cls, [key for key in tree if key != PART])
         arguments = {key: self.build(value, above) for key, value in tree.items() if key != PART}
