@@ -99,7 +99,7 @@ class _Metered(TorchFunctionMode):
     """Refuses what this thread computes outside the meta device beyond ``COMPUTED``."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._done = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

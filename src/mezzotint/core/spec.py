@@ -8,7 +8,9 @@ included, so that a default that changes later does not change what was saved. A
 Names are looked up inside mezzotint (``"samplers.Heun"``) and inside installed packages that declare the entry point
 group ``mezzotint.parts`` (``"mypackage.samplers.Mine"``), and what is found must be a part. Nothing else is ever
 imported, so a stranger's file cannot run code of its choosing. Who builds from one also says which rooms it may name:
-a model folder has no business with a data set that reads files.
+a model folder has no business with a data set that reads files. A part of mezzotint is refused by its room's name
+before the room is imported; one of an installed package has to be imported to see of which room it is, and is refused
+before it is made: what its module does when it is imported was trusted when the package was installed.
 """
 
 from __future__ import annotations
@@ -180,7 +182,7 @@ def resolve(name: str, within: Collection[str] | None = None) -> type:
 
 
 def _check_rooms(name: str, found: Collection[str], within: Collection[str] | None) -> None:
-    """Refuse a part before it is imported or made, where its rooms are not among those allowed."""
+    """Refuse a part before it is made, and a room of mezzotint before it is imported, where it is not allowed."""
     for room in found:
         if within is not None and room not in ("core", *within):
             raise Refusal(
