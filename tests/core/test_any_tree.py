@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mezzotint.conditions import Classes, Encoder
@@ -101,8 +101,19 @@ def test_any_tree_is_built_or_refused(tree: Any) -> None:
         assert spec(build(written, MODEL)) == written
 
 
+PIECES = [
+    '"\\U', '"\\ud800', '"\\x', "\\", "%YAML 1.", "%TAG ! ", "\n---\n", "\n...\n", "FFFFFFFF", "0000", "9" * 30,
+    ": ", '"',
+    "<<: ", "*a", "&a ", "? ", "- ", "{", "}", "[", "]", "|2\n", ">-\n", "!!", "\r\n", "\x85", "\u2028", "\ufeff",
+]  # fmt: skip
+letters = st.text(alphabet=st.sampled_from("ab:&*-[]{}<!|>'\"#%@?, \n\t0123456789.e_~=\\xUué"), max_size=60)
+pieces = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
+
+
 @settings(QUIET, max_examples=100)
-@given(st.text(alphabet=st.sampled_from("ab:&*-[]{}<!|>'\"#%@?, \n\t0123456789.e_~=\\xé"), max_size=60))
+@given(letters | pieces)
+@example('a: "\\UFFFFFFFF"')
+@example("%YAML 1." + "9" * 5000 + "\n---\na: 1")
 def test_any_text_is_read_or_refused(text: str) -> None:
     tree = answers(lambda: config.loads(text))
     if tree is not None:
@@ -151,4 +162,4 @@ def test_no_number_in_any_setting_escapes(cls: type, values: tuple[Any, ...]) ->
         pytest.skip("it holds tensors, so it is in no config")
     for key in [key for key in tree if key != PART]:
         for value in values:
-            answers(lambda key=key, value=value: blueprint({**tree, key: value}, MODEL, MOST))
+            answers(lambda key=key, value=value: blueprint({**tree, key: value}, (*MODEL, "testing"), MOST))

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from mezzotint.core import Module, Refusal, build, config, spec
-from mezzotint.core.blueprint import blueprint
+from mezzotint.core.blueprint import blueprint, measured
 from mezzotint.core.bounded import inside, parse_json, read_json
 from mezzotint.core.store import MODEL
 from mezzotint.networks import MLP, UNet
 from mezzotint.testing import example, parts
 
+WITHIN = (*MODEL, "testing")  # where an example of a reward stands
 LAUGHS = "a: &a [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n" + "\n".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -36,7 +37,11 @@ TEXTS = [
     ("? [a, b]\n: c", "key"),
     ("!!set {a, b}", "tag"), ("!!binary aGVsbG8=", "tag"), ("!!timestamp 2020-01-01", "tag"), ("!!int abc", "tag"),
     ("!!python/name:os.system", "tag"), ("!x {a: 1}", "tag"), ("! a", "tag"), ("a: 1\n---\nb: 2", "document"),
-    ("a: \0", "not allowed"), ("a: '" + "x" * config.TEXT + "'", "longer"), ("a: =", "tag"), ("<<: 3", "merging"),
+    ('a: "\\UFFFFFFFF"', "too large"), ('a: "\\ud800"', "surrogate"), ('"\\ud800": a', "surrogate"),
+    ("a: \ud800", "allowed"), ("%YAML 1." + "9" * 5000 + "\n---\na: 1", "digits"), ("%YAML 2.0\n---\na: 1", "version"),
+    ("[" + "{}," * 80_000 + "]", "values"), ("[" + ",".join(f"&{i} {{}}" for i in range(25_000)) + "]", "values"),
+    ("a: \0", "not allowed"),
+    ("a: '" + "x" * config.TEXT + "'", "longer"), ("a: =", "tag"), ("<<: 3", "merging"),
 ]  # fmt: skip
 
 
@@ -54,8 +59,34 @@ def test_what_is_odd_but_plain_is_read() -> None:
     assert config.loads("a: &a [1]\nb: *a\nc: {<<: {d: 1}, d: 2}") == {"a": [1], "b": [1], "c": {"d": 2}}
     assert config.loads("a: 18446744073709551615\nb: 1:30") == {"a": 2**64 - 1, "b": 90}
     assert config.loads("a: " + "[" * 63 + "]" * 63)["a"] is not None
+    assert config.loads(r'a: "\U0001F3A8\u00e9"') == {"a": "\U0001f3a8\u00e9"}
     with pytest.raises(Refusal, match="longer"):
         config.dumps(["x" * 100] * 3000)
+
+
+DIGITS = [
+    "1" * 200_000 + "x",
+    "1_" * 100_000,
+    "1." + "0" * 200_000 + "_",
+    "+." + "5" * 200_000 + "e",
+    "0x" + "f" * 99 + "g",
+]
+DIGITS += ["1:" + "59:" * 60_000 + ".", "9" * 100_000 + "." + "9" * 100_000 + "e+"]
+
+
+@pytest.mark.parametrize("text", DIGITS, ids=range(len(DIGITS)))
+def test_what_is_nearly_a_number_is_told_apart_in_linear_time(text: str) -> None:
+    """Ten times as long takes ten times, not a hundred: a fifth of a second stands for minutes otherwise."""
+    start = time.process_time()
+    try:
+        read = config.loads(f"a: {text}")["a"]
+    except Refusal as refusal:
+        read = None
+        assert "number" in str(refusal) or "64 bits" in str(refusal)
+    assert read in (None, text) or isinstance(read, int | float)
+    with pytest.raises(Refusal, match="not a count") as refused:
+        config.count(text)
+    assert len(str(refused.value)) < 500 and time.process_time() - start < 5
 
 
 def test_an_endless_config_file_is_not_read_to_its_end(tmp_path: Path) -> None:
@@ -68,8 +99,10 @@ def test_an_endless_config_file_is_not_read_to_its_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 200_000, "[" * 500 + "]" * 500, '{"a":' * 300 + "1" + "}" * 300, "9" * 10_000, "", "{"]
-)
+    "text",
+    ['["\\ud800"]', '{"\\udfff": 1}', '{"a": [{"b": "\\ud83c"}]}', "[" * 200_000, "[" * 500 + "]" * 500,
+     '{"a":' * 300 + "1" + "}" * 300, "9" * 10_000, "", "{"],
+)  # fmt: skip
 def test_hostile_json_is_refused(text: str) -> None:
     with pytest.raises(Refusal, match="cannot be read"):
         parse_json(text, "it")
@@ -92,10 +125,10 @@ def test_a_value_is_counted_wherever_it_is_used() -> None:
     shared = spec(MLP((2,), width=8, depth=1))
     assert len(build([shared] * 50)) == 50  # parts are made once; few values
     with pytest.raises(Refusal, match="values"):
-        build([[0] * 1000] * 251)
+        build([[0] * 1000] * 21)
 
 
-HUGE: list[tuple[dict[str, Any], str]] = [
+HUGE: list[tuple[Any, str]] = [
     ({"part": "networks.UNet", "shape": [1, 8, 8], "width": 10**9}, "cannot be made|parameters"),
     ({"part": "networks.UNet", "shape": [1, 8, 8], "width": 10**5}, "parameters"),
     ({"part": "networks.MLP", "shape": [8], "width": 10**6}, "parameters"),
@@ -105,15 +138,29 @@ HUGE: list[tuple[dict[str, Any], str]] = [
     ({"part": "conditions.Classes", "count": 10**9}, "parameters"),
     ({"part": "conditions.Classes", "count": 10**30}, "cannot be made"),
     ({"part": "processes.DDPM", "steps": 10**12}, "1,000,000"),
+    ([{"part": "processes.DDPM", "steps": 10**6, "schedule": "cosine"} for _ in range(60)], "compute more"),
+    ([{"part": "processes.DDPM", "steps": 10**5, "schedule": "cosine"} for _ in range(60)], "compute more"),
+    ({"part": "denoiser.Fractal", "process": {"part": "processes.EDM"}, "depth": 12}, "compute more"),
+    ([{"part": "denoiser.Fractal", "process": {"part": "processes.EDM"}} for _ in range(60)], "compute more"),
+    ([{"part": "samplers.Heun", "steps": 9} for _ in range(1_001)], "1,000 parts"),
+    ({"part": "networks.UNet", "shape": [1, 8, 8], "multipliers": [1] * 9000}, "tensors"),
+    ({"part": "networks.UNet", "shape": [1, 2**20, 2**20], "width": 8}, "one has 268,435,456"),
+    ({"part": "networks.MLP", "shape": [8.5]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, 8.0, 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, True, 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, 0, 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": [1, "8", 8]}, "whole numbers"),
+    ({"part": "networks.UNet", "shape": "188"}, "whole numbers"),
     ({"part": "samplers.Heun", "steps": 10**12}, "1,000,000"),
 ]
 
 
-@pytest.mark.parametrize(("tree", "says"), HUGE, ids=[f"{t['part']}-{i}" for i, (t, _) in enumerate(HUGE)])
-def test_what_would_fill_the_memory_is_refused_before(tree: dict[str, Any], says: str) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+@pytest.mark.parametrize(("tree", "says"), HUGE, ids=range(len(HUGE)))
+def test_what_would_fill_the_memory_is_refused_before(tree: Any, says: str) -> None:
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(Refusal, match=says):
         blueprint(tree, MODEL)
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 
@@ -129,6 +176,43 @@ def test_the_cap_is_exact_and_can_be_set() -> None:
         blueprint(tree, MODEL, size - 1)
     with pytest.raises(Refusal, match="at least 1"):
         blueprint(tree, MODEL, 0)
+
+
+class Holder(Module):
+    """Buffers only, or modules only, that hold nothing: what the count of parameters alone lets pass."""
+
+    def __init__(self, buffers: int = 0, size: int = 0, modules: int = 0) -> None:
+        super().__init__()
+        for i in range(buffers):
+            self.register_buffer(f"b{i}", torch.zeros(size))
+        self.inner = torch.nn.ModuleList(torch.nn.Identity() for _ in range(modules))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"buffers": 2, "size": 50}, None), ({"buffers": 2, "size": 51}, "100 parameters"), ({"buffers": 1_000}, None),
+     ({"buffers": 1_001}, "1,000 tensors"), ({"modules": 3_999}, None), ({"modules": 4_000}, "4,000 modules")],
+)  # fmt: skip
+def test_buffers_and_modules_count(monkeypatch: pytest.MonkeyPatch, settings: dict[str, int], says: str | None) -> None:
+    monkeypatch.setattr(sys.modules["mezzotint.core.spec"], "resolve", lambda *_: Holder)
+    tree = {"part": "Holder", **settings}
+    if says is None:
+        assert isinstance(blueprint(tree, None, 100), Holder)
+    else:
+        with pytest.raises(Refusal, match=says):
+            blueprint(tree, None, 100)
+
+
+def test_what_a_model_needs_is_within_the_budget() -> None:
+    """Ten tables of ten times the usual length; and a part that is used a thousand times is made once."""
+    tables = [{"part": "processes.DDPM", "steps": 10_000, "schedule": "cosine"} for _ in range(10)]
+    assert len(blueprint(tables, MODEL)) == 10
+    shared = {"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"}
+    assert len(set(map(id, blueprint([shared] * 2_000, MODEL)))) == 1
+    assert len(measured([{"part": "samplers.Heun", "steps": 9}, {"part": "networks.MLP", "shape": [4]}], MODEL)) == 2
+    with pytest.raises(Refusal, match="compute more"):
+        measured([{"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"} for _ in range(5)], MODEL)
+    assert blueprint({"part": "networks.UNet", "shape": [4, 64, 1024, 1024], "width": 8, "attention": []}, MODEL)
 
 
 def test_measuring_leaves_the_generator_and_other_threads_alone() -> None:
@@ -159,7 +243,7 @@ def test_every_part_of_a_model_folder_can_be_measured(cls: type) -> None:
         tree = spec(made)
     except Refusal:
         pytest.skip("it holds tensors, so it is in no config")
-    planned = blueprint(tree, (*MODEL,))
+    planned = blueprint(tree, WITHIN)
     if isinstance(made, torch.nn.Module):
         mine, theirs = made.state_dict(), planned.state_dict()
         assert {n: (t.shape, t.dtype) for n, t in mine.items()} == {n: (t.shape, t.dtype) for n, t in theirs.items()}
@@ -168,7 +252,8 @@ def test_every_part_of_a_model_folder_can_be_measured(cls: type) -> None:
 READS = [
     {"part": "data.Folder", "path": "."}, {"part": "data.Arrays", "path": "x.npz"}, {"part": "data.Digits"},
     {"part": "data.folder.Folder", "path": "."}, {"part": "training.Trainer"}, {"part": "objectives.Denoising"},
-    {"part": "evidence.Real"}, {"part": "recipes.digits.RECIPE"}, {"part": "cli.main.main"},
+    {"part": "evidence.Real"}, {"part": "testing.truth.Slope"},
+    {"part": "recipes.digits.RECIPE"}, {"part": "cli.main.main"},
 ]  # fmt: skip
 
 
@@ -201,9 +286,9 @@ def test_building_touches_no_file_and_runs_nothing() -> None:
                 continue  # it holds tensors
     sys.addaudithook(hear)  # for the life of this process, deaf but for the lines below
     for name, text in trees:
-        build(config.loads(text), MODEL), blueprint(config.loads(text), MODEL)  # what is imported late, is by now
+        build(config.loads(text), WITHIN), blueprint(config.loads(text), WITHIN)  # what is imported late, is by now
         HEARD = heard = []
-        build(config.loads(text), MODEL), blueprint(config.loads(text), MODEL)
+        build(config.loads(text), WITHIN), blueprint(config.loads(text), WITHIN)
         HEARD = None
         assert not heard, name
     HEARD = heard = []

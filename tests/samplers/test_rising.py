@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from mezzotint.core import NONE, Dirac, Gaussian, Rng
+from mezzotint.core import NONE, Dirac, Gaussian, Refusal, Rng
 from mezzotint.denoiser import Counted, Denoiser, Mixture
 from mezzotint.processes import DDPM, EDM, VP, Continuous, Cosine, Flow
 from mezzotint.samplers import (
@@ -280,3 +280,11 @@ def test_a_repeated_interval_draws_fresh_noise() -> None:
     first = [float(state.x) for state in runs[0]]
     assert first == [float(state.x) for state in runs[1]]
     assert len(set(first)) == len(first)
+
+
+@pytest.mark.parametrize(
+    "grid", [Recurrence(times=10**9), RePaint(times=10**9), Restart(times=10**9), Restart(steps=10**9, times=1)]
+)
+def test_a_grid_that_would_fill_the_memory_is_refused(grid: Recurrence | RePaint | Restart) -> None:
+    with pytest.raises(Refusal, match="rise so often"):
+        grid(EDM(), 18)

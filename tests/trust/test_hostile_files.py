@@ -100,12 +100,26 @@ def linked(folder: Path) -> None:
     (folder / store.WEIGHTS).symlink_to(folder.parent / "elsewhere")
 
 
+def manifested(change: Callable[[dict[str, Any]], Any]) -> Edit:
+    def edit(folder: Path) -> None:
+        tree = json.loads((folder / store.MANIFEST).read_text())
+        change(tree["files"])
+        (folder / store.MANIFEST).write_text(json.dumps({"schema": store.SCHEMA, "files": tree["files"]}))
+
+    return edit
+
+
+def renamed(files: dict[str, Any], name: str) -> None:
+    files[name] = files[store.WEIGHTS]
+
+
 def eighths(header: dict[str, Any]) -> None:
     for entry in header.values():
         if entry["dtype"] == "F32":
             entry.update(dtype="F8_E4M3", shape=[4 * int(np.prod(entry["shape"]))])
 
 
+TABLES = [{"part": "processes.DDPM", "steps": 10**6, "schedule": "cosine"} for _ in range(9)]
 READER = {"part": "data.Folder", "path": "/"}
 NAME = "network.body.0.up.weight"
 HOSTILE: list[tuple[str, Edit, str]] = [
@@ -123,10 +137,24 @@ HOSTILE: list[tuple[str, Edit, str]] = [
     ("overlap", headed(lambda h: [e.update(data_offsets=[0, 4]) for e in h.values()]), "damaged"),
     ("type", headed(eighths), "F8"),
     ("negative", headed(lambda h: [e.update(shape=[-1, -4]) for e in h.values()]), "damaged"),
-    ("long header", replaced(store.WEIGHTS, (2**62).to_bytes(8, "little") + b"{}"), "header"),
+    ("long header", replaced(store.WEIGHTS, (2**62).to_bytes(8, "little") + b"{}"), "announce a header"),
+    ("longer header", replaced(store.WEIGHTS, (2**24 + 1).to_bytes(8, "little") + b"{}"), "announce a header"),
     ("pickle", replaced(store.WEIGHTS, b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00."), "damaged"),
     ("no weights", replaced(store.WEIGHTS, b""), "damaged"),
     ("unnamed", unnamed, "vouches"),
+    ("another name", manifested(lambda f: renamed(f, f"./{store.WEIGHTS}")), "plain name"),
+    ("another name", manifested(lambda f: renamed(f, f"././{store.WEIGHTS}")), "plain name"),
+    ("a slash", manifested(lambda f: renamed(f, f"{store.WEIGHTS}/")), "plain name"),
+    ("half a character", manifested(lambda f: renamed(f, "\ud800")), "surrogate"),
+    ("many names", manifested(lambda f: [renamed(f, str(i)) for i in range(10_000)]), "10,000 at most"),
+    ("number of classes", configured(lambda t: t.update(classes=7)), "list of strings"),
+    ("word of classes", configured(lambda t: t.update(classes="abc")), "list of strings"),
+    ("odd classes", configured(lambda t: t.update(classes=[{"a": 1}, [2], None])), "list of strings"),
+    ("half a class", replaced(store.CONFIG, b'schema: 1\nmodel: 1\nclasses: ["\\ud800"]'), "surrogate"),
+    ("no number", replaced(store.CONFIG, b'x: "\\UFFFFFFFF"'), "not valid YAML"),
+    ("tables", configured(lambda t: t["model"].update(process=TABLES)), "compute more"),
+    ("shape", configured(lambda t: t["model"]["network"].update(shape=[8.5])), "whole numbers"),
+    ("vast shape", configured(lambda t: t["model"]["network"].update(shape=[2**40])), "at most"),
     ("linked", linked, "link"),
 ]  # fmt: skip
 
@@ -137,6 +165,59 @@ def test_hostile_model_folders_are_refused(folder: Path, damage: Edit, says: str
     with pytest.raises(Refusal, match=says) as refused:
         store.load_model(folder)
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_folder_is_not_reached_through_a_link(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(folder)
+    for read in (store.load_model, store.model_config, store.model_folder):
+        with pytest.raises(Refusal, match="is a link"):
+            read(tmp_path / "run")
+    assert store.model_folder(tmp_path / "run" / "model") == tmp_path / "run" / "model"  # one's own link to a folder
+
+
+def test_a_file_is_read_once_however_often_it_is_linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(20):
+        (folder / f"again{i}").hardlink_to(folder / store.WEIGHTS)
+    vouch(folder)
+    names: list[str] = []
+    real = store.sha256
+    monkeypatch.setattr("mezzotint.core.folder.sha256", lambda path: names.append(path.name) or real(path))
+    assert len(store.check_folder(folder)) == 22 and len(names) == 2
+    (folder / "again3").unlink()
+    (folder / "again3").write_bytes((folder / store.WEIGHTS).read_bytes()[:-1] + b"!")
+    with pytest.raises(Refusal, match="damaged"):  # and another file is not taken for it
+        store.check_folder(folder)
+
+
+@pytest.mark.parametrize("key", ["sampler", "guidance"])
+def test_no_part_of_a_folder_or_a_picture_goes_around_the_measure(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    """Not only the model: a sampler or a reward may hold a network too, or a table."""
+    tree = config.load(folder / store.CONFIG)
+    vast = {"part": "networks.MLP", "shape": [2], "width": 10**6}
+    reward = {"part": "rewards.Classifier", "network": vast}
+    if key == "sampler":
+        configured(lambda t: t.update(sampler={"part": "samplers.Shifted", "sampler": t["sampler"], "reward": reward}))(
+            folder
+        )
+        assert main(["sample", str(folder), "--out", str(tmp_path / "out.png")]) == 2
+    else:
+        guidance = {"part": "guidance.ThroughDenoiser", "reward": reward, "scale": 1.0}
+        digest = store.sha256(folder / store.WEIGHTS)
+        said = {**LIKE, "model": {"path": str(folder), "sha256": digest}, "guidance": guidance}
+        like = settings_of(tmp_path / "like.png", json.dumps({**said, "sampler": tree["sampler"]}))
+        assert main(["sample", "--like", str(like), "--out", str(tmp_path / "out.png")]) == 2
+    assert "parameters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", ["7", "[{a: 1}]", "abc"])
+def test_show_and_sample_refuse_odd_classes(folder: Path, capsys: pytest.CaptureFixture[str], classes: str) -> None:
+    configured(lambda t: t.update(classes=config.loads(classes)))(folder)
+    for verb in ("show", "sample"):
+        assert main([verb, str(folder)]) == 2
+        assert "list of strings" in capsys.readouterr().err
 
 
 def test_the_cap_counts_before_the_weights_are_read(folder: Path) -> None:

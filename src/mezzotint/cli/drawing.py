@@ -18,12 +18,11 @@ from torch import Tensor
 
 from mezzotint.cli.console import printable
 from mezzotint.core import ranks
-from mezzotint.core.blueprint import PARAMETERS
+from mezzotint.core.blueprint import PARAMETERS, measured
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
-from mezzotint.core.spec import build
 from mezzotint.core.stop import Stopped, poll
 from mezzotint.core.store import MODEL, WEIGHTS, load_model, model_config, model_folder, settled, sha256
 from mezzotint.denoiser.base import Denoiser
@@ -82,7 +81,7 @@ def load(
         digest = _fingerprint(denoiser)
     else:
         images = None
-    sampler = build(found["sampler"], MODEL) if "sampler" in found else Heun(steps=18)
+    sampler = measured(found["sampler"], MODEL, parameters) if "sampler" in found else Heun(steps=18)
     if not isinstance(sampler, Sampler):
         raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
     classes = _classes(denoiser, found.get("classes") or ())

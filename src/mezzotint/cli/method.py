@@ -17,7 +17,7 @@ from typing import Any
 from mezzotint.cli import wanted
 from mezzotint.cli.flags import Drawing, parameters_of
 from mezzotint.core import config
-from mezzotint.core.blueprint import PARAMETERS
+from mezzotint.core.blueprint import PARAMETERS, measured
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import PART, build, check_keys, name_of, parameters, resolve, spec
 from mezzotint.core.store import MODEL, WEIGHTS, load_model, model_folder, sha256
@@ -152,7 +152,8 @@ def around(
         for name, value in settings.items()
         if isinstance(value, Mapping) and set(value) == {"model", "sha256"}
     }
-    arguments = build({name: value for name, value in settings.items() if name not in models}, MODEL) | models
+    plain = {name: value for name, value in settings.items() if name not in models}
+    arguments = measured(plain, MODEL, parameters) | models
     try:
         made: Denoiser = cls(**{first: inside}, **arguments)
     except Refusal:
@@ -196,10 +197,11 @@ class Method:
         if flags.steps is not None:
             changes.insert(0, f"{way(tree['sampler'], 'steps')}={flags.steps}")
         tree = config.edit(tree, changes)
-        made = build(tree["sampler"], MODEL)
+        most = parameters_of(flags.max_parameters)
+        made = measured(tree["sampler"], MODEL, most)
         if not isinstance(made, Sampler):
             raise Refusal(f"the sampler is to be a part such as samplers.Heun with its settings, not {made!r}")
-        return cls(made, _limited(tree["guidance"], flags.interval), parameters_of(flags.max_parameters))
+        return cls(made, _limited(tree["guidance"], flags.interval), most)
 
     def guided(self, denoiser: Denoiser, rows: int | None = None) -> Denoiser:
         """The denoiser under the guidance, itself where there is none; each asked ``rows`` at a time."""

@@ -31,7 +31,8 @@ class Encoder(Module):
         super().__init__()
         for name, part in families.items():
             if not isinstance(part, ConditionPart):
-                raise Refusal(f"the encoder of {name!r} must be a condition part such as Classes, not {part!r}")
+                kind = type(part).__name__
+                raise Refusal(f"the encoder of {name!r} must be a condition part such as Classes, not a {kind}")
         self.parts = nn.ModuleDict(families)
 
     def __getitem__(self, name: str) -> ConditionPart:

@@ -42,8 +42,17 @@ def read_text(path: str | Path, most: int = TEXT) -> str:
         raise Refusal(f"{str(path)!r} cannot be read: {error}") from None
 
 
+def is_text(value: str) -> bool:
+    """Whether a string is one: half of a surrogate pair, which an escape can write, is no character on any screen."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parse_json(text: str | bytes, where: str) -> Any:
-    """JSON as plain data; refuses what does not parse or is nested more than ``DEPTH`` deep."""
+    """JSON as plain data; refuses what does not parse, is nested more than ``DEPTH`` deep or holds half a character."""
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -54,6 +63,10 @@ def parse_json(text: str | bytes, where: str) -> Any:
         if depth > DEPTH:
             raise Refusal(f"{where} cannot be read: it is nested too deep")
         inside = [item for item in level if isinstance(item, dict | list)]
+        said = [item for item in level if isinstance(item, str)]
+        said += [key for item in inside if isinstance(item, dict) for key in item]
+        if not all(map(is_text, said)):
+            raise Refusal(f"{where} cannot be read: it holds half of a surrogate pair, which is no character")
         level = [value for item in inside for value in (item.values() if isinstance(item, dict) else item)]
         depth += 1
     return tree

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from mezzotint.core.bounded import read_text
+from mezzotint.core.bounded import is_text, read_text
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import DEPTH, NODES, PART, Tree, parameters, resolve
 
@@ -53,6 +53,8 @@ class _Loader(yaml.SafeLoader):
         self._depth += 1
         node: Any = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and not is_text(node.value):
+            raise self._refused("it holds half of a surrogate pair, which is no character", event)
         if event.anchor is not None:
             self._counts[event.anchor] = self._count - before
         return node
@@ -109,7 +111,7 @@ class _Dumper(yaml.SafeDumper):
 for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver(
         _FLOAT,
-        re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)$"),
+        re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)$"),
         list("-+0123456789."),
     )
 # A date is a string here; the writer goes on quoting it, for the sake of other readers.
@@ -132,6 +134,8 @@ def loads(text: str, where: str = "the config") -> Tree:
         at = f" at line {line + 1}" if line is not None else ""
         why = str(getattr(error, "problem", None) or error).partition("\n")[0]
         raise Refusal(f"{where} is not valid YAML{at}: {why[:300]}") from error
+    except (ValueError, OverflowError) as error:  # YAML's own reader, of a version or an escape with too many digits
+        raise Refusal(f"{where} is not valid YAML: {str(error).partition(chr(10))[0][:300]}") from error
 
 
 def dumps(tree: Tree) -> str:
@@ -156,9 +160,10 @@ def count(value: int | str) -> int:
         raise Refusal(f"{value!r} is not a count")
     if isinstance(value, int):
         return value
-    match = re.fullmatch(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kKmMgG]?)\s*", str(value))
-    if not match or len(match[0]) > _NUMBER:
-        raise Refusal(f"{value!r} is not a count: write 50000, 200k or 2M")
+    text = str(value)[: _NUMBER + 1]
+    match = re.fullmatch(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kKmMgG]?)\s*", text)
+    if not match or len(text) > _NUMBER:
+        raise Refusal(f"{text!r} is not a count: write 50000, 200k or 2M")
     scale = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()]
     exact = float(match[1].replace("_", "")) * scale
     if abs(exact - round(exact)) > 1e-6:

@@ -25,6 +25,8 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 PATIENCE = 1.0
 """Seconds in which a folder that is being replaced is asked for again."""
+FILES = 10_000
+"""How many files a manifest may name."""
 _LEFT = re.compile(r"\.(?P<name>.+?)(\.(?P<process>\d+))?\.(?P<kind>tmp|old)")
 _CLOSING = b"\n}"
 T = TypeVar("T")
@@ -120,7 +122,8 @@ def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> No
 def check_folder(path: Path) -> tuple[str, ...]:
     """Refuse a folder whose files are not those of its manifest; return the names of those files.
 
-    A manifest without a hash of its own, as version 0.1.0 wrote them, is believed.
+    A manifest without a hash of its own, as version 0.1.0 wrote them, is believed. Every file is read once: its name
+    has to be the plain one, and a second name of the same file is refused.
     """
     if not (path / MANIFEST).is_file():
         raise Refusal(f"{str(path)!r} has no {MANIFEST}, so it is not a complete folder of mezzotint")
@@ -133,14 +136,27 @@ def check_folder(path: Path) -> tuple[str, ...]:
         raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
     if schema != SCHEMA:
         raise Refusal(f"{str(path)!r} has schema {repr(schema)[:50]}, this version of mezzotint reads {SCHEMA}")
+    if len(entries) > FILES:
+        raise Refusal(
+            f"the {MANIFEST} of {str(path)!r} names {len(entries):,} files, and a folder has {FILES:,} at most"
+        )
     if manifest.keys() != {"schema", "files"} and raw != _sealed(raw[: raw.rfind(b",\n")] + _CLOSING):
         raise Refusal(f"the {MANIFEST} of {str(path)!r} is damaged: its SHA-256 is not the one that was written")
+    read: dict[tuple[int, int], str] = {}
     for name, (size, digest) in entries.items():
         file = inside(path, name)
-        found = file.stat().st_size
-        if found != size:
-            raise Refusal(f"{str(file)!r} is truncated or altered: it has {found} bytes, {size} were written")
-        if sha256(file) != digest:
+        # ./big and big would be one file hashed twice, and a manifest has room for a hundred thousand such names.
+        if name != file.relative_to(path).as_posix():
+            raise Refusal(
+                f"the {MANIFEST} of {str(path)!r} names a file as {name[:200]!r}, which is not its plain name"
+            )
+        found = file.stat()
+        if found.st_size != size:
+            raise Refusal(f"{str(file)!r} is truncated or altered: it has {found.st_size} bytes, {size} were written")
+        which = (found.st_dev, found.st_ino)  # of two hard links to a file, one is read
+        if which not in read:
+            read[which] = sha256(file)
+        if read[which] != digest:
             raise Refusal(f"{str(file)!r} is damaged: its SHA-256 is not the one that was written")
     return tuple(entries)
 

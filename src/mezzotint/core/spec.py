@@ -8,7 +8,9 @@ included, so that a default that changes later does not change what was saved. A
 Names are looked up inside mezzotint (``"samplers.Heun"``) and inside installed packages that declare the entry point
 group ``mezzotint.parts`` (``"mypackage.samplers.Mine"``), and what is found must be a part. Nothing else is ever
 imported, so a stranger's file cannot run code of its choosing. Who builds from one also says which rooms it may name:
-a model folder has no business with a data set that reads files.
+a model folder has no business with a data set that reads files. A part of mezzotint is refused by its room's name
+before the room is imported; one of an installed package has to be imported to see of which room it is, and is refused
+before it is made: what its module does when it is imported was trusted when the package was installed.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ Tree = Any
 PART = "part"
 DEPTH = 64
 """How deep a config may be nested."""
-NODES = 250_000
-"""How many values and parts a config may hold, a node counted wherever it is used."""
+NODES = 20_000
+"""How many values and parts a config may hold, a node counted wherever it is used: YAML takes seconds for more."""
+PARTS = 1_000
+"""How many parts a config may hold, one that is used twice counted once."""
 _NAME = 200
 # What constructors answer settings with that they were not made for. A missing file or library is another matter, and
 # one that fills the memory is a defect of the part.
@@ -178,7 +182,7 @@ def resolve(name: str, within: Collection[str] | None = None) -> type:
 
 
 def _check_rooms(name: str, found: Collection[str], within: Collection[str] | None) -> None:
-    """Refuse a part before it is imported or made, where its rooms are not among those allowed."""
+    """Refuse a part before it is made, and a room of mezzotint before it is imported, where it is not allowed."""
     for room in found:
         if within is not None and room not in ("core", *within):
             raise Refusal(
@@ -208,7 +212,7 @@ def build(tree: Tree, within: Collection[str] | None = None) -> Any:
     """Make the object a spec describes; unknown names and settings are refused with the nearest known one.
 
     Arguments:
-        tree: plain data, at most ``DEPTH`` deep and ``NODES`` large.
+        tree: plain data, at most ``DEPTH`` deep and ``NODES`` large, with ``PARTS`` parts.
         within: the rooms whose parts may be made, as in :func:`resolve`; None: any.
     """
     return make(tree, within, lambda cls, arguments: cls(**arguments))
@@ -225,7 +229,7 @@ class _Building:
     def __init__(self, within: Collection[str] | None, call: Callable[[type, dict[str, Any]], Any]) -> None:
         self._within, self._call = within, call
         self._made: dict[int, Any] = {}
-        self._seen = 0
+        self._seen = self._parts = 0
 
     def build(self, tree: Tree, above: tuple[int, ...]) -> Any:
         self._seen += 1
@@ -246,6 +250,9 @@ class _Building:
             raise Refusal("the keys of a config are strings, and this one has others: write them in quotes")
         if PART not in tree:
             return {key: self.build(value, above) for key, value in tree.items()}
+        self._parts += 1
+        if self._parts > PARTS:
+            raise Refusal(f"a config holds at most {PARTS:,} parts, and this one holds more")
         cls = resolve(tree[PART], self._within)
         check_keys(cls, [key for key in tree if key != PART])
         arguments = {key: self.build(value, above) for key, value in tree.items() if key != PART}

@@ -50,15 +50,14 @@ T = TypeVar("T")
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 MODEL = (
     "networks",
-    "processes",
-    "operators",
-    "conditions",
+    "processes",  # what corrupts: of a denoiser, of a guidance's tables
+    "conditions",  # the encoder of a denoiser
     "denoiser",
-    "rewards",
-    "guidance",
-    "samplers",
-    "metrics",
-    "testing",
+    "samplers",  # the usual sampler that a folder names, its grid, and what one sampler wraps another in
+    "guidance",  # a guidance may be saved around its denoiser, and a picture names the one it was drawn with
+    "rewards",  # what a guidance or a shifted sampler follows
+    "operators",  # what guidance.Projection has seen of a picture
+    "metrics",  # rewards.Classifier reads the classifier there; its other parts are no parts of a config
 )
 """The rooms whose parts a model folder, or a picture that is repeated, may build: none of them reads a file."""
 _HEADER = 2**24  # bytes of JSON before the weights: about a hundred thousand names
@@ -208,18 +207,21 @@ def model_config(path: str | Path) -> dict[str, Any]:
 
 
 def _model_config(folder: Path) -> dict[str, Any]:
-    tree = config.load(inside(folder, CONFIG))
+    tree, where = config.load(inside(folder, CONFIG)), repr(str(folder / CONFIG))
     if not isinstance(tree, dict) or "model" not in tree:
-        raise Refusal(f"{str(folder / 'config.yaml')!r} does not describe a model")
+        raise Refusal(f"{where} does not describe a model")
     if tree.get("schema") != SCHEMA:
         raise Refusal(
             f"{str(folder)!r} has schema {repr(tree.get('schema'))[:50]}, this version of mezzotint reads {SCHEMA}"
         )
+    names = tree.get("classes")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise Refusal(f"'classes' in {where} is {repr(names)[:100]}, but the names of classes are a list of strings")
     return tree
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder meant by ``path``: itself, or the ``model/`` inside a run folder."""
+    """The model folder meant by ``path``: itself, or the ``model/`` inside a run folder, which must not be a link."""
     return settled(path, lambda: _model_folder(Path(path)))
 
 
@@ -232,6 +234,8 @@ def _model_folder(path: Path) -> Path:
     if not path.is_dir():
         raise Refusal(f"there is no run or model folder {str(path)!r}")
     for folder in (path / "model", path):
+        if folder != path and folder.is_symlink():
+            raise Refusal(f"{str(folder)!r} is a link, which may lead anywhere; give the model folder that you mean")
         if (folder / WEIGHTS).is_file() or (folder / MANIFEST).is_file():
             return folder
     raise Refusal(f"{str(path)!r} holds no finished model yet: no model/ folder with weights is in it")

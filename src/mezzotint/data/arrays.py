@@ -6,7 +6,9 @@ one are [0, 1]; anything outside is refused, not guessed at. Object arrays, whic
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +23,11 @@ from mezzotint.data.npz import read
 from mezzotint.data.resize import fit, sides
 
 Array = NDArray[Any]
-_CHUNK = 4096
+_CHUNK = 2**23  # bytes of pictures that are worked on at once
+LABELS = 100_000
+"""Labels lie below this: every one up to the largest has a name."""
+PICTURES = 2**24
+"""How many pictures a file may hold, however small they are: each is asked by its number which split it is in."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,15 @@ class Arrays(Data):
         path: the file.
         images: name of the array (N, H, W) or (N, H, W, C) with C from 1 to 4, uint8 or float.
         label: name of the integer array (N,), or None for a set without labels.
-        classes: names by label; by default ``"0"``, ``"1"``, ... up to the largest label of the file.
+        classes: names by label; by default ``"0"``, ``"1"``, ... up to the largest label of the file, which is below
+            ``LABELS``.
         split: ``"train"``, ``"held_out"`` or ``"all"``.
         held_out_path: a second file with the held-out pictures; then all of the first is the train split.
         held_out_share: else the share held out, by a hash of the row number, in [0, 1).
         size: pixels of a side, (height, width), or None to keep the size; by area, centre kept.
-        budget: bytes that the arrays of a file may unpack to.
+        budget: bytes that the arrays of a file may unpack to, and that the pictures kept of them may have; 2 GiB unless
+            you say more. While they are prepared both are in memory, and little else: of bytes and float32 twice what
+            the file unpacks to, of float16 three times, since it is kept as float32.
     """
 
     path: str
@@ -48,7 +57,7 @@ class Arrays(Data):
     held_out_path: str | None = None
     held_out_share: float = 0.1
     size: int | tuple[int, int] | None = None
-    budget: int = 2**33
+    budget: int = 2**31
     _pictures: Array = field(init=False, repr=False, compare=False)
     _labels: Rows | None = field(init=False, repr=False, compare=False)
 
@@ -61,13 +70,15 @@ class Arrays(Data):
             self._set(held_out_path=os.fspath(self.held_out_path))
         pictures, labels = self._load(self.path)
         signed = bool(len(pictures)) and pictures.min() < 0
-        classes = tuple(self.classes)
+        classes = tuple(str(name) for name in self.classes)
         if labels is not None and not classes:
             classes = tuple(str(label) for label in range(int(labels.max()) + 1))
-        parts = [(pictures, labels, self.path)]
+        rows: Rows = np.arange(len(pictures))
+        parts = [(pictures, rows, labels, self.path)]
         if self.held_out_path is None:
-            mine = [row for row in range(len(pictures)) if in_split(str(row), self.split, self.held_out_share)]
-            parts = [(pictures[mine], None if labels is None else labels[mine], self.path)]
+            asked = (in_split(str(row), self.split, self.held_out_share) for row in range(len(pictures)))
+            mine = np.fromiter(asked, dtype=bool, count=len(pictures))
+            parts = [(pictures, rows[mine], None if labels is None else labels[mine], self.path)]
         elif not os.path.isfile(self.held_out_path):
             raise Refusal(f"there is no file {os.fspath(self.held_out_path)!r} with held-out pictures")
         elif self.split != "train":
@@ -77,21 +88,33 @@ class Arrays(Data):
                     f"{self.held_out_path!r} holds {other.dtype} pictures of shape {other.shape[1:]}, "
                     f"{self.path!r} {pictures.dtype} of shape {pictures.shape[1:]}; the two must agree"
                 )
-            parts = [*parts[self.split == "held_out" :], (other, theirs, self.held_out_path)]
-        for _, part, where in parts:
+            parts = [*parts[self.split == "held_out" :], (other, np.arange(len(other)), theirs, self.held_out_path)]
+        for _, _, part, where in parts:
             if part is not None and len(part) and labels is not None and int(part.max()) >= len(classes):
                 raise Refusal(f"{where!r} holds the label {int(part.max())}, but there are {len(classes)} classes")
-        if not sum(len(part) for part, _, _ in parts):
+        if not sum(len(rows) for _, rows, _, _ in parts):
             raise Refusal(f"no picture of {self.path!r} falls into the split {self.split!r}; choose another share")
         self._set(
             classes=classes,
-            _pictures=np.concatenate([_values(part, signed, where) for part, _, where in parts]),
-            _labels=None if labels is None else np.concatenate([part for _, part, _ in parts if part is not None]),
+            _labels=None if labels is None else np.concatenate([part for *_, part, _ in parts if part is not None]),
         )
-        if size is not None:
-            whole = self._pictures
-            fitted = [fit(whole[row : row + _CHUNK], size) for row in range(0, len(whole), _CHUNK)]
-            self._set(_pictures=np.concatenate(fitted))
+        for part, rows, _, where in parts:
+            if len(rows):
+                _check_range(part, rows, signed, where)
+        height, width, channels = pictures.shape[1:]
+        many, kind = sum(len(rows) for _, rows, _, _ in parts), np.uint8 if pictures.dtype == np.uint8 else np.float32
+        if many * math.prod(size or (height, width)) * channels * np.dtype(kind).itemsize > self.budget:
+            raise Refusal(
+                f"the pictures of {self.path!r} take more than budget = {self.budget} bytes; raise it if they fit"
+            )
+        kept: Array = np.empty((many, *(size or (height, width)), channels), dtype=kind)
+        at = 0
+        for part, rows, _, _ in parts:
+            for some in _chunks(part, rows):
+                values = _values(part[some], signed)
+                kept[at : at + len(some)] = values if size is None else fit(values, size)
+                at += len(some)
+        self._set(_pictures=kept)
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
@@ -107,11 +130,20 @@ class Arrays(Data):
                 f"{self.images!r} of {path!r} has the shape {pictures.shape}, but pictures are (N, H, W) or "
                 "(N, H, W, C) with C from 1 to 4"
             )
+        if len(pictures) > PICTURES:
+            raise Refusal(
+                f"{self.images!r} of {path!r} holds {len(pictures):,} pictures, and at most {PICTURES:,} are read"
+            )
         if pictures.dtype != np.uint8 and pictures.dtype.kind != "f":
             raise Refusal(f"{self.images!r} of {path!r} is {pictures.dtype}, but only uint8 and floats are read")
         if not rest:
             return pictures, None
         labels = rest[0]
+        if labels.size and labels.dtype.kind in "iu" and labels.max() >= LABELS:
+            raise Refusal(
+                f"{self.label!r} of {path!r} holds the label {labels.max()}, but labels count classes from 0 and lie "
+                f"below {LABELS:,}: number the classes anew"
+            )
         if labels.shape != (len(pictures),) or labels.dtype.kind not in "iu" or (len(labels) and labels.min() < 0):
             raise Refusal(
                 f"{self.label!r} of {path!r} is {labels.dtype} of shape {labels.shape}, but labels are integers "
@@ -138,16 +170,32 @@ class Arrays(Data):
         return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
 
 
-def _values(pictures: Array, signed: bool, path: str) -> Array:
+def _chunks(pictures: Array, rows: Rows) -> Iterator[Rows]:
+    """The rows in runs that are worked on at once: copies of all of them would need their memory several times over."""
+    many = max(1, _CHUNK // (4 * math.prod(pictures.shape[1:])))
+    return (rows[start : start + many] for start in range(0, len(rows), many))
+
+
+def _check_range(pictures: Array, rows: Rows, signed: bool, path: str) -> None:
+    """Refuse floats beyond [0, 1], or beyond [-1, 1] where any is negative."""
+    if pictures.dtype == np.uint8:
+        return
+    ends = [(pictures[some].min(), pictures[some].max()) for some in _chunks(pictures, rows)]
+    low, high = np.min([low for low, _ in ends]), np.max([high for _, high in ends])
+    # Written so that a NaN, which compares false, is refused as well.
+    if not (low >= (-1.0 if signed else 0.0) and high <= 1.0):
+        raise Refusal(
+            f"the pictures of {path!r} run from {low:.4g} to {high:.4g}, "
+            f"but floats lie in [0, 1], or in [-1, 1] where any is negative"
+        )
+
+
+def _values(pictures: Array, signed: bool) -> Array:
     """Bytes as they are, floats as float32 in [-1, 1]."""
     if pictures.dtype == np.uint8:
         return pictures
-    low = -1.0 if signed else 0.0
-    # Written so that a NaN, which compares false, is refused as well.
-    if pictures.size and not (pictures.min() >= low and pictures.max() <= 1.0):
-        raise Refusal(
-            f"the pictures of {path!r} run from {pictures.min():.4g} to {pictures.max():.4g}, "
-            f"but floats lie in [0, 1], or in [-1, 1] where any is negative"
-        )
     values = pictures.astype(np.float32)
-    return values if signed else values * 2 - 1
+    if not signed:
+        values *= 2
+        values -= 1
+    return values

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
-from mezzotint.data.picture import ENDINGS, MAX_PIXELS, channels_of, decode
+from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded
 from mezzotint.data.resize import fit, sides
 
 Bytes = NDArray[np.uint8]
@@ -47,6 +47,9 @@ class Folder(Data):
             once, kept or not).
         max_pixels: the largest width times height of a file that is unpacked.
         budget: bytes of decoded pictures to keep in memory.
+        links: follow links that lead out of the folder. Without it they are refused: whoever packed the folder may have
+            pointed them at your own pictures. Links to files and class folders inside it are always followed, others
+            to folders never.
     """
 
     path: str
@@ -57,6 +60,7 @@ class Folder(Data):
     skip_broken: bool = False
     max_pixels: int = MAX_PIXELS
     budget: int = 2**30
+    links: bool = False
     skipped: dict[str, str] = field(init=False, repr=False, compare=False)
     _files: tuple[Path, ...] = field(init=False, repr=False, compare=False)
     _labels: Rows | None = field(init=False, repr=False, compare=False)
@@ -72,7 +76,7 @@ class Folder(Data):
         size = sides(self.size)
         self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
         root = Path(self.path)
-        classes, found = _listing(root)
+        classes, found = _listing(root, self.links)
         names = [unicodedata.normalize("NFC", file.relative_to(root).as_posix()) for file, _ in found]
         mine = [row for row, name in enumerate(names) if in_split(name, self.split, self.held_out_share)]
         if not mine:
@@ -120,11 +124,13 @@ class Folder(Data):
         if keep:
             kept = np.empty((len(files), height, width, channels), dtype=np.uint8)
 
+        turns = Turns(self.max_pixels)  # a few threads with a picture of the largest size each would be too much
+
         def look(row: int) -> bool:
             if keep:
-                kept[row] = self._decode(files[row])
+                kept[row] = self._decode(files[row], turns)
             elif self.skip_broken:
-                self._decode(files[row])
+                self._decode(files[row], turns)
             else:
                 channels_of(files[row], self.max_pixels)
             return True
@@ -149,15 +155,15 @@ class Folder(Data):
 
         return tolerant
 
-    def _decode(self, file: Path) -> Bytes:
+    def _decode(self, file: Path, turns: Turns | None = None) -> Bytes:
         channels, height, width = self._shape
-        picture = decode(file, channels, self.max_pixels)
-        if self.size is None and picture.shape != (height, width, channels):
-            raise Refusal(
-                f"the image {str(file)!r} is {picture.shape[1]} x {picture.shape[0]} pixels, the first of the folder "
-                f"{width} x {height}; pass a size to bring all to one"
-            )
-        return fit(picture, (height, width))
+        with decoded(file, channels, self.max_pixels, turns=turns) as picture:
+            if self.size is None and picture.shape != (height, width, channels):
+                raise Refusal(
+                    f"the image {str(file)!r} is {picture.shape[1]} x {picture.shape[0]} pixels, the first of the "
+                    f"folder {width} x {height}; pass a size to bring all to one"
+                )
+            return fit(picture, (height, width))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -182,7 +188,7 @@ class Folder(Data):
         return unit(np.stack([self._decode(self._files[row]) for row in rows]) if len(rows) else blank)
 
 
-def _listing(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+def _listing(root: Path, links: bool = False) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
     """Class names and (file, label) of every picture, sorted; label 0 throughout where there are no sub-folders."""
     if not root.is_dir():
         raise Refusal(f"there is no folder {str(root)!r}")
@@ -206,7 +212,20 @@ def _listing(root: Path) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
         if not inside:
             raise Refusal(f"no images in {str(folder)!r}: class {folder.name!r} is empty; fill or remove it")
         found += [(file, label) for file in inside]
+    if not links:
+        _check_links(root, [*folders, *(file for file, _ in found)])
     return tuple(folder.name for folder in folders), found
+
+
+def _check_links(root: Path, items: Iterable[Path]) -> None:
+    """Refuse a link that leads out of the folder, or through one."""
+    whole = root.resolve()
+    for item in items:
+        if item.is_symlink() and not item.resolve().is_relative_to(whole):
+            raise Refusal(
+                f"{str(item)!r} is a link that leads out of {str(root)!r}: copy what it leads to (cp -rL), or pass "
+                "links=True to data.Folder if you know where its links lead"
+            )
 
 
 def _is_picture(item: Path) -> bool:

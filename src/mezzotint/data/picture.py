@@ -7,8 +7,10 @@ settings are touched: Pillow's own limit stays where it was, and what it refuses
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
+_BAND = 2**20  # pixels
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -40,6 +43,27 @@ def said(path: str | Path, key: str) -> object:
         return found
 
 
+class Turns:
+    """Lets threads decode at once as long as their pictures have no more than ``pixels`` together; one always may."""
+
+    def __init__(self, pixels: int) -> None:
+        self._most, self._held = pixels, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Wait until there is room for a picture, and keep it meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + pixels <= self._most)
+            self._held += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= pixels
+                self._changed.notify_all()
+
+
 def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
     """The picture of a file, uint8 (H, W, channels).
 
@@ -54,16 +78,39 @@ def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> 
     Raises:
         Refusal: the file is broken, of another kind, or too large; the sentence names it.
     """
-    with _opened(path, max_pixels) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "I" or upright.mode.startswith("I;16"):
-            deep = np.asarray(upright).astype(np.int64).clip(0, 65535)
-            upright = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
-        elif upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, under), upright)
-        values = np.asarray(upright.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
-        return values.reshape(*values.shape[:2], channels)
+    with decoded(path, channels, max_pixels, under) as picture:
+        return picture
+
+
+@contextmanager
+def decoded(
+    path: Path, channels: int, max_pixels: int, under: str = "white", turns: Turns | None = None
+) -> Iterator[NDArray[np.uint8]]:
+    """:func:`decode`, in its turn among others until the block is left."""
+    with ExitStack() as stack:
+        with _opened(path, max_pixels) as image:
+            if turns is not None:
+                stack.enter_context(turns.take(math.prod(image.size)))
+            ImageOps.exif_transpose(image, in_place=True)
+            picture = np.empty((image.height, image.width, channels), dtype=np.uint8)
+            # A band at a time: what is converted in between takes up to eight bytes a pixel.
+            many = max(1, _BAND // image.width)
+            for top in range(0, image.height, many):
+                band = image.crop((0, top, image.width, min(top + many, image.height)))
+                picture[top : top + many] = _plain(band, channels, under)
+        yield picture
+
+
+def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
+    """The pixels of a picture as grey or colour, uint8 (H, W, channels)."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+    elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, under), image)
+    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+    return values.reshape(*values.shape[:2], channels)
 
 
 @contextmanager

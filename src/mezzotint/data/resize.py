@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mezzotint.core.errors import Refusal
 
+_AT_ONCE = 2**24
 Value = TypeVar("Value", np.uint8, np.float32)
 
 
@@ -32,7 +33,13 @@ def fit(pictures: NDArray[Value], size: tuple[int, int]) -> NDArray[Value]:
     scale = max(size[0] / height, size[1] / width)
     down, across = (_weights(have, want, want / scale) for have, want in zip((height, width), size, strict=True))
     lead = pictures.shape[:-3]
-    rows = down @ pictures.reshape(*lead, height, width * channels).astype(np.float32)
+    wide = pictures.reshape(*lead, height, width * channels)
+    if height * width * channels <= _AT_ONCE:
+        rows = down @ wide.astype(np.float32)
+    else:  # of a picture this large, a copy in float32 would be the largest thing in memory
+        some = max(1, _AT_ONCE // height)
+        bands = [down @ wide[..., at : at + some].astype(np.float32) for at in range(0, width * channels, some)]
+        rows = np.concatenate(bands, axis=-1)
     out = across @ rows.reshape(*lead, size[0], width, channels)
     if pictures.dtype == np.uint8:
         out = np.rint(out).clip(0, 255)

@@ -71,7 +71,9 @@ class _Mixture(Denoiser):
 
     def _normal(self) -> None:
         """Refuse a process whose noise is not normal: the closed forms here would be silently wrong on it."""
-        if not self.process.gaussian:
+        with torch.device("cpu"):  # a draw on the meta device would load torch's compiler first
+            normal = self.process.gaussian
+        if not normal:
             raise Refusal(
                 f"{type(self).__name__} is exact for normal noise, but {type(self.process).__name__} has another: "
                 "take an exact denoiser made for it"

@@ -21,6 +21,16 @@ from mezzotint.core.spec import Part
 from mezzotint.processes.base import Process
 from mezzotint.samplers.grids import Grid, Karras, power
 
+MOST = 1_000_000
+"""Points of a grid that rises: a sampler asks at every one, and takes no more steps than that on a plain one."""
+
+
+def _check_size(walk: int) -> None:
+    if walk > MOST:
+        raise Refusal(
+            f"this grid would rise so often that it has {walk:,} points, and {MOST:,} are the most: take fewer times"
+        )
+
 
 def _count(name: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -50,6 +60,7 @@ class Recurrence(Part):
     def __call__(self, process: Process, steps: int) -> Tensor:
         points = self.inner(process, steps)
         falls = (points[1:] < points[:-1]).flatten(1).any(1) if points.ndim > 1 else points[1:] < points[:-1]
+        _check_size(len(points) + 2 * (self.times - 1) * int(falls.sum()))
         walk = [0]
         for i, fall in enumerate(falls.tolist()):
             walk += [i + 1] + (self.times - 1) * fall * [i, i + 1]
@@ -86,10 +97,11 @@ class RePaint(Part):
         if bool((points[1:] > points[:-1]).any()):
             raise Refusal("RePaint jumps back on a grid that only falls, but its inner grid rises: wrap another one")
         last, walk = len(points) - 1, [0]
+        turns = {i for i in range(self.jump, last) if (last - i - 1) % self.jump == 0}
+        _check_size(len(points) + len(turns) * (self.jump + 1) * (self.times - 1))
         for i in range(1, last + 1):
             walk.append(i)
-            left = last - i
-            if left and (left - 1) % self.jump == 0 and i >= self.jump:
+            if i in turns:
                 walk += (self.times - 1) * list(range(i - self.jump, i + 1))
         return points[walk]
 
@@ -138,6 +150,7 @@ class Restart(Part):
         points = self.inner(process, steps)
         if points.ndim != 1:
             raise Refusal(f"Restart interrupts a grid of one time at each point, not of {tuple(points.shape[1:])}")
+        _check_size(len(points) + (self.steps + 1) * max(1, self.times - 1))
         level = process.level(points)
         high = min(self.high, float(process.level(torch.ones(1, dtype=torch.float64))))
         below = ((level[1:] < high) & (level[1:] < level[:-1])).nonzero()[:, 0] + 1
