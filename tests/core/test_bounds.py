@@ -207,11 +207,14 @@ def test_what_a_model_needs_is_within_the_budget() -> None:
     """Ten tables of ten times the usual length; and a part that is used a thousand times is made once."""
     tables = [{"part": "processes.DDPM", "steps": 10_000, "schedule": "cosine"} for _ in range(10)]
     assert len(blueprint(tables, MODEL)) == 10
+    assert blueprint(
+        {"part": "denoiser.Fractal", "process": {"part": "processes.EDM"}, "depth": 7}, MODEL
+    )  # the paper's
     shared = {"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"}
     assert len(set(map(id, blueprint([shared] * 2_000, MODEL)))) == 1
     assert len(measured([{"part": "samplers.Heun", "steps": 9}, {"part": "networks.MLP", "shape": [4]}], MODEL)) == 2
     with pytest.raises(Refusal, match="compute more"):
-        measured([{"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"} for _ in range(5)], MODEL)
+        measured([{"part": "processes.DDPM", "steps": 100_000, "schedule": "cosine"} for _ in range(10)], MODEL)
     assert blueprint({"part": "networks.UNet", "shape": [4, 64, 1024, 1024], "width": 8, "attention": []}, MODEL)
 
 

@@ -16,8 +16,10 @@ from resumes import Case
 
 import mezzotint as mz
 from mezzotint import testing
+from mezzotint.core import config
 from mezzotint.core.spec import name_of
 from mezzotint.training import Rate, Trainer
+from mezzotint.training.run import Run
 from mezzotint.training.stop import Stopped
 
 CASES = [*resumes.cases(), *resumes.others()]
@@ -143,3 +145,17 @@ def test_events_of_steps_that_are_done_again_are_void(tmp_path: Path) -> None:
     assert [images for images, _ in logged] == list(range(16, 97, 16))
     shown = [(event.step, event.value) for event in events.Scalars("loss")]
     assert shown == [(images, pytest.approx(loss, rel=1e-6)) for images, loss in logged]
+
+
+def test_a_run_from_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
+    """Its config lacks what has a default today; another value than the default is another run."""
+    tree = trial.config(4)
+    run = Run.create(tmp_path, tree)
+    before = config.loads(config.dumps({"schema": 1, **tree}))
+    assert before["data"].pop("split") == "train" and before["model"].pop("scaled", True)
+    assert before["model"]["process"].pop("sigma_max") == 80.0
+    (tmp_path / "config.yaml").write_text(config.dumps(before))
+    assert run.begun(tree, resume=True)
+    for part, name, value in (("data", "split", "all"), ("model", "scaled", False)):
+        with pytest.raises(mz.Refusal, match=f"another {part}"):
+            run.begun({**tree, part: tree[part] | {name: value}}, resume=True)

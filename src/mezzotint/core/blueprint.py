@@ -33,8 +33,8 @@ _FILLS = frozenset(
     "ones_ constant_ zero_ fill_ copy_ mul_ add_ clamp_ erfinv_ random_ bernoulli_ exponential_".split()
 )
 _PER_MODULE = 4
-COMPUTED = 2**24
-"""How many numbers the constructors of a config may compute altogether: 128 MiB in float64. A DDPM has 36 a step."""
+COMPUTED = 2**25
+"""How many numbers the constructors of a config may compute altogether: 256 MiB in float64. A DDPM has 36 a step."""
 _PER_CALL = 2_000  # numbers that an operation on a small tensor stands for: it takes as long
 SHAPE = 2**28
 """How many numbers one sample may have: 1 GiB in float32."""

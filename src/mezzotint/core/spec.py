@@ -208,6 +208,27 @@ def check_keys(cls: type, keys: list[str]) -> None:
         raise Refusal(f"{name_of(cls)} needs {', '.join(missing)}")
 
 
+def filled(tree: Tree) -> Tree:
+    """A tree with every plain default written out, so that one from before a setting was there compares equal.
+
+    Nothing is built; names that lead nowhere are left as they are.
+    """
+    if isinstance(tree, list):
+        return [filled(item) for item in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    found: dict[str, Tree] = {key: filled(value) for key, value in tree.items()}
+    if isinstance(found.get(PART), str):
+        try:
+            known = parameters(resolve(found[PART]))
+        except Refusal:
+            return found
+        plain = {name: one.default for name, one in known.items() if isinstance(one.default, bool | int | float | str)}
+        absent = {name: None for name, one in known.items() if one.default is None}
+        found = {**absent, **plain, **found}
+    return found
+
+
 def build(tree: Tree, within: Collection[str] | None = None) -> Any:
     """Make the object a spec describes; unknown names and settings are refused with the nearest known one.
 

@@ -29,6 +29,7 @@ from mezzotint.core import config
 from mezzotint.core.bounded import inside, parse_json, read_bytes, read_text
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, sha256, tidy, write_folder, write_text
+from mezzotint.core.spec import filled
 from mezzotint.core.store import load_tensors, save_tensors
 from mezzotint.training.lock import NAME, alone
 
@@ -75,9 +76,9 @@ def another(before: Mapping[str, Any], tree: Mapping[str, Any], kept: tuple[str,
         kept: settings of the training that have to be the same.
     """
     for part in ("model", "data"):
-        if before.get(part) != _plain(tree[part]):
+        if filled(before.get(part)) != _plain(tree[part]):
             return part
-    theirs, ours = before.get("training"), _plain(tree["training"])
+    theirs, ours = filled(before.get("training")), _plain(tree["training"])
     for name in kept:
         if not isinstance(theirs, dict) or theirs.get(name) != ours.get(name):
             return f"training.{name}"
@@ -297,4 +298,5 @@ def _beyond(row: Mapping[str, Any], images: int) -> bool:
 
 
 def _plain(tree: Any) -> Any:
-    return config.loads(config.dumps(tree))
+    """A tree as it is read again, its defaults written out."""
+    return filled(config.loads(config.dumps(tree)))
