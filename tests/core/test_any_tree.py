@@ -38,6 +38,7 @@ numbers = st.one_of(
 )
 words = st.one_of(
     st.text(max_size=4),
+    st.text("é\x85\u2029 a", max_size=6),
     st.sampled_from(
         [*NAMES, "label", "edm", "attention", "input", "cosine", "epsilon", "200k", "..", "os.system", "data.Digits"]
     ),
@@ -106,7 +107,7 @@ PIECES = [
     ": ", '"',
     "<<: ", "*a", "&a ", "? ", "- ", "{", "}", "[", "]", "|2\n", ">-\n", "!!", "\r\n", "\x85", "\u2028", "\ufeff",
 ]  # fmt: skip
-letters = st.text(alphabet=st.sampled_from("ab:&*-[]{}<!|>'\"#%@?, \n\t0123456789.e_~=\\xUué"), max_size=60)
+letters = st.text(alphabet=st.sampled_from("ab:&*-[]{}<!|>'\"#%@?, \n\t0123456789.e_~=\\xUué\x85\u2028"), max_size=60)
 pieces = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
 
 

@@ -36,3 +36,11 @@ def test_the_places_of_a_large_shape_are_not_listed(held: str) -> None:
         else:
             with pytest.raises(Refusal, match="different places"):
                 build(config.loads(text), MODEL)
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"], ids=["NEL", "LS", "PS"])
+def test_line_ends_of_other_alphabets_come_back(end: str) -> None:
+    """Beside a letter beyond ASCII they were written between single quotes, where they are read as a blank."""
+    text = f"\xe9{end}b"
+    for tree in ({text: ["a"]}, {"a": text}, [text, {text: text}]):
+        assert config.loads(config.dumps(tree)) == tree

@@ -107,6 +107,13 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Line ends of other alphabets are escaped: between single quotes they would be read again as a blank."""
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
 # Both ways: the writer quotes the string "1e-4" only if it knows that the reader would take it for a number.
 for _side in (_Loader, _Dumper):
     _side.add_implicit_resolver(
