@@ -341,3 +341,9 @@ def test_edits_are_bounded() -> None:
     for value in ("9" * 400, "9" * 61, "1" * 10_000):
         with pytest.raises(Refusal):
             config.count(value)
+
+
+@pytest.mark.parametrize("where", ["width: .nan", "embedding: [1, {a: .nan}]"])
+def test_a_setting_that_is_not_a_number_is_refused(where: str) -> None:
+    with pytest.raises(Refusal, match="not a number"):
+        build(config.loads(f"{{part: networks.MLP, shape: [2], {where}}}"), MODEL)

@@ -35,10 +35,14 @@ def test_a_flipped_byte_of_a_run_s_config_is_noticed(masks: Any, tmp_path: Path)
     assert not missed and tried >= (tmp_path / "config.yaml").stat().st_size > 500
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("clip: 1.0", "clip: 9.0"))
-    with pytest.raises(Refusal, match="--set, or remove its last line"):
+    with pytest.raises(Refusal, match="--set, or remove its first line"):
         _ = run.config
-    (tmp_path / "config.yaml").write_text(text.replace("clip: 1.0", "clip: 9.0").rpartition("# ")[0])
+    (tmp_path / "config.yaml").write_text(text.replace("clip: 1.0", "clip: 9.0").partition("\n")[2])
     assert run.config["training"]["clip"] == 9.0
+    for length in range(0, len(text) - 1, 7):  # cut short, it has no settings that somebody else would fill in
+        (tmp_path / "config.yaml").write_text(text[:length])
+        with pytest.raises(Refusal):
+            _ = run.config
 
 
 @pytest.mark.long

@@ -257,6 +257,8 @@ class _Building:
         if self._seen > NODES:
             raise Refusal(f"a config holds at most {NODES:,} values, and this one holds more")
         if not isinstance(tree, Mapping | list | tuple):
+            if tree != tree:
+                raise Refusal("a config holds a setting that is not a number (.nan), which no part can work with")
             return tree
         if id(tree) in self._made:
             return self._made[id(tree)]

@@ -262,19 +262,19 @@ class Run:
 
 
 def _sealed(text: str) -> str:
-    """Text and, as a comment in its last line, its own SHA-256."""
-    return f"{text}# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n"
+    """Text after a comment with its SHA-256: in the first line, because what is cut off is the end."""
+    return f"# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
 def _check_seal(path: Path) -> None:
     """Refuse a file that changed after it was sealed; one without a seal, written by hand or long ago, is believed."""
     text = read_text(path)
-    *body, last = text.splitlines(keepends=True) or [""]
+    first, _, body = text.partition("\n")
     # A damaged seal must not pass for none: whatever one byte of it became, half of its digits stand in a row.
-    if re.search("[0-9a-f]{30}", last) and text != _sealed("".join(body)):
+    if re.search("[0-9a-f]{30}", first) and text != _sealed(body):
         raise Refusal(
             f"{str(path)!r} is not as it was written: its SHA-256 is another; change settings by --set, or remove its "
-            "last line if you have edited it on purpose"
+            "first line if you have edited it on purpose"
         )
 
 
