@@ -104,7 +104,7 @@ def test_it_is_found_or_cannot_be_told(harm: str, ill: Run, capsys: pytest.Captu
 
 def test_a_level_that_is_none(ill: Run) -> None:
     """Here the data are read: only the table looks at the levels of the log."""
-    line(said(images=1, levels=[{"low": 5, "count": 1}]))(ill.path)
+    line(said(images=1, levels=[{"low": 5, "count": 1, "error": 1.0}]))(ill.path)
     examined, table = ailments.examine(ill.path)
     assert not table and examined.unknown["levels"].startswith("IndexError: ") and "loss" in examined.checked
 
@@ -164,3 +164,10 @@ def test_levels_that_training_hardly_drew_are_not_judged() -> None:
     good = [row(0.3, 0.4)] * 3
     assert not unlearnt([*good, row(0.019, math.inf)], "run", 100, 1e-3, 10, 1e-3)
     assert unlearnt([*good, row(0.021, 5.0)], "run", 100, 1e-3, 10, 1e-3)[0].name == "worse than linear"
+
+
+def test_a_line_with_another_key_is_no_line(ill: Run) -> None:
+    """What one changed byte makes of a key is still JSON."""
+    line(said(images=1, levels=[{"mow": 0.5, "count": 1, "error": 1.0}]))(ill.path)
+    examined, table = ailments.examine(ill.path)
+    assert table and "log damaged" in [finding.name for finding in examined.findings]

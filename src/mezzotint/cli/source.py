@@ -55,6 +55,11 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
     if what in BUILT_IN:
         _without(what, size=size, held_out=held_out, skip_broken=skip_broken or None)
         return Digits()
+    if (path / CHECKPOINTS).is_dir() and not (path / "config.yaml").is_file():
+        raise Refusal(
+            f"{what!r} holds checkpoints, so it is no folder of pictures but a run that has lost its config.yaml; "
+            "bring that file back, or train the same recipe with --out and --resume"
+        )
     if path.is_dir():
         _without(f"the folder {what!r}", held_out=held_out)
         return Folder(what, size=size, skip_broken=skip_broken)

@@ -243,8 +243,11 @@ def _say_skipped(data: Data) -> None:
 def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
     """Say what came of it and how to go on."""
     from mezzotint.cli.results import Result
+    from mezzotint.core import config
 
     result = Result.read(done)
+    if args.images is not None and config.count(args.images) + done.config["training"]["batch"] <= result.images:
+        note(f"the run has seen {result.images:,} images before, more than --images {args.images}: nothing was trained")
     quoted = shlex.quote(folder)
     commands = {
         "sample": f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + '.png')}",

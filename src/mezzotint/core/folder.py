@@ -132,8 +132,11 @@ def check_folder(path: Path) -> tuple[str, ...]:
     try:
         schema = manifest["schema"]
         entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
-    except (LookupError, TypeError, AttributeError) as error:
-        raise Refusal(f"the {MANIFEST} of {str(path)!r} cannot be read: {error}") from None
+    except (LookupError, TypeError, AttributeError):
+        raise Refusal(
+            f"the {MANIFEST} of {str(path)!r} is damaged: it is not a schema and, by name, the files with their bytes "
+            "and SHA-256"
+        ) from None
     if schema != SCHEMA:
         raise Refusal(f"{str(path)!r} has schema {repr(schema)[:50]}, this version of mezzotint reads {SCHEMA}")
     if len(entries) > FILES:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal
-from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
+from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
 from mezzotint.data.npz import read
 from mezzotint.data.resize import fit, sides
 
@@ -162,6 +163,11 @@ class Arrays(Data):
 
     def __len__(self) -> int:
         return len(self._pictures)
+
+    def _marks(self) -> Iterator[bytes]:
+        for path in (self.path, self.held_out_path):
+            if path is not None:
+                yield glimpse(Path(path), 64)
 
     def read(self, rows: Rows) -> Tensor:
         pictures = self._pictures[rows]

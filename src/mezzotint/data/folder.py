@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal
-from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
+from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
 from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded
 from mezzotint.data.resize import fit, sides
 
@@ -179,6 +179,10 @@ class Folder(Data):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def _marks(self) -> Iterator[bytes]:
+        for file in self._files:
+            yield os.fsencode(file.relative_to(self.path).as_posix()) + b" " + glimpse(file)
 
     def read(self, rows: Rows) -> Tensor:
         if self._kept is not None:

@@ -131,7 +131,9 @@ def _opened(path: str | Path, max_pixels: int, formats: tuple[str, ...] = _FORMA
     except Refusal:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Refusal(f"the image {str(path)!r} is far too large: {error}") from None
+        raise Refusal(
+            f"the image {str(path)!r} has far more pixels than max_pixels = {max_pixels}; make it smaller"
+        ) from error
     except Exception as error:  # Pillow's decoders answer a damaged file with a dozen kinds of exception
         raise Refusal(f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it") from error
 

@@ -57,8 +57,8 @@ class Patient:
 
     @cached_property
     def lines(self) -> list[tuple[bytes, dict[str, Any] | None]]:
-        """Of its log, with what they say."""
-        return self.run.lines()
+        """Of its log, with what they say; None where that is no line that training writes."""
+        return [(line, row if row is not None and _whole(row) else None) for line, row in self.run.lines()]
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -242,6 +242,15 @@ class Patient:
                 drawn[round(float(bin["low"]) * BINS)] += float(bin["count"])
         shares: list[float | None] = (drawn / drawn.sum()).tolist() if drawn.sum() else []
         return shares
+
+
+def _whole(row: dict[str, Any]) -> bool:
+    """Whether the bins of a log line have their figures: a byte that changes may leave JSON with another key."""
+    bins = row.get("levels", [])
+    return isinstance(bins, list) and all(
+        isinstance(bin, dict) and all(isinstance(bin.get(name), int | float) for name in ("low", "count", "error"))
+        for bin in bins
+    )
 
 
 def _ask(model: Denoiser, told: list[str], drop: list[str] | None = None) -> Answer:

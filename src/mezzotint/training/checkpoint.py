@@ -53,6 +53,7 @@ def store(
     place: Place,
     batch: int,
     seed: int,
+    data: Data,
 ) -> Path:
     """Write the checkpoint of a place: model, averages, objective, optimiser, counters and open figures."""
     objective, model = turn.get_submodule("objective"), turn.get_submodule("model")
@@ -68,7 +69,7 @@ def store(
         tensors[WINDOW] = dict(place.window)
     images = place.step * batch
     state: dict[str, Any] = {"step": place.step, "images": images, "batch": batch, "seed": seed}
-    state |= {"skipped": place.skipped, "skipped_running": place.running}
+    state |= {"data": data.mark, "skipped": place.skipped, "skipped_running": place.running}
     state["averages"] = [
         {"sigma_rel": a.sigma_rel, "gamma": a.gamma, "file": average_name(a.sigma_rel)} for a in averages
     ]
@@ -76,7 +77,13 @@ def store(
 
 
 def restore(
-    run: Run, turn: nn.Module, averages: Sequence[PowerAverage], optimizer: Any, batch: int, seed: int
+    run: Run,
+    turn: nn.Module,
+    averages: Sequence[PowerAverage],
+    optimizer: Any,
+    batch: int,
+    seed: int,
+    data: Data,
 ) -> Place:
     """Put the newest complete checkpoint back and return its place, the beginning without one.
 
@@ -95,6 +102,11 @@ def restore(
         )
     if state.get("seed", seed) != seed:
         raise Refusal(f"{where} was trained with the seed {state['seed']}, not {seed}: a run keeps its seed")
+    if state.get("data", data.mark) != data.mark:
+        raise Refusal(
+            f"{where} was trained on other pictures than are there now: some were added, removed or changed, and a run "
+            "keeps its data; bring them back, or train into a new folder"
+        )
     for average in averages:
         if average_name(average.sigma_rel) not in files:
             raise Refusal(f"{where} has no average of relative length {average.sigma_rel}; a run keeps its averages")

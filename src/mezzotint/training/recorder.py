@@ -175,7 +175,7 @@ class Recorder:
         kept = (self.turn, self.averages, optimizer) if self.shards is None else self.shards.whole()
         if self.main and kept is not None:
             turn, averages, optimizer = kept
-            store(self.run, turn, averages, optimizer, place, self.batch, self.seed)
+            store(self.run, turn, averages, optimizer, place, self.batch, self.seed, self.data)
             export(self.run, averages[0], self.data, self.sampler, step * self.batch)
             if self.saved is not None:
                 self.saved(self.run)

@@ -191,7 +191,8 @@ class Trainer(Part):
             )
         ranks, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
         if self.batch % (ranks * self.accumulate):
-            raise Refusal(f"a batch of {self.batch} cannot be shared by {ranks} processes in {self.accumulate} pieces")
+            pieces = f" in {self.accumulate} pieces each" if self.accumulate > 1 else ""
+            raise Refusal(f"a batch of {self.batch} cannot be shared equally by {ranks} processes{pieces}")
         denoiser.to(device).train().requires_grad_(True)
         denoiser.lower(PRECISIONS[self.precision])
         averages = [PowerAverage(denoiser, length) for length in self.averages]
@@ -207,7 +208,7 @@ class Trainer(Part):
         accelerator.wait_for_everyone()
         skips = Skips(self.patience)
         with together.agreed():
-            place = restore(run, turn, averages, optimizer, self.batch, self.seed) if resume else Place()
+            place = restore(run, turn, averages, optimizer, self.batch, self.seed, data) if resume else Place()
         step = place.step
         together.alike(f"step {step} of {_digests(tree)}")
         skips.restore(place.skipped, place.running)
