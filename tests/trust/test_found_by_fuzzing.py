@@ -34,7 +34,7 @@ def test_the_places_of_a_large_shape_are_not_listed(held: str) -> None:
         if held == "[0]":
             assert build(config.loads(text), MODEL).held == (0,)
         else:
-            with pytest.raises(Refusal, match="different places"):
+            with pytest.raises(Refusal, match="different places|holds numbers"):
                 build(config.loads(text), MODEL)
 
 
@@ -44,3 +44,16 @@ def test_line_ends_of_other_alphabets_come_back(end: str) -> None:
     text = f"\xe9{end}b"
     for tree in ({text: ["a"]}, {"a": text}, [text, {text: text}]):
         assert config.loads(config.dumps(tree)) == tree
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux, which says how large a process is")
+@pytest.mark.parametrize(
+    "settings",
+    ["width: word, multipliers: [2147483648]", "width: [0], multipliers: [2147483648]",
+     "width: 2147483648, multipliers: [word]", "width: 2147483648, multipliers: [[0]]"],
+)  # fmt: skip
+def test_words_are_not_multiplied(settings: str) -> None:
+    """``networks.UNet`` multiplied a width that was a word: two billion times, eight gigabytes."""
+    text = f"{{part: networks.UNet, shape: [1, 8, 8], {settings}}}"
+    with memory(2**29), pytest.raises(Refusal, match=r"UNet\.(width is a number|multipliers holds numbers), not"):
+        build(config.loads(text), MODEL)

@@ -40,6 +40,10 @@ PARTS = 1_000
 _NAME = 200
 # What constructors answer settings with that they were not made for. A missing file or library is another matter, and
 # one that fills the memory is a defect of the part.
+_NUMBERS = {"int", "float", "bool", "None"}
+_ROWS = {f"{row}[{inside}]" for inside in ("int", "float") for row in ("Sequence", "list")} | {
+    f"tuple[{', '.join(inside)}]" for kind in ("int", "float") for inside in ((kind, "..."), (kind,) * 2, (kind,) * 3)
+}
 _MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -229,6 +233,22 @@ def filled(tree: Tree) -> Tree:
     return found
 
 
+def _check_numbers(cls: type, arguments: Mapping[str, Any]) -> None:
+    """Refuse words and lists where a part says that it works with numbers.
+
+    Python multiplies those as well: two billion times a word fills the memory before anybody looks at it.
+    """
+    for name, parameter in parameters(cls).items():
+        kinds = {kind.strip() for kind in str(parameter.annotation).split("|")}
+        if name not in arguments or not kinds <= _NUMBERS | _ROWS:
+            continue
+        value = arguments[name]
+        items = value if isinstance(value, tuple | list) and kinds & _ROWS else (value,)
+        if any(isinstance(item, str | tuple | list | Mapping) for item in items):
+            what = "holds numbers" if kinds & _ROWS else "is a number"
+            raise Refusal(f"{name_of(cls)}.{name} {what}, not {repr(value)[:60]}")
+
+
 def build(tree: Tree, within: Collection[str] | None = None) -> Any:
     """Make the object a spec describes; unknown names and settings are refused with the nearest known one.
 
@@ -279,6 +299,7 @@ class _Building:
         cls = resolve(tree[PART], self._within)
         check_keys(cls, [key for key in tree if key != PART])
         arguments = {key: self.build(value, above) for key, value in tree.items() if key != PART}
+        _check_numbers(cls, arguments)
         try:
             obj = self._call(cls, arguments)
         except Refusal:
