@@ -98,8 +98,10 @@ def test_bad_trees_are_refused_in_one_sentence() -> None:
         build({"part": "samplers.Heun"})
     with pytest.raises(Refusal, match="string"):
         build({"part": 3})
-    with pytest.raises(Refusal, match="cannot be made"):
+    with pytest.raises(Refusal, match="EDM.sigma_max is a number, not 'much'"):
         build({"part": "processes.EDM", "sigma_max": "much"})
+    with pytest.raises(Refusal, match="UNet.shape holds numbers, not"):
+        build({"part": "networks.UNet", "shape": [1, "8", 8]})
     with pytest.raises(Refusal, match="cannot be made"):
         build({"part": "denoiser.Preconditioned", "network": 3, "process": {"part": "processes.EDM"}})
     loop: dict[str, Any] = {"part": "samplers.Heun", "steps": 3}
