@@ -46,7 +46,7 @@ there, with readers of their own every other time. It is *equal* if every byte o
 model and the pictures, and every number of the log but its times, is that of the run that was not stopped.""",
     "fuzz": """Inputs made by a coverage-guided fuzzer for what reads strangers' files. A *crash* is anything but an
 answer or a refusal in a sentence, within five seconds and three gigabytes. What was found on the way is mended and has
-its test in `tests/trust/test_found_by_fuzzing.py`; the counts are of the code as it is since.""",
+its test in `tests/trust/test_found_by_fuzzing.py`, and the reader it was found in was fuzzed again from the start.""",
 }
 ROWS = {
     "kills": ("kills survived / tried", "survived", "tried"),
