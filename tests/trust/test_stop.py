@@ -103,7 +103,7 @@ def test_before_there_is_anything_to_save_a_signal_ends_at_once(
     if verb == "sample":
         assert code == (130 if number == signal.SIGINT else -number)
     else:
-        assert code == early.CODE == stop.CODE
+        assert code == early.CODE == stop.CODE and early.SIGNALS == stop.SIGNALS
         assert capfd.readouterr().err == f"mezzotint: stopped by {number.name}\n"
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
 

@@ -173,8 +173,8 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The config it was started with, refused where it is no longer what was written."""
-        _check_seal(self.path / "config.yaml")
-        tree = config.load(self.path / "config.yaml")
+        path = self.path / "config.yaml"
+        tree = config.loads(_unsealed(path), repr(str(path)))
         if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
             found = tree.get("schema") if isinstance(tree, dict) else None
             raise Refusal(f"{str(self.path)!r} has schema {repr(found)[:50]}, this version of mezzotint reads {SCHEMA}")
@@ -240,10 +240,10 @@ class Run:
 
         return write_folder(self.path / CHECKPOINTS / f"{images:010d}", fill, replace=True)
 
-    def load(self, images: int, names: tuple[str, ...] = ()) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """Read a checkpoint after checking it against its manifest; ``names`` limits which files are read."""
+    def load(self, images: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Read a checkpoint after checking it against its manifest."""
         files, state = self.files(images)
-        return {name: load_tensors(path) for name, path in files.items() if not names or name in names}, state
+        return {name: load_tensors(path) for name, path in files.items()}, state
 
     def files(self, images: int) -> tuple[dict[str, Path], dict[str, Any]]:
         """The files of weights of a checkpoint by name, and its state, after checking them against its manifest."""
@@ -268,9 +268,12 @@ def _sealed(text: str) -> str:
     return f"# sha256 {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
-def _check_seal(path: Path) -> None:
-    """Refuse a file that changed after it was sealed; one without a seal, written by hand or long ago, is believed."""
-    text = read_text(path)
+def _unsealed(path: Path) -> str:
+    """The text of a file, refused where it changed after it was sealed.
+
+    One without a seal, written by hand or long ago, is believed.
+    """
+    text = read_text(path, config.TEXT)
     first, _, body = text.partition("\n")
     # A damaged seal must not pass for none: whatever one byte of it became, half of its digits stand in a row.
     if re.search("[0-9a-f]{30}", first) and text != _sealed(body):
@@ -278,6 +281,7 @@ def _check_seal(path: Path) -> None:
             f"{str(path)!r} is not as it was written: its SHA-256 is another; change settings by --set, or remove its "
             "first line if you have edited it on purpose"
         )
+    return text
 
 
 def images_of(name: str) -> int | None:
