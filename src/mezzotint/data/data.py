@@ -63,11 +63,18 @@ class Data(Part, ABC):
     def read(self, rows: Rows) -> Tensor:
         """The pictures of these rows, float32 (B, *shape), in [-1, 1] where they are pictures."""
 
-    def __getitem__(self, index: Index) -> tuple[Tensor, Condition]:
-        """A batch: pictures float32 (B, C, H, W) and their ``Condition(label)``, or ``NONE`` without labels."""
-        rows = self._rows(index)
+    def condition(self, rows: Rows) -> Condition:
+        """What is told of these rows: ``Condition(label)``, or ``NONE`` without labels; sources add what they know."""
         labels = self.labels
-        return self.read(rows), NONE if labels is None else Condition(label=torch.from_numpy(labels[rows]))
+        return NONE if labels is None else Condition(label=torch.from_numpy(labels[rows]))
+
+    def items(self, rows: Rows) -> tuple[Tensor, Condition]:
+        """Pictures and conditions of these rows; a source that makes both in one go writes this one."""
+        return self.read(rows), self.condition(rows)
+
+    def __getitem__(self, index: Index) -> tuple[Tensor, Condition]:
+        """A batch: pictures float32 (B, C, H, W) and their condition, or ``NONE`` where nothing is told of them."""
+        return self.items(self._rows(index))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Condition]]:
         return (self[row] for row in range(len(self)))

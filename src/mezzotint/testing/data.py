@@ -43,13 +43,20 @@ def check_data(data: Data) -> None:
                 "item k is the same however it is asked for",
             )
             expect(len(told) == (1 if cond else 0), f"{who}[1] should hold one condition, or none where there are none")
+            for name in told.values:
+                same(
+                    f"{name!r} of picture 1 of {who} by {type(index).__name__}",
+                    told[name],
+                    cond[name][1:2],
+                    "what is told of item k is the same however it is asked for",
+                )
         same(
             f"pictures of {who} read in another order",
             data[[2, 0]][0],
             x[[2, 0]],
             "the order is decided by whoever reads",
         )
-        if cond:
+        if "label" in cond:
             labels = cond["label"]
             expect(
                 bool((labels < len(data.classes)).all()),
