@@ -7,5 +7,6 @@ from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
 from mezzotint.data.root import find
+from mezzotint.data.scenes.scenes import Scenes
 
-__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "find"]
+__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "Scenes", "find"]

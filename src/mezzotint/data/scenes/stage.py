@@ -1,0 +1,46 @@
+"""Scenes by their number, each with enough of every object left to see.
+
+How much is seen is counted on a grid of its own, so that a scene is the same at every size. A scene in which too little
+of an object is seen is drawn again from keys of its own; of one that fails every time, the hidden objects are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from mezzotint.core.rng import Rng
+from mezzotint.data.scenes.numbers import Array, Ints
+from mezzotint.data.scenes.paint import seen
+from mezzotint.data.scenes.plan import Choices, Plan, draw
+
+LEAST = 0.6
+"""The share of its area that is seen of every object."""
+_GRID, _TIMES = 32, 6
+
+
+def scenes(choices: Choices, rows: Ints, size: tuple[int, int]) -> Plan:
+    """The scenes of these numbers, for pictures of a size, (height, width)."""
+    short = min(size)
+    aspect = size[0] / short, size[1] / short
+    grid = round(_GRID * aspect[0]), round(_GRID * aspect[1])
+    keys = Rng([choices.seed]).at("scenes").repeat(len(rows)).at(torch.from_numpy(rows))
+    plan = draw(keys, choices, aspect)
+    open_rows = np.arange(len(rows))
+    for attempt in range(1, _TIMES):
+        open_rows = open_rows[_hidden(plan[open_rows], grid).any(1)]
+        if not len(open_rows):
+            return plan
+        plan = plan.put(open_rows, draw(keys[torch.from_numpy(open_rows)].at("again", attempt), choices, aspect))
+    while (hidden := _hidden(plan, grid)).any():  # what is left out may uncover what was said to be covered
+        plan = replace(plan, form=np.where(hidden, -1, plan.form))
+    return replace(plan, covers=np.where(plan.there, plan.covers, -1))
+
+
+def _hidden(plan: Plan, grid: tuple[int, int]) -> Array:
+    """Which objects are seen too little of, bool (B, K)."""
+    visible, whole = seen(plan, grid)
+    hidden: Array = plan.there & (visible < LEAST * whole)
+    return hidden
