@@ -16,7 +16,7 @@ from mezzotint.data.scenes.plan import Plan
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
 _MARGIN = 1.0  # pixels beyond the radius that a form may touch
-_REACH = 1.05  # the feet of a figure are a little further away than its radius
+_REACH = (1.05, 1.30)  # how far forms, and the raised hands of figures, go out across or down, over their radius
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _EDGES = (0.0, 0.2, 0.32, np.inf)  # of the radii that share boxes of one size
 _PARTS = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
@@ -132,7 +132,8 @@ def _cut(plan: Plan, size: tuple[int, int]) -> list[tuple[Boxes, Floats, Floats,
 def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[Boxes, Floats, Floats, Floats, Ints]:
     short = min(size)
     x, y, r, angle, form = (getattr(plan, name)[row, slot] for name in ("x", "y", "r", "angle", "form"))
-    n = int(np.ceil(2 * (float(r.max()) * short * _REACH + _MARGIN)))
+    reach = float((r * np.array(_REACH)[(form == FIGURE).astype(np.int64)]).max())
+    n = int(np.ceil(2 * (reach * short + _MARGIN)))
     down, across = _span(y * short, n, size[0]), _span(x * short, n, size[1])
     c, s = cosine(angle)[:, None], sine(angle)[:, None]
     away_x = ((across + 0.5) / short - x[:, None]) / r[:, None]
