@@ -1,0 +1,107 @@
+"""What is behind the objects: the tint of a background, how light it is everywhere, and of which kind it is.
+
+A background is a tint times a light that changes with the place: a plane, a plane with random knots smoothly joined, or
+a plane with tiles. Each is linear in what is not known (but for the length of the tiles, which is tried), so each is
+fitted to the pixels that show it by least squares, and the one that explains them at the least cost is taken (Schwarz,
+"Estimating the dimension of a model", 1978); the fit also says how light it is behind the objects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from mezzotint.data.scenes.numbers import Array, Doubles, centres
+from mezzotint.data.scenes.plan import NOISE
+from mezzotint.data.scenes.surfaces import _knots
+from mezzotint.data.scenes.words import GROUNDS, TINTED
+
+_FLOOR = 0.004  # the least error that is believed in: pictures are held in bytes
+_RIDGE = 0.05  # of the knots' heights, over the variance of the noise that is assumed
+_PITCHES = np.linspace(0.215, 0.345, 40)
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """A background.
+
+    Arguments:
+        tint: number of the word.
+        light: (H, W), everywhere.
+        ground: number of the word.
+        clear: by how much the kind explains the pixels better than the next one, in units of its evidence.
+        rest: root mean square of what is not explained.
+    """
+
+    tint: int
+    light: Doubles
+    ground: int
+    clear: float
+    rest: float
+
+
+def tint_of(picture: Doubles) -> int:
+    """The tint (number of the word) that most pixels of a picture (H, W, 3) are nearest to."""
+    tints = TINTED.astype(np.float64)
+    tints /= np.sqrt((tints**2).sum(1, keepdims=True))
+    along = picture @ tints.T
+    away = np.sqrt(np.maximum((picture**2).sum(2)[:, :, None] - along**2, 0.0))
+    return int(np.minimum(away, 0.08).mean((0, 1)).argmin())
+
+
+def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
+    """The background of a picture (H, W, 3) in [0, 1], seen where ``open_`` (H, W) is true."""
+    colour = TINTED[tint].astype(np.float64)
+    seen: Doubles = picture @ colour / (colour @ colour)
+    inside = open_.reshape(-1)
+    if inside.sum() < 24:
+        inside = np.ones_like(inside)
+    y = seen.reshape(-1)[inside]
+    n = len(y)
+    found: list[tuple[float, int, Doubles, float]] = []
+    for ground, basis, ridge in _bases(*open_.shape):
+        A = basis[inside]
+        gram = A.T @ A + np.diag(ridge)
+        weights = np.linalg.solve(gram, A.T @ y)
+        rest = float(((y - A @ weights) ** 2).mean())
+        if ground == GROUNDS.index("tiled") and not -0.17 < weights[3] < -0.05:
+            continue
+        free = float(np.trace(np.linalg.solve(gram, A.T @ A)))
+        cost = n * np.log(rest + _FLOOR**2) + free * np.log(n)
+        found.append((cost, ground, basis @ weights, rest))
+    found.sort(key=lambda one: one[0])
+    cost, ground, light, rest = found[0]
+    others = [one[0] for one in found if one[1] != ground]
+    return Backdrop(
+        tint, np.clip(light.reshape(open_.shape), 0.1, 1.2), ground, min(others) - cost, float(np.sqrt(rest))
+    )
+
+
+@lru_cache(maxsize=8)
+def _bases(height: int, width: int) -> list[tuple[int, Doubles, Doubles]]:
+    """For every kind of background what it is a sum of, (H W, ...), and how strongly each part is held to 0."""
+    short = min(height, width)
+    x, y = centres(width, short), centres(height, short)
+    ones = np.ones((height, width))
+    middle_x, middle_y = (z.astype(np.float64) - 0.5 * (float(z[0]) + float(z[-1])) for z in (x, y))
+    plane = np.stack([ones, ones * middle_x, ones * middle_y[:, None]], -1).reshape(-1, 3)
+    free = np.array([1e-6, 1e-3, 1e-3])
+    (left, across), (top, down) = _knots(x), _knots(y)
+    columns, rows = np.zeros((width, NOISE)), np.zeros((height, NOISE))
+    for table, first, share in ((columns, left, across), (rows, top, down)):
+        at = np.arange(len(table))
+        table[at, first] += 1 - share
+        table[at, first + 1] += share
+    clouds = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(height * width, -1)
+    made = [
+        (GROUNDS.index("plain"), plane[:, :1], free[:1]),
+        (GROUNDS.index("shaded"), plane, free),
+        (GROUNDS.index("cloudy"), np.concatenate([plane, clouds], 1), np.concatenate([free, np.full(NOISE**2, _RIDGE)])),
+    ]
+    for pitch in _PITCHES:
+        length = np.float32(pitch)
+        tiles = (np.floor(x / length).astype(int) & 1)[None, :] ^ (np.floor(y / length).astype(int) & 1)[:, None]
+        made.append((GROUNDS.index("tiled"), np.concatenate([plane, tiles.reshape(-1, 1)], 1), np.append(free, 1e-6)))
+    return [(ground, basis.astype(np.float64), ridge) for ground, basis, ridge in made]
