@@ -20,6 +20,7 @@ from mezzotint.data.scenes.words import GROUNDS, TINTED
 
 _FLOOR = 0.004  # the least error that is believed in: pictures are held in bytes
 _RIDGE = 0.05  # of the knots' heights, over the variance of the noise that is assumed
+_FREE = np.array([1e-6, 1e-3, 1e-3])
 _PITCHES = np.linspace(0.215, 0.345, 40)
 
 
@@ -60,34 +61,46 @@ def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
         inside = np.ones_like(inside)
     y = seen.reshape(-1)[inside]
     n = len(y)
+    planes, clouds, tiles = _bases(*open_.shape)
     found: list[tuple[float, int, Doubles, float]] = []
-    for ground, basis, ridge in _bases(*open_.shape):
+
+    def add(kind: str, basis: Doubles, ridge: Doubles) -> Doubles:
         A = basis[inside]
-        gram = A.T @ A + np.diag(ridge)
+        squares = A.T @ A
+        gram = squares + np.diag(ridge)
         weights = np.linalg.solve(gram, A.T @ y)
-        rest = float(((y - A @ weights) ** 2).mean())
-        if ground == GROUNDS.index("tiled") and not -0.17 < weights[3] < -0.05:
-            continue
-        free = float(np.trace(np.linalg.solve(gram, A.T @ A)))
+        left: Doubles = y - A @ weights
+        rest = float((left * left).mean())
+        free = float(np.trace(np.linalg.solve(gram, squares)))
         cost = n * np.log(rest + _FLOOR**2) + free * np.log(n)
-        found.append((cost, ground, basis @ weights, rest))
+        found.append((cost, GROUNDS.index(kind), basis @ weights, rest))
+        return left
+
+    add("plain", planes[:, :1], _FREE[:1])
+    left = add("shaded", planes, _FREE)
+    add("cloudy", clouds, np.concatenate([_FREE, np.full(NOISE**2, _RIDGE)]))
+    A, U = planes[inside], tiles[inside]
+    U = U - A @ np.linalg.solve(A.T @ A + np.diag(_FREE), A.T @ U)
+    gain = U.T @ left
+    power = (U * U).sum(0)
+    best = int((gain * np.abs(gain) / np.maximum(power, 1e-9)).argmin())
+    if -0.17 < gain[best] / max(power[best], 1e-9) < -0.05:
+        add("tiled", np.concatenate([planes, tiles[:, best : best + 1]], 1), np.append(_FREE, 1e-6))
     found.sort(key=lambda one: one[0])
     cost, ground, light, rest = found[0]
     others = [one[0] for one in found if one[1] != ground]
-    return Backdrop(
-        tint, np.clip(light.reshape(open_.shape), 0.1, 1.2), ground, min(others) - cost, float(np.sqrt(rest))
-    )
+    lit = np.clip(light.reshape(open_.shape), 0.1, 1.2)
+    return Backdrop(tint, lit, ground, min(others) - cost, float(np.sqrt(rest)))
 
 
 @lru_cache(maxsize=8)
-def _bases(height: int, width: int) -> list[tuple[int, Doubles, Doubles]]:
-    """For every kind of background what it is a sum of, (H W, ...), and how strongly each part is held to 0."""
+def _bases(height: int, width: int) -> tuple[Doubles, Doubles, Doubles]:
+    """What planes and planes with clouds are sums of, (H W, ...), and tiles of every length, (H W, 40)."""
     short = min(height, width)
     x, y = centres(width, short), centres(height, short)
     ones = np.ones((height, width))
     middle_x, middle_y = (z.astype(np.float64) - 0.5 * (float(z[0]) + float(z[-1])) for z in (x, y))
     plane = np.stack([ones, ones * middle_x, ones * middle_y[:, None]], -1).reshape(-1, 3)
-    free = np.array([1e-6, 1e-3, 1e-3])
     (left, across), (top, down) = _knots(x), _knots(y)
     columns, rows = np.zeros((width, NOISE)), np.zeros((height, NOISE))
     for table, first, share in ((columns, left, across), (rows, top, down)):
@@ -95,13 +108,9 @@ def _bases(height: int, width: int) -> list[tuple[int, Doubles, Doubles]]:
         table[at, first] += 1 - share
         table[at, first + 1] += share
     clouds = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(height * width, -1)
-    made = [
-        (GROUNDS.index("plain"), plane[:, :1], free[:1]),
-        (GROUNDS.index("shaded"), plane, free),
-        (GROUNDS.index("cloudy"), np.concatenate([plane, clouds], 1), np.concatenate([free, np.full(NOISE**2, _RIDGE)])),
-    ]
+    tiles = []
     for pitch in _PITCHES:
         length = np.float32(pitch)
-        tiles = (np.floor(x / length).astype(int) & 1)[None, :] ^ (np.floor(y / length).astype(int) & 1)[:, None]
-        made.append((GROUNDS.index("tiled"), np.concatenate([plane, tiles.reshape(-1, 1)], 1), np.append(free, 1e-6)))
-    return [(ground, basis.astype(np.float64), ridge) for ground, basis, ridge in made]
+        down, along = (np.floor(z / length).astype(int) & 1 for z in (y, x))
+        tiles.append((down[:, None] ^ along[None, :]).reshape(-1))
+    return plane, np.concatenate([plane, clouds], 1), np.stack(tiles, 1).astype(np.float64)

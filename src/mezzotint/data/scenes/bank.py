@@ -12,7 +12,7 @@ import numpy as np
 
 from mezzotint.data.scenes.fit import Frame, cover
 from mezzotint.data.scenes.numbers import Array, Doubles
-from mezzotint.data.scenes.segment import kernel
+from mezzotint.data.scenes.segment import blurred
 from mezzotint.data.scenes.words import FIGURE, FORMS
 
 _SIZES = (0.145, 0.16, 0.23, 0.248)
@@ -48,9 +48,8 @@ def templates(short: int, sigma: float, figures: bool) -> tuple[list[tuple[int, 
     for form, guess in at:
         moved = guess.copy()
         moved[:2] = 0.5
-        made.append(cover(form, moved[None], frame)[0])
-    K = kernel(n, sigma, False)
-    found = K @ np.stack(made) @ K.T
+        made.append(cover(np.array([form]), moved[None], frame)[0])
+    found = blurred(np.stack(made), sigma, False)
     return at, found.reshape(len(at), -1).astype(np.float32), n
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from mezzotint.data.scenes import segment as pixels
 from mezzotint.data.scenes.backdrop import Backdrop, backdrop, tint_of
 from mezzotint.data.scenes.bank import matches
-from mezzotint.data.scenes.fit import POSE, R, TURN, X, Y, Frame, Scenery, Thing, cover, improved, shown
-from mezzotint.data.scenes.numbers import Array, Doubles
-from mezzotint.data.scenes.words import FIGURE, PALETTE, TEXTURES
+from mezzotint.data.scenes.fit import R, X, Y, Frame, cover, improved
+from mezzotint.data.scenes.numbers import Array, Doubles, Floats
+from mezzotint.data.scenes.scenery import Scenery, Thing
+from mezzotint.data.scenes.words import FIGURE, TEXTURES, TINTED
 
-_SIGMAS = (0.0, 0.6, 1.0, 1.4)
+_SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Draft:
     noise: float
     things: list[list[Thing]]
     parts: list[pixels.Part]
+    planes: Doubles
 
 
 def grown(mask: Array, times: int) -> Array:
@@ -43,26 +45,23 @@ def grown(mask: Array, times: int) -> Array:
 
 def draft(picture: Doubles) -> Draft:
     noise = pixels.noise_of(picture)
-    smooth = pixels.smoothed(picture, 0.7) if noise > 0.02 else picture
+    planes = picture.transpose(2, 0, 1)
+    smooth = pixels.blurred(planes, 0.7, True).transpose(1, 2, 0) if noise > 0.02 else picture
     tint = tint_of(smooth)
     found, share = pixels.parts(smooth, tint)
     held = share > 0.3
     for part in found:
         held |= part.mask
     behind = backdrop(picture, ~grown(held, 1 if noise < 0.02 else 2), tint)
-    from mezzotint.data.scenes.words import TINTED
-
-    scenery = Scenery(picture, behind.light[..., None] * TINTED[tint], 0.0)
-    made = Draft(scenery, behind, noise, [], found)
+    ground = (behind.light * TINTED[tint][:, None, None]).astype(np.float32)
+    scenery = Scenery(planes.astype(np.float32), ground, 0.6)
+    made = Draft(scenery, behind, noise, [], found, picture)
     if not found:
         return made
-    first = [begun(made, 0, sigma) for sigma in _SIGMAS]
-    best = min(range(len(_SIGMAS)), key=lambda k: first[k][0][1])
-    sigma = _SIGMAS[best]
-    made.scenery = replace(scenery, sigma=sigma)
+    first = begun(made, 0, True)
     k = 0
     while k < len(made.parts):
-        starts = first[best] if k == 0 else begun(made, k, sigma)
+        starts = first if k == 0 else begun(made, k)
         tries = coloured(made, k, starts)
         merged = [
             j
@@ -80,7 +79,7 @@ def draft(picture: Doubles) -> Draft:
                     del made.things[j]
                 if j < k:
                     k -= 1
-            tries = coloured(made, k, begun(made, k, sigma))
+            tries = coloured(made, k, begun(made, k))
         made.things.append(tries)
         k += 1
     joined(made)
@@ -88,8 +87,7 @@ def draft(picture: Doubles) -> Draft:
 
 
 def holds(made: Draft, thing: Thing, mask: Array) -> bool:
-    whole = Frame(0, 0, *made.scenery.size)
-    covers = cover(thing.form, thing.at[None], whole)[0]
+    covers = thing.cover(Frame(0, 0, *made.scenery.size))
     return bool((covers[mask] > 0.5).mean() > 0.6)
 
 
@@ -105,43 +103,60 @@ def weights(made: Draft, k: int) -> Doubles:
     return weight
 
 
-def begun(made: Draft, k: int, sigma: float) -> list[tuple[Thing, float]]:
+def begun(made: Draft, k: int, blur: bool = False) -> list[tuple[Thing, float]]:
     """Guesses by cover alone, one or two a form, with what each leaves over; the best first."""
     part = made.parts[k]
     light = made.behind.light
-    _, g = pixels.unmixed(made.scenery.picture, part.colour, made.behind.tint)
+    _, g = pixels.unmixed(made.planes, part.colour, made.behind.tint)
     covered = np.clip(1 - g / light, -0.3, 1.3)
     weight = weights(made, k) * np.minimum(1.0, (light / 0.6) ** 2)
     rows, columns = np.nonzero(part.mask)
     middle = (0.5 * (columns.min() + columns.max() + 1), 0.5 * (rows.min() + rows.max() + 1))
     short = made.scenery.short
     away = max(4, round(0.16 * short))
-    tall = rows.max() - rows.min() + 1 > 0.40 * short
-    scenery = replace(made.scenery, sigma=sigma)
+    high = (rows.max() - rows.min() + 1) / short
+    whole = float((weight * covered**2).sum())
     found: list[tuple[Thing, float]] = []
-    for figures in (False, True) if tall else (False,):
+    for figures in (False, True):
+        if figures:
+            spare = float(weight.sum()) * 0.5 * (made.noise / 0.6) ** 2
+            if high < 0.40 and found and min(e for _, e in found) < 2 * spare + 0.06 * part.area:
+                continue
+        sigma = made.scenery.sigma
         guesses, left = matches(covered, weight, middle, away, sigma, figures)
         forms = sorted({form for form, _ in guesses})
-        bests = {form: min((left[n], n) for n, (f, _) in enumerate(guesses) if f == form) for form in forms}
-        least = min(one[0] for one in bests.values())
-        slack = 0.35 * least + 6.0
+        picked: list[int] = []
+        least = left.min()
         for form in forms:
-            if bests[form][0] > least + slack:
-                continue
-            order = sorted((left[n], n) for n, (f, _) in enumerate(guesses) if f == form)[:2 if form != FIGURE else 2]
-            at = np.stack([guesses[n][1] for _, n in order])
-            frame = Frame.about(*middle, (0.26 if form != FIGURE else 0.5) * short + away + 2, scenery.size)
-            target = (covered[frame.place]).astype(np.float32)
-            root = np.sqrt(weight[frame.place]).astype(np.float32)
+            order = sorted((left[n], n) for n, (f, _) in enumerate(guesses) if f == form)[:2]
+            picked += [n for cost, n in order if cost < 1.6 * least + 3.0]
+        at = np.stack([guesses[n][1] for n in picked])
+        form = np.array([guesses[n][0] for n in picked])
+        reach = (at[:, R].max() * (1.2 if figures else 1.05)) + 3 + 2 * sigma
+        frame = Frame.about(float(np.mean(at[:, X])), float(np.mean(at[:, Y])), float(reach), made.scenery.size)
+        target = covered[frame.place].astype(np.float32)
+        root = np.sqrt(weight[frame.place]).astype(np.float32)
 
-            def rest(at: Doubles, form: int = form, frame: Frame = frame, target=target, root=root) -> Doubles:
-                return ((scenery.blurred(cover(form, at, frame), frame) - target) * root).reshape(len(at), -1)
+        def rest(
+            at: Doubles, which: Array, form: Array = form, frame: Frame = frame, sigma: float = sigma,
+            target: Floats = target, root: Floats = root,
+        ) -> Floats:  # fmt: skip
+            return ((pixels.blurred(cover(form[which], at, frame), sigma, False) - target) * root).reshape(len(at), -1)
 
-            free = at.shape[1] if form == FIGURE else 4
-            at, error = improved(rest, at, form, short, free, 6 if form == FIGURE else 4)
-            best = int(error.argmin())
-            outside = float((weight * covered**2).sum() - ((target * root) ** 2).sum())
-            found.append((Thing(form, part.colour, 0, at[best]), float(error[best]) + outside))
+        at, error = improved(rest, at, short, at.shape[1] if figures else 4, 4)
+        if blur:
+            sharp = cover(form, at, frame)
+            errors = [
+                (((pixels.blurred(sharp, s, False) - target) * root) ** 2).sum((1, 2)) for s in _SIGMAS
+            ]
+            best = int(np.argmin([e.min() for e in errors]))
+            if not figures:
+                made.scenery = replace(made.scenery, sigma=_SIGMAS[best])
+            error = errors[best]
+        outside = whole - float(((target * root) ** 2).sum())
+        for which in sorted(set(form.tolist())):
+            n = min((error[n], n) for n in range(len(form)) if form[n] == which)[1]
+            found.append((Thing(which, part.colour, 0, at[n]), float(error[n]) + outside))
     return sorted(found, key=lambda one: one[1])
 
 
@@ -150,42 +165,52 @@ def coloured(made: Draft, k: int, starts: list[tuple[Thing, float]]) -> list[Thi
     tries = []
     least = starts[0][1]
     for thing, error in starts:
-        if error > 1.35 * least + 4.0:
+        if error > 1.4 * least + 3.0:
             continue
         if thing.form == FIGURE:
             tries.append(thing)
         else:
             tries += [replace(thing, texture=texture) for texture in range(len(TEXTURES))]
     weight = weights(made, k)
-    reach = max(made.scenery.frame(0, 0, t.at[R], t.form).width for t in tries)
-    reach = 0.27 * made.scenery.short + 4 if not any(t.form == FIGURE for t in tries) else 0.55 * made.scenery.short
-    first = made.scenery.refined([tries[0]], 0, tries, weight, 2, reach)
-    most = first[0].worth
-    kept = first[:4]
-    return made.scenery.refined([kept[0]], 0, kept, weight, 4, reach)
+    first = made.scenery.refined([tries[0]], 0, tries, weight, 1)
+    return made.scenery.refined([tries[0]], 0, first[:4], weight, 4)
 
 
 def joined(made: Draft) -> None:
     """All together: who is before whom, and every thing again with the others where they are."""
     ordered(made)
+    sharpened(made)
     for step in range(2):
         for k in range(len(made.things)):
             now = [tries[0] for tries in made.things]
-            tries = made.things[k][: 4 if step == 0 else 3]
-            reach = (0.55 if any(t.form == FIGURE for t in tries) else 0.27) * made.scenery.short + 4
-            made.things[k] = made.scenery.refined(now, k, tries, None, 3, reach)
+            made.things[k] = made.scenery.refined(now, k, made.things[k][: 4 if step == 0 else 3], None, 3)
         pruned(made)
         ordered(made)
+        if step == 0:
+            sharpened(made)
+
+
+def sharpened(made: Draft) -> None:
+    """Take the blur that explains the picture best."""
+    now = [tries[0] for tries in made.things]
+    if not now:
+        return
+    sharp = made.scenery.painted(now)
+    near = np.zeros(made.scenery.size, dtype=bool)
+    for thing in now:
+        near[thing.frame(0.0, made.scenery.size).place] = True
+    errors = [
+        float(((pixels.blurred(sharp, sigma, True) - made.scenery.picture)[:, near] ** 2).sum()) for sigma in _SIGMAS
+    ]
+    made.scenery = replace(made.scenery, sigma=_SIGMAS[int(np.argmin(errors))])
 
 
 def pruned(made: Draft) -> None:
+    """Leave out what explains nothing that the others do not."""
     k = 0
+    level = max(made.noise, 0.02) ** 2
     while k < len(made.things):
-        thing = made.things[k][0]
-        frame = made.scenery.frame(thing.at[X], thing.at[Y], thing.at[R], thing.form)
-        covers, _ = shown(thing.form, thing.texture, thing.at[None], frame)
-        floor = 3 * frame.height * frame.width * made.noise**2
-        if thing.worth < 0.15 * 3 * float(covers.sum()) * 0.3:
+        if made.things[k][0].worth < 60 * level:
             del made.things[k]
             del made.parts[k]
         else:
@@ -196,18 +221,17 @@ def ordered(made: Draft) -> None:
     """Put the nearer of two that overlap behind in the list: the order that explains the picture better."""
     count = len(made.things)
     now = [tries[0] for tries in made.things]
-    whole = Frame(0, 0, *made.scenery.size)
-    covers = [cover(t.form, t.at[None], whole)[0] for t in now]
+    covers = [t.cover(Frame(0, 0, *made.scenery.size)) for t in now]
     above = np.zeros((count, count), dtype=bool)
     for i in range(count):
         for j in range(i):
-            if np.minimum(covers[i], covers[j]).sum() < 0.5:
+            both = np.minimum(covers[i], covers[j])
+            if both.sum() < 0.5:
                 continue
-            place = np.minimum(covers[i], covers[j]) > 0.05
-            errors = []
-            for pair in ((j, i), (i, j)):
-                seen = made.scenery.soft(made.scenery.painted([now[n] for n in pair]))
-                errors.append(float(((seen - made.scenery.picture)[place] ** 2).sum()))
+            errors = [
+                float((((made.scenery.seen([now[n] for n in pair]) - made.scenery.picture) ** 2) * both).sum())
+                for pair in ((j, i), (i, j))
+            ]
             above[i, j], above[j, i] = errors[0] <= errors[1], errors[0] > errors[1]
     left, order = list(range(count)), []
     while left:
@@ -225,5 +249,5 @@ def instances(made: Draft, size: tuple[int, int], factor: int = 1) -> Array:
     for k, tries in enumerate(made.things):
         at = tries[0].at.copy()
         at[:3] *= factor
-        found[cover(tries[0].form, at[None], whole)[0] > 0.5] = k + 1
+        found[replace(tries[0], at=at).cover(whole) > 0.5] = k + 1
     return found

@@ -8,10 +8,11 @@ are found by least squares for every colour, and the colour that leaves the leas
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from mezzotint.data.scenes.numbers import Array, Doubles
+from mezzotint.data.scenes.numbers import Array, Doubles, Floats
 from mezzotint.data.scenes.words import COLOURS, PALETTE, TINTED
 
 _SHARE = 0.33
@@ -48,24 +49,24 @@ def noise_of(picture: Doubles) -> float:
     return float(np.median(np.abs(d)) / 0.6745 / 6.0)
 
 
-def kernel(size: int, sigma: float, held: bool) -> Doubles:
+@lru_cache(maxsize=512)
+def kernel(size: int, sigma: float, held: bool) -> Floats:
     """A Gaussian blur along a side as a matrix (size, size); ``held``: what is beyond is like what is near it."""
-    if sigma < 0.05:
-        return np.eye(size)
     away = np.arange(size)[:, None] - np.arange(size)[None, :]
-    made = np.exp(-0.5 * (away / sigma) ** 2)
+    made = np.exp(-0.5 * (away / max(sigma, 0.05)) ** 2)
     reach = np.arange(-24, 25)
-    total = made.sum(1, keepdims=True) if held else np.exp(-0.5 * (reach / sigma) ** 2).sum()
-    found: Doubles = made / total
+    total = made.sum(1, keepdims=True) if held else np.exp(-0.5 * (reach / max(sigma, 0.05)) ** 2).sum()
+    found: Floats = (made / total).astype(np.float32)
+    found.flags.writeable = False
     return found
 
 
-def smoothed(maps: Doubles, sigma: float) -> Doubles:
-    """Maps (H, W, ...) blurred."""
-    height, width = maps.shape[:2]
-    flat = maps.reshape(height, width, -1)
-    down = np.tensordot(kernel(height, sigma, True), flat, (1, 0))
-    found: Doubles = np.einsum("jw,hwc->hjc", kernel(width, sigma, True), down).reshape(maps.shape)
+def blurred(maps: Array, sigma: float, held: bool) -> Array:
+    """Maps (..., H, W) blurred."""
+    if sigma < 0.05:
+        return maps
+    height, width = maps.shape[-2:]
+    found: Array = kernel(height, sigma, held) @ maps @ kernel(width, sigma, held).T
     return found
 
 
