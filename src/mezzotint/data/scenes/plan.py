@@ -22,7 +22,7 @@ from mezzotint.data.scenes.words import FIGURE, GROUNDS, JOINTS, PRIVATE, TINTS
 
 RADII = ((0.14, 0.165), (0.22, 0.255))
 """Of a small and a large object, from its centre to its farthest point."""
-TALL = ((0.27, 0.30), (0.36, 0.40))
+TALL = ((0.28, 0.31), (0.37, 0.41))
 """Half the height of a small and a large figure."""
 NOISE = 6
 """Knots of a cloudy background along a side."""
@@ -126,9 +126,9 @@ _PER_SCENE = [field.name for field in fields(Plan) if field.name not in ("own", 
 def draw(keys: Rng, choices: Choices, aspect: tuple[float, float]) -> Plan:
     """One plan a key."""
     most = choices.objects[1]
-    scene = _uniform(keys, "scene", 24)
-    each = np.stack([_uniform(keys.at("object", k), "object", 32) for k in range(most)], 1)
-    places = np.stack([_uniform(keys.at("place", k), "place", 2 * _TRIES) for k in range(most)], 1)
+    scene = _uniform(keys, "scene", 16)
+    each = np.stack([_uniform(keys.at(k), "object", 20) for k in range(most)], 1)
+    places = np.stack([_uniform(keys.at(k), "place", 2 * _TRIES) for k in range(most)], 1)
     low, high = choices.objects
     wanted = low + among(scene[:, 0], high - low + 1)
     form, colour, size, texture, r, angle = _objects(each, choices)
@@ -136,7 +136,7 @@ def draw(keys: Rng, choices: Choices, aspect: tuple[float, float]) -> Plan:
     turn = scene[:, 1]
     return Plan(
         form=np.where(found, form, -1), colour=colour, size=size, texture=texture, x=x, y=y, r=r, angle=angle,
-        joints=_poses(each[:, :, 12:22]), covers=covers,
+        joints=_joints(each[:, :, 12:20], form), covers=covers,
         light=np.stack([cosine(turn), sine(turn)], -1),
         ground=among(scene[:, 2], len(GROUNDS)), tint=among(scene[:, 3], len(TINTS)),
         bright=between(scene[:, 4], 0.45, 0.80),
@@ -165,7 +165,10 @@ def subject_of(choices: Choices) -> tuple[int, int]:
 
 
 def _uniform(keys: Rng, name: str, count: int) -> Doubles:
-    return keys.uniform(name, (count,)).numpy()
+    """Uniforms (B, count) in [0, 1): the keys themselves, which are mixed well enough to be taken for numbers."""
+    words = keys.at(name).split(count).keys.numpy().view(np.uint64).reshape(-1, count)
+    drawn: Doubles = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn
 
 
 def _objects(each: Doubles, choices: Choices) -> tuple[Ints, Ints, Ints, Ints, Doubles, Doubles]:
@@ -216,14 +219,15 @@ def _placed(
             chosen = (free & (rank == number[:, None])).argmax(1)
             partner = np.where((many > 0) & (each[:, k, 7] < choices.overlap), chosen, -1)
         beside = np.maximum(partner, 0)
-        apart = between(b, *_OVERLAP) * (reach[rows, beside] + reach[:, k])[:, None]
-        near_x, near_y = x[rows, beside][:, None] + apart * cosine(a), y[rows, beside][:, None] + apart * sine(a)
-        rim = r[:, k, None] + _RIM
-        far_x = between(a, rim, width - rim)
-        far_y = between(b, rim, height - rim)
         # Half of the places of one that is to cover another are free ones, lest it find none.
         paired = (partner >= 0)[:, None] & (np.arange(_TRIES) < _TRIES // 2)
-        try_x, try_y = np.where(paired, near_x, far_x), np.where(paired, near_y, far_y)
+        near = np.flatnonzero(partner >= 0)
+        apart = between(b[near], *_OVERLAP) * (reach[near, beside[near]] + reach[near, k])[:, None]
+        rim = r[:, k, None] + _RIM
+        try_x, try_y = between(a, rim, width - rim), between(b, rim, height - rim)
+        half = slice(_TRIES // 2)
+        try_x[near, half] = (x[near, beside[near]][:, None] + apart * cosine(a[near]))[:, half]
+        try_y[near, half] = (y[near, beside[near]][:, None] + apart * sine(a[near]))[:, half]
         fits = (try_x > rim) & (try_x < width - rim) & (try_y > rim) & (try_y < height - rim)
         for line in (1 / 3, 2 / 3):
             fits &= (np.abs(try_x - line * width) > _LINE) & (np.abs(try_y - line * height) > _LINE)
@@ -242,30 +246,38 @@ def _placed(
     return x, y, covers, found
 
 
-HEAD_AT, NECK_AT, HIP_AT = -0.76, -0.46, 0.10
+HEAD_AT, NECK_AT, HIP_AT = -0.72, -0.43, 0.10
 """How far below the centre they are, in units of half the height."""
-UPPER_ARM, FOREARM, THIGH, SHIN = 0.40, 0.36, 0.43, 0.43
+UPPER_ARM, FOREARM, THIGH, SHIN = 0.36, 0.32, 0.40, 0.40
 """Lengths from neck to elbow, elbow to hand, hip to knee, knee to foot."""
 
 
+def _joints(u: Doubles, form: Ints) -> Doubles:
+    """Joints (B, K, 11, 2), zeros where there is no figure."""
+    joints = np.zeros((*form.shape, len(JOINTS), 2))
+    figures = form == FIGURE
+    joints[figures] = _poses(u[figures])
+    return joints
+
+
 def _poses(u: Doubles) -> Doubles:
-    """Joints (B, K, 11, 2) of figures, in the order of ``JOINTS``; limbs stay on their own side."""
-    joints = np.zeros((*u.shape[:2], len(JOINTS), 2))
-    joints[:, :, 0] = (0.0, HEAD_AT)
-    joints[:, :, 1] = (0.0, NECK_AT)
-    joints[:, :, 2] = (0.0, HIP_AT)
+    """Joints (M, 11, 2) of figures, in the order of ``JOINTS``; limbs stay on their own side."""
+    joints = np.zeros((len(u), len(JOINTS), 2))
+    joints[:, 0] = (0.0, HEAD_AT)
+    joints[:, 1] = (0.0, NECK_AT)
+    joints[:, 2] = (0.0, HIP_AT)
     for side, sign in enumerate((-1.0, 1.0)):
-        raised = between(u[:, :, 4 * side], 0.08, 0.40)  # turns from straight down, outwards
-        bent = raised + between(u[:, :, 4 * side + 1], -0.05, 0.14)
-        spread = between(u[:, :, 4 * side + 2], 0.015, 0.09)
-        folded = spread - between(u[:, :, 4 * side + 3], 0.0, 0.09)
+        raised = between(u[:, 4 * side], 0.08, 0.34)  # turns from straight down, outwards
+        bent = raised + between(u[:, 4 * side + 1], -0.05, 0.12)
+        spread = between(u[:, 4 * side + 2], 0.015, 0.09)
+        folded = spread - between(u[:, 4 * side + 3], 0.0, 0.09)
         for first, start, (upper, lower), (alpha, beta) in (
             (3 + 2 * side, NECK_AT, (UPPER_ARM, FOREARM), (raised, bent)),
             (7 + 2 * side, HIP_AT, (THIGH, SHIN), (spread, folded)),
         ):
             x = sign * upper * sine(alpha)
             y = start + upper * cosine(alpha)
-            joints[:, :, first, 0], joints[:, :, first, 1] = x, y
-            joints[:, :, first + 1, 0] = x + sign * lower * sine(beta)
-            joints[:, :, first + 1, 1] = y + lower * cosine(beta)
+            joints[:, first, 0], joints[:, first, 1] = x, y
+            joints[:, first + 1, 0] = x + sign * lower * sine(beta)
+            joints[:, first + 1, 1] = y + lower * cosine(beta)
     return joints

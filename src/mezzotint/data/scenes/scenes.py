@@ -45,6 +45,7 @@ VERSION = 1
 """Of what a scene looks like: it changes whenever a pixel or a word of any scene does."""
 SMALLEST, LARGEST = 16, 256
 _CHUNK = 2**16  # pixels that are painted at once: they and what is worked out of them stay in the caches
+_PLANNED = 512
 _MOMENTS = 2048
 
 
@@ -156,8 +157,7 @@ class Scenes(Data):
     def labels(self) -> Rows | None:
         if "label" not in self.tells:
             return None
-        chunks = (self._numbers[at : at + 1024] for at in range(0, len(self), 1024))
-        return np.concatenate([_label(*self._painted(rows)) for rows in chunks])
+        return np.concatenate([_label(*some) for some in self._painted(self._numbers)])
 
     def __len__(self) -> int:
         sizes = {"train": count(self.pictures), "held_out": count(self.held_out_pictures)}
@@ -169,15 +169,14 @@ class Scenes(Data):
         return 64 + (72 + len(self.subject)) * self.objects[1]
 
     def read(self, rows: Rows) -> Tensor:
-        return torch.cat([self._picture(*self._painted(some)) for some in self._pieces(rows)])
+        return torch.cat([self._picture(*some) for some in self._painted(rows)])
 
     def condition(self, rows: Rows) -> Condition:
         return self.items(rows)[1]
 
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         pictures, told = [], []
-        for some in self._pieces(rows):
-            plan, painting = self._painted(some)
+        for plan, painting in self._painted(rows):
             pictures.append(self._picture(plan, painting))
             values: dict[str, Tensor] = {}
             for name in self.tells:
@@ -205,18 +204,18 @@ class Scenes(Data):
             seed=self.seed,
         )
 
-    def _pieces(self, rows: Rows) -> Iterator[Rows]:
+    def _painted(self, rows: Rows) -> Iterator[tuple[Plan, Painting]]:
         some = max(1, _CHUNK // (self._sides[0] * self._sides[1]))
-        return (rows[at : at + some] for at in range(0, max(1, len(rows)), some))
-
-    def _painted(self, rows: Rows) -> tuple[Plan, Painting]:
-        plan = self.plan(rows)
-        return plan, paint(plan, self._sides)
+        for start in range(0, max(1, len(rows)), _PLANNED):
+            plan = self.plan(rows[start : start + _PLANNED])
+            for at in range(0, max(1, len(plan)), some):
+                piece = plan[at : at + some]
+                yield piece, paint(piece, self._sides)
 
     def _picture(self, plan: Plan, painting: Painting) -> Tensor:
         """As bytes hold them, so that a picture that was saved and one that was not are the same."""
         lit = styles.styled(painting.image, painting.instances, self.style)
-        shades = np.floor(lit * np.float32(255) + np.float32(0.5))
+        shades = np.ascontiguousarray(np.floor(lit * np.float32(255) + np.float32(0.5)))
         return torch.from_numpy(shades * np.float32(1 / 127.5) - np.float32(1))
 
     @cached_property

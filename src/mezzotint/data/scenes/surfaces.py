@@ -85,7 +85,7 @@ def shading(x: Floats, y: Floats, light: Floats) -> Floats:
 def ground(
     kind: Ints, tint: Ints, bright: Doubles, tilt: Doubles, pitch: Doubles, noise: Doubles, x: Floats, y: Floats
 ) -> Floats:
-    """The background, (B, 3, H, W) in [0, 1].
+    """The background, (3, B, H, W) in [0, 1].
 
     Arguments:
         kind, tint: (B,), numbers of words.
@@ -105,8 +105,7 @@ def ground(
     a, b = ((np.floor(z[None] / length).astype(np.int64) & 1) for z in (x, y))
     lit[rows] -= (a[:, None, :] ^ b[:, :, None]).astype(np.float32) * np.float32(0.11)
     lit = np.minimum(np.maximum(lit, np.float32(0.2)), _ONE)
-    made: Floats = lit[:, None] * TINTED[tint][:, :, None, None]
-    return made
+    return np.stack([lit * TINTED[tint, channel][:, None, None] for channel in range(3)])
 
 
 def _clouds(noise: Floats, x: Floats, y: Floats) -> Floats:
