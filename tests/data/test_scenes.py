@@ -138,12 +138,12 @@ def _drawn(form: str, x: float, y: float, r: float, turns: float, side: int) -> 
         corners = [(x + r * (c * a - s * b), y + r * (s * a + c * b)) for a, b in points]
         return Path([*corners, corners[0]], closed=True).contains_points(places)
 
-    def disc(radius: float) -> np.ndarray:
-        return Path.circle((x, y), r * radius).contains_points(places)
-
     def regular(*radii: float) -> np.ndarray:
         angles = 2 * np.pi * np.arange(len(radii)) / len(radii)
-        return polygon(*zip(radii * np.sin(angles), -radii * np.cos(angles), strict=True))
+        return polygon(*zip(np.array(radii) * np.sin(angles), -np.array(radii) * np.cos(angles), strict=True))
+
+    def disc(radius: float) -> np.ndarray:
+        return regular(*[radius] * 360)
 
     if form == "circle":
         found = disc(forms.DISC)
