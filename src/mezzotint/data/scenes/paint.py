@@ -16,7 +16,7 @@ from mezzotint.data.scenes.plan import Plan
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
 _MARGIN = 1.0  # pixels beyond the radius that a form may touch
-_REACH = 1.05  # the feet of a figure are a little further away than its radius
+_REACH = 1.1  # how far a form, with the raised hand of a figure, goes out across or down, over its radius
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _EDGES = (0.0, 0.2, 0.32, np.inf)  # of the radii that share boxes of one size
 _PARTS = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
