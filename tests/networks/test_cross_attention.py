@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lively import alive, answer, inputs
 from torch import Tensor, nn
 
@@ -116,6 +117,7 @@ def test_a_unet_is_the_one_without_tokens_and_pytorchs_layers_between(options: d
         theirs = torchs(reader.attention)
 
         def hook(block: nn.Module, given: Any, h: Tensor) -> Tensor:
+            assert theirs.num_heads == h.shape[1] // 4  # as asked for
             q = reader.norm(h).flatten(2).mT
             read = theirs(q, context.tokens, context.tokens, key_padding_mask=~context.mask)[0]  # type: ignore[operator]
             return h + read.mT.unflatten(2, h.shape[2:])
@@ -135,6 +137,53 @@ def test_a_unet_is_the_one_without_tokens_and_pytorchs_layers_between(options: d
     found = answer(network, x, noise, context)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     assert (found - answer(network, x, noise, Context(vector=context.vector))).abs().max() > 0.1 * found.std()
+
+
+def test_a_block_of_a_dit_reads_after_it_has_looked_around_and_before_its_mlp() -> None:
+    """With one branch's gate shut, the block without tokens and PyTorch's attention are all there is."""
+    network, plain = READERS["DiT"](), READERS["DiT"](tokens=None)
+    (reading, *_), (silent, *_) = alive(network).blocks, plain.blocks
+    silent.load_state_dict(reading.state_dict(), strict=False)
+    assert reading.cross is not None
+    theirs, (h, e), (tokens, mask) = torchs(reading.cross), torch.randn(2, 2, 6, 24), words(2)
+
+    def read(h: Tensor) -> Tensor:
+        return theirs(h, tokens, tokens, key_padding_mask=~mask)[0]
+
+    def shut(branch: int) -> None:
+        for block in (reading, silent):
+            for numbers in block.modulate.parameters():
+                numbers.unflatten(0, (2, 3, 24))[branch, 2].zero_()
+
+    with torch.no_grad():
+        kept = {name: weight.clone() for name, weight in reading.state_dict().items()}
+        shut(1)
+        looked = silent(h, e, None, None)
+        torch.testing.assert_close(reading(h, e, None, (tokens, mask)), looked + read(looked), rtol=1e-5, atol=1e-5)
+        reading.load_state_dict(kept)
+        silent.load_state_dict(kept, strict=False)
+        shut(0)
+        expected = silent(h + read(h), e, None, None)
+        torch.testing.assert_close(reading(h, e, None, (tokens, mask)), expected, rtol=1e-5, atol=1e-5)
+        assert (looked - h).abs().max() > 0.1 and (expected - h - read(h)).abs().max() > 0.1 < read(h).abs().max()
+
+
+def test_first_weights_and_normed_queries_of_a_dit() -> None:
+    """Xavier-uniform as everywhere in it; with qk_norm, what is read with has no length here either."""
+    network = DiT((1, 8, 8), 128, 1, 4, tokens=48, qk_norm=True)
+    (block,) = network.blocks
+    assert block.cross is not None and not block.cross.out.weight.any()
+    for layer in (block.cross.q, block.cross.kv):
+        bound = (6 / sum(layer.weight.shape)) ** 0.5
+        assert 0.97 * bound < layer.weight.abs().max() <= bound and not layer.bias.any()
+    network = alive(READERS["DiT, modern"]())
+    given = told()
+    before = answer(network, *given)
+    with torch.no_grad():
+        for block in network.blocks:
+            block.cross.q.weight.mul_(0.2)
+            block.cross.q.bias.mul_(0.2)
+    torch.testing.assert_close(answer(network, *given), before, rtol=1e-4, atol=1e-4 * float(before.std()))
 
 
 @pytest.mark.parametrize(
@@ -231,6 +280,23 @@ def test_a_row_told_nothing_is_a_network_told_nothing(make: Make) -> None:
     for name, *pair in zip(weights, *slopes, strict=True):
         assert torch.equal(*pair)
         assert "cross" not in name or not pair[0].any()
+
+
+def test_no_softmax_is_ever_over_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels differ in what they make of a row without keys: zeros, or NaN as the textbook has it."""
+
+    def textbook(q: Tensor, k: Tensor, v: Tensor, read: Tensor | None = None) -> Tensor:
+        products = q @ k.mT / q.shape[-1] ** 0.5
+        return (products if read is None else products.masked_fill(~read, -torch.inf)).softmax(-1) @ v
+
+    layer = alive(CrossAttention(12, 3, TOKENS), 0.4)
+    h, (tokens, mask) = torch.randn(3, 7, 12), words()
+    expected = layer(h, tokens, mask)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", textbook)
+    found = layer(h, tokens, mask)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    slopes = torch.autograd.grad(found.square().sum(), list(layer.parameters()))
+    assert all(bool(slope.isfinite().all()) for slope in slopes)
 
 
 @readers
