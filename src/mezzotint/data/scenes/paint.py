@@ -12,7 +12,7 @@ import numpy as np
 
 from mezzotint.data.scenes import forms, surfaces
 from mezzotint.data.scenes.numbers import Array, Floats, Ints, centres, cosine, sine
-from mezzotint.data.scenes.plan import Plan
+from mezzotint.data.scenes.plan import Plan, posed
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
 _MARGIN = 1.0  # pixels beyond the radius that a form may touch
@@ -111,7 +111,7 @@ def paint(plan: Plan, size: tuple[int, int]) -> Painting:
     B, K = plan.form.shape
     image = surfaces.ground(
         plan.ground, plan.tint, plan.bright, plan.tilt, plan.pitch, plan.noise,
-        centres(size[1], short), centres(size[0], short),
+        *_behind(plan, size), plan.aspect,
     )  # fmt: skip
     planes = image.reshape(3, -1)
     instances = np.zeros(B * size[0] * size[1], dtype=np.uint8)
@@ -140,6 +140,14 @@ def paint(plan: Plan, size: tuple[int, int]) -> Painting:
             whole[:, k] += np.bincount(row[mine][held], minlength=B)
     maps = instances.reshape(B, *size), depth.reshape(B, *size)
     return Painting(image.transpose(1, 0, 2, 3), *maps, _counted(maps[0], K), whole)
+
+
+def _behind(plan: Plan, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The places of the background that pixels show, across (B, W) and down (B, H)."""
+    left, top, zoom = plan.view.T[:, :, None]
+    short = min(size)
+    across, down = left + centres(size[1], short) / zoom, top + centres(size[0], short) / zoom
+    return across.astype(np.float32), down.astype(np.float32)
 
 
 def _counted(instances: Array, most: int) -> Ints:
@@ -177,7 +185,7 @@ def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[B
     for which in np.unique(form):
         mine = np.flatnonzero(form == which)
         if which == FIGURE:
-            joints = plan.joints[row[mine], slot[mine]].astype(np.float32)
+            joints = posed(plan.bends[row[mine], slot[mine]]).astype(np.float32)
             away[mine], bone[mine] = forms.figure(a[mine], b[mine], joints)
         else:
             away[mine] = forms.PLAIN[int(which)](a[mine], b[mine])

@@ -328,6 +328,7 @@ def _keypoints(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict[
     )
     rows, slots = np.arange(len(plan))[:, None, None], np.arange(plan.form.shape[1])[None, :, None]
     seen = painting.instances[rows, i, j] == slots + 1
+    seen &= (across >= 0) & (across < plan.aspect[1]) & (down >= 0) & (down < plan.aspect[0])
     told = np.stack([across / plan.aspect[1], down / plan.aspect[0], 1.0 + seen], -1)
     told *= (plan.form == FIGURE)[:, :, None, None]
     assert told.shape[2] == len(JOINTS)
