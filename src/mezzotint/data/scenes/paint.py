@@ -16,7 +16,8 @@ from mezzotint.data.scenes.plan import Plan, posed
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
 _MARGIN = 1.0  # pixels beyond the radius that a form may touch
-_REACH = 1.1  # how far a form, with the raised hand of a figure, goes out across or down, over its radius
+REACH = 1.1
+"""How far a form, with the raised hand of a figure, goes out from its centre, over its radius."""
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _EDGES = (0.0, 0.2, 0.32, np.inf)  # of the radii that share boxes of one size
 _PARTS = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
@@ -174,13 +175,24 @@ def _cut(plan: Plan, size: tuple[int, int]) -> list[tuple[Boxes, Floats, Floats,
 def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[Boxes, Floats, Floats, Floats, Ints]:
     short = min(size)
     x, y, r, angle, form = (getattr(plan, name)[row, slot] for name in ("x", "y", "r", "angle", "form"))
-    n = int(np.ceil(2 * (float(r.max()) * short * _REACH + _MARGIN)))
+    n = int(np.ceil(2 * (float(r.max()) * short * REACH + _MARGIN)))
     down, across = _span(y * short, n, size[0]), _span(x * short, n, size[1])
     c, s = cosine(angle)[:, None], sine(angle)[:, None]
     away_x = ((across + 0.5) / short - x[:, None]) / r[:, None]
     away_y = ((down + 0.5) / short - y[:, None]) / r[:, None]
     a = ((c * away_x)[:, None, :] + (s * away_y)[:, :, None]).astype(np.float32)
     b = ((c * away_y)[:, :, None] - (s * away_x)[:, None, :]).astype(np.float32)
+    return Boxes(row, slot, down, across), a, b, *edge(plan, row, slot, a, b)
+
+
+def edge(plan: Plan, row: Ints, slot: Ints, a: Floats, b: Floats) -> tuple[Floats, Ints]:
+    """How far places are from the edge of an object each, negative inside, and the bone of a figure they are nearest to.
+
+    Arguments:
+        row, slot: (M,), the objects.
+        a, b: (M, ...), places in the frame of each object, in units of its radius.
+    """
+    form = plan.form[row, slot]
     away, bone = np.empty_like(a), np.zeros(a.shape, dtype=np.int64)
     for which in np.unique(form):
         mine = np.flatnonzero(form == which)
@@ -189,7 +201,7 @@ def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[B
             away[mine], bone[mine] = forms.figure(a[mine], b[mine], joints)
         else:
             away[mine] = forms.PLAIN[int(which)](a[mine], b[mine])
-    return Boxes(row, slot, down, across), a, b, away, bone
+    return away, bone
 
 
 def _pixel(plan: Plan, where: Boxes, short: int) -> Floats:

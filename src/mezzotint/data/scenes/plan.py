@@ -73,8 +73,7 @@ class Plan:
         pitch: (B,), the length of its tiles.
         noise: (B, NOISE, NOISE), of clouds, in [0, 1).
         phrasing: (B, 8), uniforms that choose the words of the caption.
-        view: (B, 3), left, top and zoom of whoever looks: a place s of the picture shows the place (left, top) + s / zoom
-            of the background, in units of the shorter side.
+        view: (B, 3), left, top and zoom: the place s of the picture shows (left, top) + s / zoom of the background.
         own: (CELLS, CELLS), 0 and 1: the subject's texture.
         aspect: (height, width) in units of the shorter side.
     """
@@ -265,9 +264,11 @@ UPPER_ARM, FOREARM, THIGH, SHIN = 0.36, 0.32, 0.40, 0.40
 
 
 def bends(u: Doubles) -> Doubles:
-    """Angles (..., 8) of the limbs of a figure, from as many uniforms: upper arm, forearm, thigh and shin, first on the
-    left; in turns outwards from straight down, such that limbs stay on their own side."""
-    raised = between(u[..., 0::4], 0.08, 0.34)
+    """Angles (..., 8) of the limbs of a figure from as many uniforms: upper arm, forearm, thigh, shin, first on the left.
+
+    They are turns outwards from straight down, such that limbs stay on their own side.
+    """
+    raised: Doubles = between(u[..., 0::4], 0.08, 0.34)
     spread = between(u[..., 2::4], 0.015, 0.09)
     found = np.empty(u.shape)
     found[..., 0::4], found[..., 1::4] = raised, raised + between(u[..., 1::4], -0.05, 0.12)
@@ -276,8 +277,10 @@ def bends(u: Doubles) -> Doubles:
 
 
 def posed(bends: Doubles) -> Doubles:
-    """Joints (..., 11, 2) in the order of ``JOINTS``, about the centre of a figure, in units of half its height, before it
-    is turned, from the angles (..., 8) of its limbs."""
+    """Joints (..., 11, 2) of figures whose limbs have these angles (..., 8), in the order of ``JOINTS``.
+
+    They are about the centre, in units of half the height, before the figure is turned.
+    """
     joints = np.zeros((*bends.shape[:-1], len(JOINTS), 2))
     joints[..., 0, 1], joints[..., 1, 1], joints[..., 2, 1] = HEAD_AT, NECK_AT, HIP_AT
     down, out = cosine(bends), sine(bends)
