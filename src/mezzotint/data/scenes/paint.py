@@ -6,7 +6,7 @@ share of it that the form covers; a map says for each pixel what its centre show
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class Painting:
     depth: Floats
     visible: Ints
     whole: Ints
+
+    def __getitem__(self, rows: slice) -> Painting:
+        return Painting(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[B
 
 
 def edge(plan: Plan, row: Ints, slot: Ints, a: Floats, b: Floats) -> tuple[Floats, Ints]:
-    """How far places are from the edge of an object each, negative inside, and the bone of a figure they are nearest to.
+    """How far places are from the edge of an object, negative inside, and the bone of a figure they are nearest to.
 
     Arguments:
         row, slot: (M,), the objects.

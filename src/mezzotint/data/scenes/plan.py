@@ -264,7 +264,7 @@ UPPER_ARM, FOREARM, THIGH, SHIN = 0.36, 0.32, 0.40, 0.40
 
 
 def bends(u: Doubles) -> Doubles:
-    """Angles (..., 8) of the limbs of a figure from as many uniforms: upper arm, forearm, thigh, shin, first on the left.
+    """Angles (..., 8) of the limbs of a figure from as many uniforms: upper arm, forearm, thigh, shin, the left first.
 
     They are turns outwards from straight down, such that limbs stay on their own side.
     """
