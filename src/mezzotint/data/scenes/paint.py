@@ -6,17 +6,18 @@ share of it that the form covers; a map says for each pixel what its centre show
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from mezzotint.data.scenes import forms, surfaces
 from mezzotint.data.scenes.numbers import Array, Floats, Ints, centres, cosine, sine
-from mezzotint.data.scenes.plan import Plan
+from mezzotint.data.scenes.plan import Plan, posed
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
 _MARGIN = 1.0  # pixels beyond the radius that a form may touch
-_REACH = 1.1  # how far a form, with the raised hand of a figure, goes out across or down, over its radius
+REACH = 1.1
+"""How far a form, with the raised hand of a figure, goes out from its centre, over its radius."""
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _EDGES = (0.0, 0.2, 0.32, np.inf)  # of the radii that share boxes of one size
 _PARTS = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
@@ -40,6 +41,9 @@ class Painting:
     depth: Floats
     visible: Ints
     whole: Ints
+
+    def __getitem__(self, rows: slice) -> Painting:
+        return Painting(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def paint(plan: Plan, size: tuple[int, int]) -> Painting:
     B, K = plan.form.shape
     image = surfaces.ground(
         plan.ground, plan.tint, plan.bright, plan.tilt, plan.pitch, plan.noise,
-        centres(size[1], short), centres(size[0], short),
+        *_behind(plan, size), plan.aspect,
     )  # fmt: skip
     planes = image.reshape(3, -1)
     instances = np.zeros(B * size[0] * size[1], dtype=np.uint8)
@@ -142,6 +146,14 @@ def paint(plan: Plan, size: tuple[int, int]) -> Painting:
     return Painting(image.transpose(1, 0, 2, 3), *maps, _counted(maps[0], K), whole)
 
 
+def _behind(plan: Plan, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The places of the background that pixels show, across (B, W) and down (B, H)."""
+    left, top, zoom = plan.view.T[:, :, None]
+    short = min(size)
+    across, down = left + centres(size[1], short) / zoom, top + centres(size[0], short) / zoom
+    return across.astype(np.float32), down.astype(np.float32)
+
+
 def _counted(instances: Array, most: int) -> Ints:
     counted: Ints = np.stack([(instances == k + 1).sum((1, 2)) for k in range(most)], 1)
     return counted
@@ -166,22 +178,33 @@ def _cut(plan: Plan, size: tuple[int, int]) -> list[tuple[Boxes, Floats, Floats,
 def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[Boxes, Floats, Floats, Floats, Ints]:
     short = min(size)
     x, y, r, angle, form = (getattr(plan, name)[row, slot] for name in ("x", "y", "r", "angle", "form"))
-    n = int(np.ceil(2 * (float(r.max()) * short * _REACH + _MARGIN)))
+    n = int(np.ceil(2 * (float(r.max()) * short * REACH + _MARGIN)))
     down, across = _span(y * short, n, size[0]), _span(x * short, n, size[1])
     c, s = cosine(angle)[:, None], sine(angle)[:, None]
     away_x = ((across + 0.5) / short - x[:, None]) / r[:, None]
     away_y = ((down + 0.5) / short - y[:, None]) / r[:, None]
     a = ((c * away_x)[:, None, :] + (s * away_y)[:, :, None]).astype(np.float32)
     b = ((c * away_y)[:, :, None] - (s * away_x)[:, None, :]).astype(np.float32)
+    return Boxes(row, slot, down, across), a, b, *edge(plan, row, slot, a, b)
+
+
+def edge(plan: Plan, row: Ints, slot: Ints, a: Floats, b: Floats) -> tuple[Floats, Ints]:
+    """How far places are from the edge of an object, negative inside, and the bone of a figure they are nearest to.
+
+    Arguments:
+        row, slot: (M,), the objects.
+        a, b: (M, ...), places in the frame of each object, in units of its radius.
+    """
+    form = plan.form[row, slot]
     away, bone = np.empty_like(a), np.zeros(a.shape, dtype=np.int64)
     for which in np.unique(form):
         mine = np.flatnonzero(form == which)
         if which == FIGURE:
-            joints = plan.joints[row[mine], slot[mine]].astype(np.float32)
+            joints = posed(plan.bends[row[mine], slot[mine]]).astype(np.float32)
             away[mine], bone[mine] = forms.figure(a[mine], b[mine], joints)
         else:
             away[mine] = forms.PLAIN[int(which)](a[mine], b[mine])
-    return Boxes(row, slot, down, across), a, b, away, bone
+    return away, bone
 
 
 def _pixel(plan: Plan, where: Boxes, short: int) -> Floats:

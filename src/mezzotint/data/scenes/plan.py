@@ -65,7 +65,7 @@ class Plan:
     Arguments:
         form, colour, size, texture: (B, K), numbers of words.
         x, y, r, angle: (B, K): centre, radius (half the height of a figure), turns clockwise.
-        joints: (B, K, 11, 2) of figures, about the centre, in units of r, before they are turned.
+        bends: (B, K, 8) of figures: the angles of their limbs, as :func:`bends` has them.
         covers: (B, K), the object that it covers a part of, or -1.
         light: (B, 2), where light comes from, in the plane of the picture.
         ground, tint: (B,), kind and tint of the background.
@@ -73,6 +73,7 @@ class Plan:
         pitch: (B,), the length of its tiles.
         noise: (B, NOISE, NOISE), of clouds, in [0, 1).
         phrasing: (B, 8), uniforms that choose the words of the caption.
+        view: (B, 3), left, top and zoom: the place s of the picture shows (left, top) + s / zoom of the background.
         own: (CELLS, CELLS), 0 and 1: the subject's texture.
         aspect: (height, width) in units of the shorter side.
     """
@@ -85,7 +86,7 @@ class Plan:
     y: Doubles
     r: Doubles
     angle: Doubles
-    joints: Doubles
+    bends: Doubles
     covers: Ints
     light: Doubles
     ground: Ints
@@ -95,6 +96,7 @@ class Plan:
     pitch: Doubles
     noise: Doubles
     phrasing: Doubles
+    view: Doubles
     own: Ints
     aspect: tuple[float, float]
 
@@ -119,6 +121,14 @@ class Plan:
         found: Array = self.form >= 0
         return found
 
+    @property
+    def joints(self) -> Doubles:
+        """Of figures (B, K, 11, 2), as :func:`posed` has them; zeros where there is none."""
+        joints = np.zeros((*self.form.shape, len(JOINTS), 2))
+        figures = self.form == FIGURE
+        joints[figures] = posed(self.bends[figures])
+        return joints
+
 
 _PER_SCENE = [field.name for field in fields(Plan) if field.name not in ("own", "aspect")]
 
@@ -136,13 +146,14 @@ def draw(keys: Rng, choices: Choices, aspect: tuple[float, float]) -> Plan:
     turn = scene[:, 1]
     return Plan(
         form=np.where(found, form, -1), colour=colour, size=size, texture=texture, x=x, y=y, r=r, angle=angle,
-        joints=_joints(each[:, :, 12:20], form), covers=covers,
+        bends=bends(each[:, :, 12:20]), covers=covers,
         light=np.stack([cosine(turn), sine(turn)], -1),
         ground=among(scene[:, 2], len(GROUNDS)), tint=among(scene[:, 3], len(TINTS)),
         bright=between(scene[:, 4], 0.45, 0.80),
         tilt=between(scene[:, 5:7], -0.18, 0.18), pitch=between(scene[:, 7], 0.22, 0.34),
         noise=_uniform(keys, "noise", NOISE * NOISE).reshape(-1, NOISE, NOISE),
-        phrasing=scene[:, 8:16], own=own_texture(choices), aspect=aspect,
+        phrasing=scene[:, 8:16],
+        view=np.broadcast_to([0.0, 0.0, 1.0], (len(form), 3)), own=own_texture(choices), aspect=aspect,
     )  # fmt: skip
 
 
@@ -252,32 +263,31 @@ UPPER_ARM, FOREARM, THIGH, SHIN = 0.36, 0.32, 0.40, 0.40
 """Lengths from neck to elbow, elbow to hand, hip to knee, knee to foot."""
 
 
-def _joints(u: Doubles, form: Ints) -> Doubles:
-    """Joints (B, K, 11, 2), zeros where there is no figure."""
-    joints = np.zeros((*form.shape, len(JOINTS), 2))
-    figures = form == FIGURE
-    joints[figures] = _poses(u[figures])
-    return joints
+def bends(u: Doubles) -> Doubles:
+    """Angles (..., 8) of the limbs of a figure from as many uniforms: upper arm, forearm, thigh, shin, the left first.
+
+    They are turns outwards from straight down, such that limbs stay on their own side.
+    """
+    raised: Doubles = between(u[..., 0::4], 0.08, 0.34)
+    spread = between(u[..., 2::4], 0.015, 0.09)
+    found = np.empty(u.shape)
+    found[..., 0::4], found[..., 1::4] = raised, raised + between(u[..., 1::4], -0.05, 0.12)
+    found[..., 2::4], found[..., 3::4] = spread, spread - between(u[..., 3::4], 0.0, 0.09)
+    return found
 
 
-def _poses(u: Doubles) -> Doubles:
-    """Joints (M, 11, 2) of figures, in the order of ``JOINTS``; limbs stay on their own side."""
-    joints = np.zeros((len(u), len(JOINTS), 2))
-    joints[:, 0] = (0.0, HEAD_AT)
-    joints[:, 1] = (0.0, NECK_AT)
-    joints[:, 2] = (0.0, HIP_AT)
+def posed(bends: Doubles) -> Doubles:
+    """Joints (..., 11, 2) of figures whose limbs have these angles (..., 8), in the order of ``JOINTS``.
+
+    They are about the centre, in units of half the height, before the figure is turned.
+    """
+    joints = np.zeros((*bends.shape[:-1], len(JOINTS), 2))
+    joints[..., 0, 1], joints[..., 1, 1], joints[..., 2, 1] = HEAD_AT, NECK_AT, HIP_AT
+    down, out = cosine(bends), sine(bends)
     for side, sign in enumerate((-1.0, 1.0)):
-        raised = between(u[:, 4 * side], 0.08, 0.34)  # turns from straight down, outwards
-        bent = raised + between(u[:, 4 * side + 1], -0.05, 0.12)
-        spread = between(u[:, 4 * side + 2], 0.015, 0.09)
-        folded = spread - between(u[:, 4 * side + 3], 0.0, 0.09)
-        for first, start, (upper, lower), (alpha, beta) in (
-            (3 + 2 * side, NECK_AT, (UPPER_ARM, FOREARM), (raised, bent)),
-            (7 + 2 * side, HIP_AT, (THIGH, SHIN), (spread, folded)),
-        ):
-            x = sign * upper * sine(alpha)
-            y = start + upper * cosine(alpha)
-            joints[:, first, 0], joints[:, first, 1] = x, y
-            joints[:, first + 1, 0] = x + sign * lower * sine(beta)
-            joints[:, first + 1, 1] = y + lower * cosine(beta)
+        for limb, (root, upper, lower) in enumerate(((1, UPPER_ARM, FOREARM), (2, THIGH, SHIN))):
+            first, joint = 4 * side + 2 * limb, 3 + 2 * side + 4 * limb
+            for number, length, before, after in ((first, upper, root, joint), (first + 1, lower, joint, joint + 1)):
+                joints[..., after, 0] = joints[..., before, 0] + sign * length * out[..., number]
+                joints[..., after, 1] = joints[..., before, 1] + length * down[..., number]
     return joints
