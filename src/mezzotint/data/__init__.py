@@ -8,5 +8,6 @@ from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
+from mezzotint.data.scenes.video import SceneVideos
 
-__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "Scenes", "find"]
+__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "SceneVideos", "Scenes", "find"]

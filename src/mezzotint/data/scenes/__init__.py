@@ -1,5 +1,6 @@
 """Scenes with exact truth: planned, painted, described, and read back."""
 
 from mezzotint.data.scenes.scenes import Scenes
+from mezzotint.data.scenes.video import SceneVideos
 
-__all__ = ["Scenes"]
+__all__ = ["SceneVideos", "Scenes"]

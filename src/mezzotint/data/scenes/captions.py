@@ -167,8 +167,9 @@ def _listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+_NUMBER = rf"(?:{'|'.join(NUMBERS)}|an|one)\b"
 _OBJECT = re.compile(
-    rf"\b({'|'.join(NUMBERS)}|an|one)\s+((?:[\w-]+\s+)*?)({'|'.join(sorted(_FORM, key=len, reverse=True))})\b"
+    rf"\b({_NUMBER})\s+((?:(?!{_NUMBER})[\w-]+\s+)*?)({'|'.join(sorted(_FORM, key=len, reverse=True))})\b"
     rf"(?:\s+(?:at|in|on)\s+the\s+({'|'.join(sorted(PLACES, key=len, reverse=True))})\b)?"
 )
 _BACKGROUND = re.compile(r"\bon an? ((?:[\w-]+ )*)background\b")

@@ -19,7 +19,7 @@ from mezzotint.data.scenes.words import FORMS
 DISC, SIDE, RIDGE, ARM = 0.92, 0.78, 0.50, (0.33, 0.96)
 HOOP = (0.66, 0.27)  # radius of the middle of the ring, half its breadth
 _WAIST = 0.44  # of the star: where its sides meet, over the length of its tips
-HEAD, TRUNK, LIMB = 0.20, 0.15, 0.085
+HEAD, TRUNK, LIMB = 0.19, 0.14, 0.085
 """Radii of a figure's head, trunk and limbs, in units of half its height."""
 BONES = ((1, 2), (1, 3), (3, 4), (1, 5), (5, 6), (2, 7), (7, 8), (2, 9), (9, 10))
 """Joints that a figure's bones lead from and to; the first is its trunk."""

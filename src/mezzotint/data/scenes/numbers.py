@@ -39,9 +39,9 @@ def cosine(turns: Doubles) -> Doubles:
     return sine(turns + _QUARTER)
 
 
-def centres(size: int, short: int) -> Floats:
+def centres(size: int, short: int) -> Doubles:
     """Centres of the pixels along a side, in units of the shorter side: (i + 1/2) / short."""
-    return ((np.arange(size, dtype=np.float64) + 0.5) / short).astype(np.float32)
+    return (np.arange(size, dtype=np.float64) + 0.5) / short
 
 
 def among(u: Doubles, count: int | Ints) -> Ints:

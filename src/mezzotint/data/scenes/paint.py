@@ -6,17 +6,18 @@ share of it that the form covers; a map says for each pixel what its centre show
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from mezzotint.data.scenes import forms, surfaces
 from mezzotint.data.scenes.numbers import Array, Floats, Ints, centres, cosine, sine
-from mezzotint.data.scenes.plan import Plan
+from mezzotint.data.scenes.plan import Plan, posed
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
 _MARGIN = 1.0  # pixels beyond the radius that a form may touch
-_REACH = (1.05, 1.30)  # how far forms, and the raised hands of figures, go out across or down, over their radius
+REACH = 1.1
+"""How far a form, with the raised hand of a figure, goes out from its centre, over its radius."""
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _EDGES = (0.0, 0.2, 0.32, np.inf)  # of the radii that share boxes of one size
 _PARTS = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
@@ -41,6 +42,9 @@ class Painting:
     visible: Ints
     whole: Ints
 
+    def __getitem__(self, rows: slice) -> Painting:
+        return Painting(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 @dataclass(frozen=True)
 class Boxes:
@@ -56,23 +60,53 @@ class Boxes:
     down: Ints
     across: Ints
 
-    def of(self, slot: int) -> tuple[Ints, tuple[Ints, Ints, Ints]]:
-        """Which of them are object ``slot`` of their scene, and an index of their pixels in arrays (B, H, W)."""
-        mine = np.flatnonzero(self.slot == slot)
-        return mine, (self.row[mine][:, None, None], self.down[mine][:, :, None], self.across[mine][:, None, :])
+    def pixels(self, held: Array, size: tuple[int, int]) -> Pixels:
+        """The pixels of each object that count.
+
+        Arguments:
+            held: bool (M, n, m), which do.
+            size: of the pictures.
+        """
+        here = np.flatnonzero(held)
+        which, place = np.divmod(here, held[0].size if len(held) else 1)
+        i, j = np.divmod(place, held.shape[2])
+        there = (self.row[which] * size[0] + self.down[which, i]) * size[1] + self.across[which, j]
+        return Pixels(which, here, there, np.searchsorted(self.slot[which], np.arange(int(self.slot.max()) + 2)))
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """P pixels of the boxes of M objects.
+
+    Arguments:
+        which: (P,), the object.
+        here: (P,), their numbers in (M, n, m).
+        there: (P,), their numbers in the pictures (B, H, W).
+        ends: where those of each object of a scene begin and end.
+    """
+
+    which: Ints
+    here: Ints
+    there: Ints
+    ends: Ints
+
+    def of(self, slot: int) -> slice:
+        """Those of object ``slot`` of every scene."""
+        return slice(self.ends[slot], self.ends[slot + 1]) if slot + 1 < len(self.ends) else slice(0, 0)
 
 
 def seen(plan: Plan, size: tuple[int, int]) -> tuple[Ints, Ints]:
     """Pixels (B, K) of each object that are seen, and that it would have alone."""
-    instances = np.zeros((len(plan), *size), dtype=np.uint8)
-    whole = np.zeros(plan.form.shape, dtype=np.int64)
-    boxes = [(where, away < 0) for where, _, _, away, _ in _cut(plan, size)]
-    for k in range(plan.form.shape[1]):
-        for where, inside in boxes:
-            mine, box = where.of(k)
-            instances[box] = np.where(inside[mine], np.uint8(k + 1), instances[box])
-            whole[where.row[mine], k] = inside[mine].sum((1, 2))
-    return _counted(instances, plan.form.shape[1]), whole
+    B, K = plan.form.shape
+    instances = np.zeros((B, *size), dtype=np.uint8)
+    whole = np.zeros((B, K), dtype=np.int64)
+    held = [(where, where.pixels(away < 0, size)) for where, _, _, away, _ in _cut(plan, size)]
+    for k in range(K):
+        for where, pixels in held:
+            mine = pixels.of(k)
+            instances.reshape(-1)[pixels.there[mine]] = k + 1
+            whole[:, k] += np.bincount(where.row[pixels.which[mine]], minlength=B)
+    return _counted(instances, K), whole
 
 
 def paint(plan: Plan, size: tuple[int, int]) -> Painting:
@@ -81,31 +115,43 @@ def paint(plan: Plan, size: tuple[int, int]) -> Painting:
     B, K = plan.form.shape
     image = surfaces.ground(
         plan.ground, plan.tint, plan.bright, plan.tilt, plan.pitch, plan.noise,
-        centres(size[1], short), centres(size[0], short),
+        *_behind(plan, size), plan.aspect,
     )  # fmt: skip
-    instances = np.zeros((B, *size), dtype=np.uint8)
-    depth = np.ones((B, *size), dtype=np.float32)
+    planes = image.reshape(3, -1)
+    instances = np.zeros(B * size[0] * size[1], dtype=np.uint8)
+    depth = np.ones(instances.shape, dtype=np.float32)
     whole = np.zeros((B, K), dtype=np.int64)
     painted = []
     for where, a, b, away, bone in _cut(plan, size):
         pixel = _pixel(plan, where, short)
         cover = np.minimum(np.maximum(_HALF - away / pixel, np.float32(0.0)), _ONE)
-        painted.append((where, cover, _lit(plan, where, a, b, pixel, bone), away < 0, _near(where, a, b, K)))
+        pixels = where.pixels(cover > 0, size)
+        share, light, inside, near = (
+            value.reshape(-1)[pixels.here]
+            for value in (cover, _lit(plan, where, a, b, pixel, bone), away < 0, _near(where, a, b, K))
+        )
+        colours = PALETTE[plan.colour[where.row, where.slot]].T[:, pixels.which] * light
+        painted.append((where.row[pixels.which], pixels, share, colours, inside, near))
     for k in range(K):
-        for where, cover, lit, inside, near in painted:
-            mine, box = where.of(k)
-            if not len(mine):
-                continue
-            row, held = where.row[mine], inside[mine]
-            colour = PALETTE[plan.colour[row, k]][:, :, None, None]
-            for channel in range(3):
-                place = box[0], channel, *box[1:]
-                behind = image[place]
-                image[place] = behind + cover[mine] * (lit[mine] * colour[:, channel] - behind)
-            instances[box] = np.where(held, np.uint8(k + 1), instances[box])
-            depth[box] = np.where(held, near[mine], depth[box])
-            whole[row, k] = held.sum((1, 2))
-    return Painting(image, instances, depth, _counted(instances, K), whole)
+        for row, pixels, share, colours, inside, near in painted:
+            mine = pixels.of(k)
+            there, held = pixels.there[mine], inside[mine]
+            behind = planes[:, there]
+            planes[:, there] = behind + share[mine] * (colours[:, mine] - behind)
+            shown = there[held]
+            instances[shown] = k + 1
+            depth[shown] = near[mine][held]
+            whole[:, k] += np.bincount(row[mine][held], minlength=B)
+    maps = instances.reshape(B, *size), depth.reshape(B, *size)
+    return Painting(image.transpose(1, 0, 2, 3), *maps, _counted(maps[0], K), whole)
+
+
+def _behind(plan: Plan, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The places of the background that pixels show, across (B, W) and down (B, H)."""
+    left, top, zoom = plan.view.T[:, :, None]
+    short = min(size)
+    across, down = left + centres(size[1], short) / zoom, top + centres(size[0], short) / zoom
+    return across.astype(np.float32), down.astype(np.float32)
 
 
 def _counted(instances: Array, most: int) -> Ints:
@@ -119,7 +165,7 @@ def _cut(plan: Plan, size: tuple[int, int]) -> list[tuple[Boxes, Floats, Floats,
     Of each: where they lie, the places of their pixels in the frame of each object in units of its radius, x and y, how
     far these are from its edge, and which bone of a figure they are nearest to.
     """
-    row, slot = np.nonzero(plan.there)
+    slot, row = np.nonzero(plan.there.T)  # by their slot, in which they are painted
     r = plan.r[row, slot]
     made = []
     for low, high in zip(_EDGES[:-1], _EDGES[1:], strict=True):
@@ -132,23 +178,33 @@ def _cut(plan: Plan, size: tuple[int, int]) -> list[tuple[Boxes, Floats, Floats,
 def _placed(plan: Plan, row: Ints, slot: Ints, size: tuple[int, int]) -> tuple[Boxes, Floats, Floats, Floats, Ints]:
     short = min(size)
     x, y, r, angle, form = (getattr(plan, name)[row, slot] for name in ("x", "y", "r", "angle", "form"))
-    reach = float((r * np.array(_REACH)[(form == FIGURE).astype(np.int64)]).max())
-    n = int(np.ceil(2 * (reach * short + _MARGIN)))
+    n = int(np.ceil(2 * (float(r.max()) * short * REACH + _MARGIN)))
     down, across = _span(y * short, n, size[0]), _span(x * short, n, size[1])
     c, s = cosine(angle)[:, None], sine(angle)[:, None]
     away_x = ((across + 0.5) / short - x[:, None]) / r[:, None]
     away_y = ((down + 0.5) / short - y[:, None]) / r[:, None]
     a = ((c * away_x)[:, None, :] + (s * away_y)[:, :, None]).astype(np.float32)
     b = ((c * away_y)[:, :, None] - (s * away_x)[:, None, :]).astype(np.float32)
+    return Boxes(row, slot, down, across), a, b, *edge(plan, row, slot, a, b)
+
+
+def edge(plan: Plan, row: Ints, slot: Ints, a: Floats, b: Floats) -> tuple[Floats, Ints]:
+    """How far places are from the edge of an object, negative inside, and the bone of a figure they are nearest to.
+
+    Arguments:
+        row, slot: (M,), the objects.
+        a, b: (M, ...), places in the frame of each object, in units of its radius.
+    """
+    form = plan.form[row, slot]
     away, bone = np.empty_like(a), np.zeros(a.shape, dtype=np.int64)
     for which in np.unique(form):
         mine = np.flatnonzero(form == which)
         if which == FIGURE:
-            joints = plan.joints[row[mine], slot[mine]].astype(np.float32)
+            joints = posed(plan.bends[row[mine], slot[mine]]).astype(np.float32)
             away[mine], bone[mine] = forms.figure(a[mine], b[mine], joints)
         else:
             away[mine] = forms.PLAIN[int(which)](a[mine], b[mine])
-    return Boxes(row, slot, down, across), a, b, away, bone
+    return away, bone
 
 
 def _pixel(plan: Plan, where: Boxes, short: int) -> Floats:

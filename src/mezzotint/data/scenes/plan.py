@@ -22,7 +22,7 @@ from mezzotint.data.scenes.words import FIGURE, GROUNDS, JOINTS, PRIVATE, TINTS
 
 RADII = ((0.14, 0.165), (0.22, 0.255))
 """Of a small and a large object, from its centre to its farthest point."""
-TALL = ((0.27, 0.30), (0.36, 0.40))
+TALL = ((0.28, 0.31), (0.37, 0.41))
 """Half the height of a small and a large figure."""
 NOISE = 6
 """Knots of a cloudy background along a side."""
@@ -65,7 +65,7 @@ class Plan:
     Arguments:
         form, colour, size, texture: (B, K), numbers of words.
         x, y, r, angle: (B, K): centre, radius (half the height of a figure), turns clockwise.
-        joints: (B, K, 11, 2) of figures, about the centre, in units of r, before they are turned.
+        bends: (B, K, 8) of figures: the angles of their limbs, as :func:`bends` has them.
         covers: (B, K), the object that it covers a part of, or -1.
         light: (B, 2), where light comes from, in the plane of the picture.
         ground, tint: (B,), kind and tint of the background.
@@ -73,6 +73,7 @@ class Plan:
         pitch: (B,), the length of its tiles.
         noise: (B, NOISE, NOISE), of clouds, in [0, 1).
         phrasing: (B, 8), uniforms that choose the words of the caption.
+        view: (B, 3), left, top and zoom: the place s of the picture shows (left, top) + s / zoom of the background.
         own: (CELLS, CELLS), 0 and 1: the subject's texture.
         aspect: (height, width) in units of the shorter side.
     """
@@ -85,7 +86,7 @@ class Plan:
     y: Doubles
     r: Doubles
     angle: Doubles
-    joints: Doubles
+    bends: Doubles
     covers: Ints
     light: Doubles
     ground: Ints
@@ -95,6 +96,7 @@ class Plan:
     pitch: Doubles
     noise: Doubles
     phrasing: Doubles
+    view: Doubles
     own: Ints
     aspect: tuple[float, float]
 
@@ -119,6 +121,14 @@ class Plan:
         found: Array = self.form >= 0
         return found
 
+    @property
+    def joints(self) -> Doubles:
+        """Of figures (B, K, 11, 2), as :func:`posed` has them; zeros where there is none."""
+        joints = np.zeros((*self.form.shape, len(JOINTS), 2))
+        figures = self.form == FIGURE
+        joints[figures] = posed(self.bends[figures])
+        return joints
+
 
 _PER_SCENE = [field.name for field in fields(Plan) if field.name not in ("own", "aspect")]
 
@@ -126,9 +136,9 @@ _PER_SCENE = [field.name for field in fields(Plan) if field.name not in ("own", 
 def draw(keys: Rng, choices: Choices, aspect: tuple[float, float]) -> Plan:
     """One plan a key."""
     most = choices.objects[1]
-    scene = _uniform(keys, "scene", 24)
-    each = np.stack([_uniform(keys.at("object", k), "object", 32) for k in range(most)], 1)
-    places = np.stack([_uniform(keys.at("place", k), "place", 2 * _TRIES) for k in range(most)], 1)
+    scene = _uniform(keys, "scene", 16)
+    each = np.stack([_uniform(keys.at(k), "object", 20) for k in range(most)], 1)
+    places = np.stack([_uniform(keys.at(k), "place", 2 * _TRIES) for k in range(most)], 1)
     low, high = choices.objects
     wanted = low + among(scene[:, 0], high - low + 1)
     form, colour, size, texture, r, angle = _objects(each, choices)
@@ -136,13 +146,14 @@ def draw(keys: Rng, choices: Choices, aspect: tuple[float, float]) -> Plan:
     turn = scene[:, 1]
     return Plan(
         form=np.where(found, form, -1), colour=colour, size=size, texture=texture, x=x, y=y, r=r, angle=angle,
-        joints=_poses(each[:, :, 12:22]), covers=covers,
+        bends=bends(each[:, :, 12:20]), covers=covers,
         light=np.stack([cosine(turn), sine(turn)], -1),
         ground=among(scene[:, 2], len(GROUNDS)), tint=among(scene[:, 3], len(TINTS)),
         bright=between(scene[:, 4], 0.45, 0.80),
         tilt=between(scene[:, 5:7], -0.18, 0.18), pitch=between(scene[:, 7], 0.22, 0.34),
         noise=_uniform(keys, "noise", NOISE * NOISE).reshape(-1, NOISE, NOISE),
-        phrasing=scene[:, 8:16], own=own_texture(choices), aspect=aspect,
+        phrasing=scene[:, 8:16],
+        view=np.broadcast_to([0.0, 0.0, 1.0], (len(form), 3)), own=own_texture(choices), aspect=aspect,
     )  # fmt: skip
 
 
@@ -165,7 +176,10 @@ def subject_of(choices: Choices) -> tuple[int, int]:
 
 
 def _uniform(keys: Rng, name: str, count: int) -> Doubles:
-    return keys.uniform(name, (count,)).numpy()
+    """Uniforms (B, count) in [0, 1): the keys themselves, which are mixed well enough to be taken for numbers."""
+    words = keys.at(name).split(count).keys.numpy().view(np.uint64).reshape(-1, count)
+    drawn: Doubles = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn
 
 
 def _objects(each: Doubles, choices: Choices) -> tuple[Ints, Ints, Ints, Ints, Doubles, Doubles]:
@@ -216,14 +230,15 @@ def _placed(
             chosen = (free & (rank == number[:, None])).argmax(1)
             partner = np.where((many > 0) & (each[:, k, 7] < choices.overlap), chosen, -1)
         beside = np.maximum(partner, 0)
-        apart = between(b, *_OVERLAP) * (reach[rows, beside] + reach[:, k])[:, None]
-        near_x, near_y = x[rows, beside][:, None] + apart * cosine(a), y[rows, beside][:, None] + apart * sine(a)
-        rim = r[:, k, None] + _RIM
-        far_x = between(a, rim, width - rim)
-        far_y = between(b, rim, height - rim)
         # Half of the places of one that is to cover another are free ones, lest it find none.
         paired = (partner >= 0)[:, None] & (np.arange(_TRIES) < _TRIES // 2)
-        try_x, try_y = np.where(paired, near_x, far_x), np.where(paired, near_y, far_y)
+        near = np.flatnonzero(partner >= 0)
+        apart = between(b[near], *_OVERLAP) * (reach[near, beside[near]] + reach[near, k])[:, None]
+        rim = r[:, k, None] + _RIM
+        try_x, try_y = between(a, rim, width - rim), between(b, rim, height - rim)
+        half = slice(_TRIES // 2)
+        try_x[near, half] = (x[near, beside[near]][:, None] + apart * cosine(a[near]))[:, half]
+        try_y[near, half] = (y[near, beside[near]][:, None] + apart * sine(a[near]))[:, half]
         fits = (try_x > rim) & (try_x < width - rim) & (try_y > rim) & (try_y < height - rim)
         for line in (1 / 3, 2 / 3):
             fits &= (np.abs(try_x - line * width) > _LINE) & (np.abs(try_y - line * height) > _LINE)
@@ -242,30 +257,37 @@ def _placed(
     return x, y, covers, found
 
 
-HEAD_AT, NECK_AT, HIP_AT = -0.76, -0.46, 0.10
+HEAD_AT, NECK_AT, HIP_AT = -0.72, -0.43, 0.10
 """How far below the centre they are, in units of half the height."""
-UPPER_ARM, FOREARM, THIGH, SHIN = 0.40, 0.36, 0.43, 0.43
+UPPER_ARM, FOREARM, THIGH, SHIN = 0.36, 0.32, 0.40, 0.40
 """Lengths from neck to elbow, elbow to hand, hip to knee, knee to foot."""
 
 
-def _poses(u: Doubles) -> Doubles:
-    """Joints (B, K, 11, 2) of figures, in the order of ``JOINTS``; limbs stay on their own side."""
-    joints = np.zeros((*u.shape[:2], len(JOINTS), 2))
-    joints[:, :, 0] = (0.0, HEAD_AT)
-    joints[:, :, 1] = (0.0, NECK_AT)
-    joints[:, :, 2] = (0.0, HIP_AT)
+def bends(u: Doubles) -> Doubles:
+    """Angles (..., 8) of the limbs of a figure from as many uniforms: upper arm, forearm, thigh, shin, the left first.
+
+    They are turns outwards from straight down, such that limbs stay on their own side.
+    """
+    raised: Doubles = between(u[..., 0::4], 0.08, 0.34)
+    spread = between(u[..., 2::4], 0.015, 0.09)
+    found = np.empty(u.shape)
+    found[..., 0::4], found[..., 1::4] = raised, raised + between(u[..., 1::4], -0.05, 0.12)
+    found[..., 2::4], found[..., 3::4] = spread, spread - between(u[..., 3::4], 0.0, 0.09)
+    return found
+
+
+def posed(bends: Doubles) -> Doubles:
+    """Joints (..., 11, 2) of figures whose limbs have these angles (..., 8), in the order of ``JOINTS``.
+
+    They are about the centre, in units of half the height, before the figure is turned.
+    """
+    joints = np.zeros((*bends.shape[:-1], len(JOINTS), 2))
+    joints[..., 0, 1], joints[..., 1, 1], joints[..., 2, 1] = HEAD_AT, NECK_AT, HIP_AT
+    down, out = cosine(bends), sine(bends)
     for side, sign in enumerate((-1.0, 1.0)):
-        raised = between(u[:, :, 4 * side], 0.08, 0.40)  # turns from straight down, outwards
-        bent = raised + between(u[:, :, 4 * side + 1], -0.05, 0.14)
-        spread = between(u[:, :, 4 * side + 2], 0.015, 0.09)
-        folded = spread - between(u[:, :, 4 * side + 3], 0.0, 0.09)
-        for first, start, (upper, lower), (alpha, beta) in (
-            (3 + 2 * side, NECK_AT, (UPPER_ARM, FOREARM), (raised, bent)),
-            (7 + 2 * side, HIP_AT, (THIGH, SHIN), (spread, folded)),
-        ):
-            x = sign * upper * sine(alpha)
-            y = start + upper * cosine(alpha)
-            joints[:, :, first, 0], joints[:, :, first, 1] = x, y
-            joints[:, :, first + 1, 0] = x + sign * lower * sine(beta)
-            joints[:, :, first + 1, 1] = y + lower * cosine(beta)
+        for limb, (root, upper, lower) in enumerate(((1, UPPER_ARM, FOREARM), (2, THIGH, SHIN))):
+            first, joint = 4 * side + 2 * limb, 3 + 2 * side + 4 * limb
+            for number, length, before, after in ((first, upper, root, joint), (first + 1, lower, joint, joint + 1)):
+                joints[..., after, 0] = joints[..., before, 0] + sign * length * out[..., number]
+                joints[..., after, 1] = joints[..., before, 1] + length * down[..., number]
     return joints

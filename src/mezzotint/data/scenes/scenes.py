@@ -12,6 +12,8 @@ Conventions, for everything here:
   as shares of the width and of the height.
 - A map says what the centre of a pixel shows.
 - Depth is 1 on the background and 0 nearest; nearer objects have smaller numbers everywhere.
+- A flow says of the centre of each pixel how far what it shows moves, across and down, in pixels; ``forward`` from a
+  frame to the next, ``backward`` from a frame to the one before.
 - Objects are numbered from the farthest to the nearest; one that is not there is -1, or zeros.
 """
 
@@ -44,7 +46,10 @@ from mezzotint.data.scenes.words import COLOURS, FIGURE, FORMS, JOINTS, RELATION
 VERSION = 1
 """Of what a scene looks like: it changes whenever a pixel or a word of any scene does."""
 SMALLEST, LARGEST = 16, 256
-_CHUNK = 2**16  # pixels that are painted at once: they and what is worked out of them stay in the caches
+CHUNK = 2**16
+"""Pixels that are painted at once: they and what is worked out of them stay in the caches."""
+PLANNED = 512
+"""Pictures that are planned at once."""
 _MOMENTS = 2048
 
 
@@ -156,8 +161,7 @@ class Scenes(Data):
     def labels(self) -> Rows | None:
         if "label" not in self.tells:
             return None
-        chunks = (self._numbers[at : at + 1024] for at in range(0, len(self), 1024))
-        return np.concatenate([_label(*self._painted(rows)) for rows in chunks])
+        return np.concatenate([_label(*some) for some in self._painted(self._numbers)])
 
     def __len__(self) -> int:
         sizes = {"train": count(self.pictures), "held_out": count(self.held_out_pictures)}
@@ -169,16 +173,15 @@ class Scenes(Data):
         return 64 + (72 + len(self.subject)) * self.objects[1]
 
     def read(self, rows: Rows) -> Tensor:
-        return torch.cat([self._picture(*self._painted(some)) for some in self._pieces(rows)])
+        return torch.cat([self.picture(painting) for _, painting in self._painted(rows)])
 
     def condition(self, rows: Rows) -> Condition:
         return self.items(rows)[1]
 
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         pictures, told = [], []
-        for some in self._pieces(rows):
-            plan, painting = self._painted(some)
-            pictures.append(self._picture(plan, painting))
+        for plan, painting in self._painted(rows):
+            pictures.append(self.picture(painting))
             values: dict[str, Tensor] = {}
             for name in self.tells:
                 values |= TELLS[name](self, plan, painting, pictures[-1])
@@ -187,8 +190,18 @@ class Scenes(Data):
 
     def plan(self, rows: Rows) -> Plan:
         """What is in these scenes."""
+        return scenes(self._choices, self.numbers(rows), self._sides)
+
+    def numbers(self, rows: Rows) -> Rows:
+        """The numbers of these scenes among those of all splits."""
         first = count(self.pictures) if self.split == "held_out" else 0
-        return scenes(self._choices, np.asarray(rows, dtype=np.int64) + first, self._sides)
+        return np.asarray(rows, dtype=np.int64) + first
+
+    def picture(self, painting: Painting) -> Tensor:
+        """A painting in the style of these scenes, in [-1, 1]; as bytes hold it, whether it was saved or not."""
+        lit = styles.styled(painting.image, painting.instances, self.style)
+        shades = np.ascontiguousarray(np.floor(lit * np.float32(255) + np.float32(0.5)))
+        return torch.from_numpy(shades * np.float32(1 / 127.5) - np.float32(1))
 
     @cached_property
     def _choices(self) -> Choices:
@@ -205,19 +218,13 @@ class Scenes(Data):
             seed=self.seed,
         )
 
-    def _pieces(self, rows: Rows) -> Iterator[Rows]:
-        some = max(1, _CHUNK // (self._sides[0] * self._sides[1]))
-        return (rows[at : at + some] for at in range(0, max(1, len(rows)), some))
-
-    def _painted(self, rows: Rows) -> tuple[Plan, Painting]:
-        plan = self.plan(rows)
-        return plan, paint(plan, self._sides)
-
-    def _picture(self, plan: Plan, painting: Painting) -> Tensor:
-        """As bytes hold them, so that a picture that was saved and one that was not are the same."""
-        lit = styles.styled(painting.image, painting.instances, self.style)
-        shades = np.floor(lit * np.float32(255) + np.float32(0.5))
-        return torch.from_numpy(shades * np.float32(1 / 127.5) - np.float32(1))
+    def _painted(self, rows: Rows) -> Iterator[tuple[Plan, Painting]]:
+        some = max(1, CHUNK // (self._sides[0] * self._sides[1]))
+        for start in range(0, max(1, len(rows)), PLANNED):
+            plan = self.plan(rows[start : start + PLANNED])
+            for at in range(0, max(1, len(plan)), some):
+                piece = plan[at : at + some]
+                yield piece, paint(piece, self._sides)
 
     @cached_property
     def _moments(self) -> tuple[float, float]:
@@ -329,8 +336,9 @@ def _keypoints(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict[
     )
     rows, slots = np.arange(len(plan))[:, None, None], np.arange(plan.form.shape[1])[None, :, None]
     seen = painting.instances[rows, i, j] == slots + 1
+    seen &= (across >= 0) & (across < plan.aspect[1]) & (down >= 0) & (down < plan.aspect[0])
     told = np.stack([across / plan.aspect[1], down / plan.aspect[0], 1.0 + seen], -1)
-    told *= (plan.form == FIGURE)[:, :, None, None]
+    told = np.where((plan.form == FIGURE)[:, :, None, None], told, 0.0)
     assert told.shape[2] == len(JOINTS)
     return {"keypoints": torch.from_numpy(told.astype(np.float32))}
 

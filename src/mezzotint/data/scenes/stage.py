@@ -15,6 +15,7 @@ from mezzotint.core.rng import Rng
 from mezzotint.data.scenes.numbers import Array, Ints
 from mezzotint.data.scenes.paint import seen
 from mezzotint.data.scenes.plan import Choices, Plan, draw
+from mezzotint.data.scenes.words import FIGURE
 
 LEAST = 0.6
 """The share of its area that is seen of every object."""
@@ -28,14 +29,17 @@ def scenes(choices: Choices, rows: Ints, size: tuple[int, int]) -> Plan:
     grid = round(_GRID * aspect[0]), round(_GRID * aspect[1])
     keys = Rng([choices.seed]).at("scenes").repeat(len(rows)).at(torch.from_numpy(rows))
     plan = draw(keys, choices, aspect)
-    open_rows = np.arange(len(rows))
+    # Others keep clear of one another.
+    open_rows = np.flatnonzero(((plan.covers >= 0) | (plan.form == FIGURE)).any(1))
     for attempt in range(1, _TIMES):
         open_rows = open_rows[_hidden(plan[open_rows], grid).any(1)]
         if not len(open_rows):
             return plan
         plan = plan.put(open_rows, draw(keys[torch.from_numpy(open_rows)].at("again", attempt), choices, aspect))
-    while (hidden := _hidden(plan, grid)).any():  # what is left out may uncover what was said to be covered
-        plan = replace(plan, form=np.where(hidden, -1, plan.form))
+    while (hidden := _hidden(plan[open_rows], grid)).any():
+        form = plan.form.copy()
+        form[open_rows] = np.where(hidden, -1, form[open_rows])
+        plan = replace(plan, form=form)
     return replace(plan, covers=np.where(plan.there, plan.covers, -1))
 
 

@@ -83,43 +83,58 @@ def shading(x: Floats, y: Floats, light: Floats) -> Floats:
 
 
 def ground(
-    kind: Ints, tint: Ints, bright: Doubles, tilt: Doubles, pitch: Doubles, noise: Doubles, x: Floats, y: Floats
+    kind: Ints,
+    tint: Ints,
+    bright: Doubles,
+    tilt: Doubles,
+    pitch: Doubles,
+    noise: Doubles,
+    x: Floats,
+    y: Floats,
+    aspect: tuple[float, float],
 ) -> Floats:
-    """The background, (B, 3, H, W) in [0, 1].
+    """The background, (3, B, H, W) in [0, 1].
 
     Arguments:
         kind, tint: (B,), numbers of words.
         bright, tilt, pitch, noise: as in a plan.
-        x, y: centres of pixels, (W,) and (H,), in units of the shorter side.
+        x, y: places that the columns (B, W) and rows (B, H) of pixels show, in units of the shorter side.
+        aspect: as in a plan; the background goes on beyond it.
     """
-    B = len(kind)
-    lit = np.broadcast_to(bright.astype(np.float32)[:, None, None], (B, len(y), len(x))).copy()
+    lit = np.broadcast_to(bright.astype(np.float32)[:, None, None], (len(kind), y.shape[1], x.shape[1])).copy()
     rows = np.flatnonzero(kind != GROUNDS.index("plain"))
     a, b = tilt[rows].astype(np.float32).T[:, :, None, None]
-    middle_x, middle_y = (z - np.float32(0.5) * (z[:1] + z[-1:]) for z in (x, y))
-    lit[rows] += a * middle_x[None, None, :] + b * middle_y[None, :, None]
+    across, down = (z[rows] - np.float32(full / 2) for z, full in ((x, aspect[1]), (y, aspect[0])))
+    lit[rows] += a * across[:, None, :] + b * down[:, :, None]
     rows = np.flatnonzero(kind == GROUNDS.index("cloudy"))
-    lit[rows] += (_clouds(noise[rows].astype(np.float32), x, y) - _HALF) * np.float32(0.40)
+    lit[rows] += (_clouds(noise[rows].astype(np.float32), x[rows], y[rows], aspect) - _HALF) * np.float32(0.40)
     rows = np.flatnonzero(kind == GROUNDS.index("tiled"))
     length = pitch[rows].astype(np.float32)[:, None]
-    a, b = ((np.floor(z[None] / length).astype(np.int64) & 1) for z in (x, y))
+    a, b = ((np.floor(z[rows] / length).astype(np.int64) & 1) for z in (x, y))
     lit[rows] -= (a[:, None, :] ^ b[:, :, None]).astype(np.float32) * np.float32(0.11)
     lit = np.minimum(np.maximum(lit, np.float32(0.2)), _ONE)
-    made: Floats = lit[:, None] * TINTED[tint][:, :, None, None]
-    return made
+    return np.stack([lit * TINTED[tint, channel][:, None, None] for channel in range(3)])
 
 
-def _clouds(noise: Floats, x: Floats, y: Floats) -> Floats:
-    """Random knots (M, NOISE, NOISE), smoothly joined."""
-    (left, across), (top, down) = (_knots(z) for z in (x, y))
-    rows = noise[:, top] * (_ONE - down[:, None]) + noise[:, top + 1] * down[:, None]
-    found: Floats = rows[:, :, left] * (_ONE - across) + rows[:, :, left + 1] * across
+def _clouds(noise: Floats, x: Floats, y: Floats, aspect: tuple[float, float]) -> Floats:
+    """Random knots (M, NOISE, NOISE), smoothly joined, and mirrored at the first and the last."""
+    (left, across), (top, down) = (_knots(z, full) for z, full in ((x, aspect[1]), (y, aspect[0])))
+    down = down[:, :, None]
+    each = np.arange(len(noise))[:, None]
+    rows = noise[each, top] * (_ONE - down) + noise[each, top + 1] * down  # (M, H, NOISE)
+    line = np.arange(rows.shape[0] * rows.shape[1]).reshape(*rows.shape[:2], 1) * NOISE
+    place, across = line + left[:, None, :], across[:, None, :]
+    flat = rows.reshape(-1)
+    found: Floats = flat.take(place) * (_ONE - across) + flat.take(place + 1) * across
     return found
 
 
-def _knots(z: Floats) -> tuple[Ints, Floats]:
+def _knots(z: Floats, full: float) -> tuple[Ints, Floats]:
     """The knot before each place, and a smooth way from it to the next."""
-    reach = z * np.float32((NOISE - 1) / max(1.0, float(z[-1]) + float(z[0])))
+    last = np.float32(NOISE - 1)
+    reach = z * (last / np.float32(max(1.0, full)))
+    reach = reach - np.float32(2) * last * np.floor(reach / (np.float32(2) * last))
+    reach = np.where(reach > last, np.float32(2) * last - reach, reach)
     before = np.minimum(np.floor(reach).astype(np.int64), NOISE - 2)
     share = reach - before.astype(np.float32)
     smooth: Floats = share * share * (np.float32(3.0) - np.float32(2.0) * share)
