@@ -101,7 +101,7 @@ def _bases(height: int, width: int) -> tuple[Doubles, Doubles, Doubles]:
     ones = np.ones((height, width))
     middle_x, middle_y = (z.astype(np.float64) - 0.5 * (float(z[0]) + float(z[-1])) for z in (x, y))
     plane = np.stack([ones, ones * middle_x, ones * middle_y[:, None]], -1).reshape(-1, 3)
-    (left, across), (top, down) = _knots(x), _knots(y)
+    (left, across), (top, down) = _knots(x, width / short), _knots(y, height / short)
     columns, rows = np.zeros((width, NOISE)), np.zeros((height, NOISE))
     for table, first, share in ((columns, left, across), (rows, top, down)):
         at = np.arange(len(table))

@@ -12,11 +12,12 @@ import numpy as np
 
 from mezzotint.data.scenes.fit import Frame, cover
 from mezzotint.data.scenes.numbers import Array, Doubles
+from mezzotint.data.scenes.plan import bends
 from mezzotint.data.scenes.segment import blurred
 from mezzotint.data.scenes.words import FIGURE, FORMS
 
 _SIZES = (0.145, 0.16, 0.23, 0.248)
-_TALLS = (0.278, 0.293, 0.37, 0.39)
+_TALLS = (0.288, 0.303, 0.38, 0.40)
 _ROUND = (FORMS.index("circle"), FORMS.index("ring"))
 _POSES = 14
 
@@ -26,22 +27,18 @@ def templates(short: int, sigma: float, figures: bool) -> tuple[list[tuple[int, 
     """Forms with guesses about (0, 0), their covers (K, n n), and n."""
     at: list[tuple[int, Doubles]] = []
     if figures:
-        rng = np.random.default_rng(6)
+        u = np.random.Generator(np.random.PCG64(6)).random((_POSES, 8))
         for size in _TALLS:
             for turn in (-0.012, 0.012):
-                for _ in range(_POSES):
-                    u = rng.random(8)
-                    limbs = [0.08 + 0.32 * u[0], 0, 0.08 + 0.32 * u[1], 0, 0.015 + 0.075 * u[2], 0, 0.015 + 0.075 * u[3], 0]
-                    for k, (low, high) in enumerate(((-0.05, 0.14), (-0.05, 0.14), (-0.09, 0), (-0.09, 0))):
-                        limbs[2 * k + 1] = limbs[2 * k] + low + (high - low) * u[4 + k]
-                    at.append((FIGURE, np.array([0, 0, size * short, turn, *limbs])))
+                for limbs in bends(u):
+                    at.append((FIGURE, np.array([0.0, 0.0, size * short, turn, *limbs])))
     else:
         for form in range(len(FORMS)):
             if form != FIGURE:
                 for size in _SIZES:
                     for turn in (0.0,) if form in _ROUND else (-0.027, 0.0, 0.027):
                         at.append((form, np.array([0.0, 0.0, size * short, turn, 0.0, 0.0])))
-    reach = int(np.ceil((1.22 * _TALLS[-1] if figures else 1.03 * _SIZES[-1]) * short + 1.5 * sigma))
+    reach = int(np.ceil((1.1 * _TALLS[-1] if figures else 1.03 * _SIZES[-1]) * short + 1.5 * sigma))
     n = 2 * reach + 1
     frame = Frame(-reach, -reach, n, n)
     made = []

@@ -16,7 +16,7 @@ import numpy as np
 from mezzotint.data.scenes import forms, surfaces
 from mezzotint.data.scenes.numbers import Array, Doubles, Floats, Ints
 from mezzotint.data.scenes.paint import _PARTS
-from mezzotint.data.scenes.plan import FOREARM, HEAD_AT, HIP_AT, NECK_AT, RADII, SHIN, TALL, THIGH, UPPER_ARM
+from mezzotint.data.scenes.plan import RADII, TALL, posed
 from mezzotint.data.scenes.words import FIGURE
 
 X, Y, R, TURN, LIGHT, POSE = 0, 1, 2, 3, slice(4, 6), slice(4, 12)
@@ -26,8 +26,7 @@ PLAIN_MOVES = np.array([0.05, 0.05, 0.05, 0.002, 0.05, 0.05])
 FIGURE_MOVES = np.array([0.05, 0.05, 0.05, 0.002, *[0.004] * 8])
 _LEANS = 0.05
 """Turns that objects are turned at most, and a little."""
-_LOW = np.array([0.07, 0.02, 0.07, 0.02, 0.005, -0.08, 0.005, -0.08])
-_HIGH = np.array([0.41, 0.55, 0.41, 0.55, 0.10, 0.10, 0.10, 0.10])
+_LOW, _HIGH = np.array([0.07, 0.02, 0.005, -0.08] * 2), np.array([0.35, 0.48, 0.10, 0.10] * 2)
 _ZERO, _HALF, _ONE = (np.float32(value) for value in (0, 0.5, 1))
 
 
@@ -68,7 +67,7 @@ def drawn(form: Ints, at: Doubles, frame: Frame) -> tuple[Floats, Floats, Floats
     b = cy[:, :, None] - sx[:, None, :]
     pixel = (1 / r).astype(np.float32)[:, :, None]
     if form[0] == FIGURE:
-        away, bone = forms.figure(a, b, joints(at[:, POSE]).astype(np.float32))
+        away, bone = forms.figure(a, b, posed(at[:, POSE]).astype(np.float32))
         return a, b, away, pixel, _PARTS[bone]
     away = np.empty_like(a)
     for which in set(form.tolist()):
@@ -97,20 +96,6 @@ def shown(form: Ints, texture: Ints, at: Doubles, frame: Frame) -> tuple[Floats,
         dark = surfaces.texture(which, a[mine], b[mine], pixel[mine], none)
         lit[mine] *= _ONE - np.float32(surfaces.DARK) * dark
     return covers, lit
-
-
-def joints(turns: Doubles) -> Doubles:
-    """Joints (M, 11, 2) of figures from the turns of their limbs (M, 8), as :mod:`.plan` makes them."""
-    made = np.zeros((len(turns), 11, 2))
-    made[:, 0, 1], made[:, 1, 1], made[:, 2, 1] = HEAD_AT, NECK_AT, HIP_AT
-    for limb in range(4):
-        sign = 1.0 if limb % 2 else -1.0
-        start, upper, lower = (NECK_AT, UPPER_ARM, FOREARM) if limb < 2 else (HIP_AT, THIGH, SHIN)
-        alpha, beta = (2 * np.pi * turns[:, 2 * limb + k] for k in (0, 1))
-        x, y = sign * upper * np.sin(alpha), start + upper * np.cos(alpha)
-        made[:, 3 + 2 * limb] = np.stack([x, y], 1)
-        made[:, 4 + 2 * limb] = np.stack([x + sign * lower * np.sin(beta), y + lower * np.cos(beta)], 1)
-    return made
 
 
 def held(at: Doubles, short: int) -> Doubles:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mezzotint.data.scenes.fit import R, X, Y, Frame, cover, improved, shown
 from mezzotint.data.scenes.numbers import Array, Doubles, Floats
+from mezzotint.data.scenes.paint import REACH
 from mezzotint.data.scenes.segment import blurred
 from mezzotint.data.scenes.words import FIGURE, PALETTE
 
@@ -30,7 +31,7 @@ class Thing:
 
     def frame(self, sigma: float, size: tuple[int, int], more: float = 0.0) -> Frame:
         """All pixels that it may change."""
-        reach = self.at[R] * (1.27 if self.form == FIGURE else 1.12) + 1.5 + 2.5 * sigma
+        reach = self.at[R] * REACH + 1.5 + 2.5 * sigma
         return Frame.about(float(self.at[X]), float(self.at[Y]), reach + more, size)
 
     def shown(self, frame: Frame) -> tuple[Floats, Floats]:
