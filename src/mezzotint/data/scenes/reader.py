@@ -1,253 +1,169 @@
-"""Readers of scenes: what is in a picture, without a trained network.
+"""Readers of scenes: what a picture shows, without a trained network.
 
-See :func:`read`.
+Pictures are read by explaining them. Colours say which pixels hang together (:mod:`.segment`), the background is fitted
+to the rest (:mod:`.backdrop`), every form is held against every part (:mod:`.bank`), and what fits is painted with the
+place, size, turn, light and texture that leave the least of the picture over (:mod:`.fit`), at last with everything
+else where it is (:mod:`.draft`). What is said is what the best explanation is made of; where a second one is nearly as
+good, or the best one is not good, the reader abstains. Noise is measured, blur is one of what is fitted, so pictures
+need not be clean; they need not be scenes either, and of those that are not nothing is said.
+
+A reader is a function of the picture alone: of no seed, and of no other picture of the batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from mezzotint.data.scenes import segment as pixels
-from mezzotint.data.scenes.backdrop import Backdrop, backdrop, tint_of
-from mezzotint.data.scenes.bank import matches
-from mezzotint.data.scenes.fit import R, X, Y, Frame, cover, improved
-from mezzotint.data.scenes.numbers import Array, Doubles, Floats
-from mezzotint.data.scenes.scenery import Scenery, Thing
-from mezzotint.data.scenes.words import FIGURE, TEXTURES, TINTED
+from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import Part
+from mezzotint.data.scenes.captions import place_of
+from mezzotint.data.scenes.draft import Draft, draft
+from mezzotint.data.scenes.fit import POSE, TURN, Frame, R, X, Y
+from mezzotint.data.scenes.numbers import Array, Doubles
+from mezzotint.data.scenes.plan import RADII, TALL
+from mezzotint.data.scenes.reading import ABSTAINS, UNSURE, Reading, Seen
+from mezzotint.data.scenes.scenery import Thing
+from mezzotint.data.scenes.segment import blurred
+from mezzotint.data.scenes.words import FIGURE
 
-_SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
-
-
-@dataclass
-class Draft:
-    """What is found of one picture, on the way."""
-
-    scenery: Scenery
-    behind: Backdrop
-    noise: float
-    things: list[list[Thing]]
-    parts: list[pixels.Part]
-    planes: Doubles
-
-
-def grown(mask: Array, times: int) -> Array:
-    for _ in range(times):
-        bigger = mask.copy()
-        bigger[1:] |= mask[:-1]
-        bigger[:-1] |= mask[1:]
-        mask = bigger.copy()
-        mask[:, 1:] |= bigger[:, :-1]
-        mask[:, :-1] |= bigger[:, 1:]
-    return mask
+_WORKING = 32
+"""Pixels of the shorter side that are enough to read by; larger pictures are read by means of pixels."""
+_SMALLEST = 12
+_BETWEEN = 0.012
+"""How near to the middle between small and large, in units of the shorter side, the reader abstains."""
+_LINE = 0.004
+"""How near to a line between thirds it abstains."""
 
 
-def draft(picture: Doubles) -> Draft:
-    noise = pixels.noise_of(picture)
-    planes = picture.transpose(2, 0, 1)
-    smooth = pixels.blurred(planes, 0.7, True).transpose(1, 2, 0) if noise > 0.02 else picture
-    tint = tint_of(smooth)
-    found, share = pixels.parts(smooth, tint)
-    held = share > 0.3
-    for part in found:
-        held |= part.mask
-    behind = backdrop(picture, ~grown(held, 1 if noise < 0.02 else 2), tint)
-    ground = (behind.light * TINTED[tint][:, None, None]).astype(np.float32)
-    scenery = Scenery(planes.astype(np.float32), ground, 0.6)
-    made = Draft(scenery, behind, noise, [], found, picture)
-    if not found:
-        return made
-    first = begun(made, 0, True)
-    k = 0
-    while k < len(made.parts):
-        starts = first if k == 0 else begun(made, k)
-        tries = coloured(made, k, starts)
-        merged = [
-            j
-            for j in range(len(made.parts))
-            if j != k and made.parts[j].colour == made.parts[k].colour and holds(made, tries[0], made.parts[j].mask)
+@dataclass(frozen=True)
+class Reader(Part):
+    """Reads scenes.
+
+    Arguments:
+        margin: by how much the second best form (or texture) must be worse, in units of the variance of what the best
+            one does not explain; the reader abstains below. Twice the logarithm of the odds, were all of that noise.
+        explained: the share that an object has to explain of what it changes; nothing is said of one below.
+        residue: root mean square error, on pictures in [-1, 1], beyond the noise, above which a place is not explained.
+    """
+
+    margin: float = 6.0
+    explained: float = 0.75
+    residue: float = 0.16
+
+    def read(self, x: Tensor) -> list[Reading]:
+        """What is in pictures (B, 3, H, W) in [-1, 1]; values beyond are clamped.
+
+        Raises:
+            Refusal: they are no colour pictures, or smaller than 12 pixels, or hold a NaN.
+        """
+        if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < _SMALLEST:
+            raise Refusal(
+                f"scenes are read from pictures (B, 3, H, W) of at least {_SMALLEST} pixels, not {tuple(x.shape)}"
+            )
+        if not bool(torch.isfinite(x).all()):
+            raise Refusal("a picture that is to be read holds a NaN or an infinity")
+        pictures = x.detach().to("cpu", torch.float64).numpy()
+        return [self._reading((picture.transpose(1, 2, 0) + 1) / 2) for picture in pictures]
+
+    def segment(self, x: Tensor) -> Tensor:
+        """Which colour every pixel shows, uint8 (B, H, W): 0 background, then the colour + 1, 255 where unsure."""
+        return torch.stack([reading.layout for reading in self.read(x)])
+
+    def _reading(self, picture: Doubles) -> Reading:
+        size = picture.shape[:2]
+        factor = max(1, min(size) // _WORKING)
+        height, width = (side // factor for side in size)
+        small = picture[: height * factor, : width * factor].reshape(height, factor, width, factor, 3).mean((1, 3))
+        made = draft(small)
+        short = min(size) / factor
+        objects, sure = [], []
+        for tries in made.things:
+            objects.append(self._seen(made, tries, short, (size[1] / min(size), size[0] / min(size))))
+            sure.append(objects[-1].colour != ABSTAINS)
+        error = _error(made)
+        instances = _instances([tries[0] for tries in made.things], (size[0], size[1]), factor)
+        table = np.array([0, *(one.colour + 1 if known else UNSURE for one, known in zip(objects, sure, strict=True))])
+        doubtful = _enlarged(error > self.residue / 2, factor, (size[0], size[1]))
+        layout = np.where(doubtful, UNSURE, table[instances]).astype(np.uint8)
+        objects = [
+            replace(one, share=_share(made, k, instances, factor)) for k, one in enumerate(objects)
         ]
-        if merged:
-            mask = made.parts[k].mask.copy()
-            for j in merged:
-                mask |= made.parts[j].mask
-            made.parts[k] = replace(made.parts[k], mask=mask, area=int(mask.sum()))
-            for j in sorted(merged, reverse=True):
-                del made.parts[j]
-                if j < len(made.things):
-                    del made.things[j]
-                if j < k:
-                    k -= 1
-            tries = coloured(made, k, begun(made, k))
-        made.things.append(tries)
-        k += 1
-    joined(made)
-    return made
+        clean = bool((error <= self.residue / 2).all())
+        plain = clean and made.behind.rest < 1.3 * made.noise + 0.03
+        return Reading(
+            objects=tuple(objects),
+            count=len(objects) if objects and all(sure) and clean else ABSTAINS,
+            ground=made.behind.ground if plain and made.behind.clear > self.margin else ABSTAINS,
+            tint=made.behind.tint if plain else ABSTAINS,
+            noise=2 * made.noise,
+            blur=made.scenery.sigma * factor,
+            layout=torch.from_numpy(layout),
+            instances=torch.from_numpy(instances),
+        )
+
+    def _seen(self, made: Draft, tries: list[Thing], short: float, aspect: tuple[float, float]) -> Seen:
+        best = tries[0]
+        frame = best.frame(made.scenery.sigma, made.scenery.size)
+        pixels = 3 * frame.height * frame.width
+        explained = best.worth / max(best.worth + max(best.rest - pixels * made.noise**2, 0.0), 1e-9)
+        variance = max(made.level, best.rest / pixels)
+        x, y, r = (float(best.at[k]) / short for k in (X, Y, R))
+        form, texture, place = best.form, best.texture, place_of(x / aspect[0], y / aspect[1])
+        (_, small), (large, _) = (TALL if form == FIGURE else RADII)
+        size = ABSTAINS if abs(r - (small + large) / 2) < _BETWEEN else int(r > (small + large) / 2)
+        if self._close(best, [one for one in tries if one.form != form], variance):
+            form = size = ABSTAINS
+        if self._close(best, [one for one in tries if one.texture != texture and one.form != FIGURE], variance):
+            texture = ABSTAINS
+        for at, full in ((x, aspect[0]), (y, aspect[1])):
+            if min(abs(at - full / 3), abs(at - full * 2 / 3)) < _LINE:
+                place = ABSTAINS
+        colour = best.colour
+        if explained < self.explained:
+            form = colour = size = texture = place = ABSTAINS
+        bends = tuple(float(value) for value in best.at[POSE]) if best.form == FIGURE else ()
+        return Seen(
+            form, colour, size, texture, place, x, y, r, float(best.at[TURN]), bends, 0.0, round(float(explained), 6)
+        )
+
+    def _close(self, best: Thing, others: Sequence[Thing], variance: float) -> bool:
+        return any(best.worth - one.worth < self.margin * variance for one in others)
 
 
-def holds(made: Draft, thing: Thing, mask: Array) -> bool:
-    covers = thing.cover(Frame(0, 0, *made.scenery.size))
-    return bool((covers[mask] > 0.5).mean() > 0.6)
+def _error(made: Draft) -> Array:
+    """Root mean square (H, W), over colours and near pixels, of what is not explained, beyond the noise."""
+    left = made.scenery.picture - made.scenery.seen([tries[0] for tries in made.things])
+    found: Array = np.sqrt(np.maximum(blurred((left**2).mean(0), 1.2, True) - 1.5 * made.noise**2, 0.0))
+    return found
 
 
-def weights(made: Draft, k: int) -> Doubles:
-    """1 where part k is to be explained or denied, 0 where something else is seen."""
-    weight = np.ones(made.scenery.size)
-    others = np.zeros(made.scenery.size, dtype=bool)
-    for j, part in enumerate(made.parts):
-        if j != k:
-            others |= part.mask
-    weight[grown(others, 1) & ~made.parts[k].mask] = 0.0
-    weight[others] = 0.0
-    return weight
+def _enlarged(mask: Array, factor: int, size: tuple[int, int]) -> Array:
+    whole = np.repeat(np.repeat(mask, factor, 0), factor, 1)
+    found: Array = np.pad(whole, ((0, size[0] - whole.shape[0]), (0, size[1] - whole.shape[1])), mode="edge")
+    return found
 
 
-def begun(made: Draft, k: int, blur: bool = False) -> list[tuple[Thing, float]]:
-    """Guesses by cover alone, one or two a form, with what each leaves over; the best first."""
-    part = made.parts[k]
-    light = made.behind.light
-    _, g = pixels.unmixed(made.planes, part.colour, made.behind.tint)
-    covered = np.clip(1 - g / light, -0.3, 1.3)
-    weight = weights(made, k) * np.minimum(1.0, (light / 0.6) ** 2)
-    rows, columns = np.nonzero(part.mask)
-    middle = (0.5 * (columns.min() + columns.max() + 1), 0.5 * (rows.min() + rows.max() + 1))
-    short = made.scenery.short
-    away = max(4, round(0.16 * short))
-    high = (rows.max() - rows.min() + 1) / short
-    whole = float((weight * covered**2).sum())
-    found: list[tuple[Thing, float]] = []
-    for figures in (False, True):
-        if figures:
-            spare = float(weight.sum()) * 0.5 * (made.noise / 0.6) ** 2
-            if high < 0.40 and found and min(e for _, e in found) < 2 * spare + 0.06 * part.area:
-                continue
-        sigma = made.scenery.sigma
-        guesses, left = matches(covered, weight, middle, away, sigma, figures)
-        forms = sorted({form for form, _ in guesses})
-        picked: list[int] = []
-        least = left.min()
-        for form in forms:
-            order = sorted((left[n], n) for n, (f, _) in enumerate(guesses) if f == form)[:2]
-            picked += [n for cost, n in order if cost < 1.6 * least + 3.0]
-        at = np.stack([guesses[n][1] for n in picked])
-        form = np.array([guesses[n][0] for n in picked])
-        reach = (at[:, R].max() * (1.2 if figures else 1.05)) + 3 + 2 * sigma
-        frame = Frame.about(float(np.mean(at[:, X])), float(np.mean(at[:, Y])), float(reach), made.scenery.size)
-        target = covered[frame.place].astype(np.float32)
-        root = np.sqrt(weight[frame.place]).astype(np.float32)
-
-        def rest(
-            at: Doubles, which: Array, form: Array = form, frame: Frame = frame, sigma: float = sigma,
-            target: Floats = target, root: Floats = root,
-        ) -> Floats:  # fmt: skip
-            return ((pixels.blurred(cover(form[which], at, frame), sigma, False) - target) * root).reshape(len(at), -1)
-
-        at, error = improved(rest, at, short, at.shape[1] if figures else 4, 4)
-        if blur:
-            sharp = cover(form, at, frame)
-            errors = [
-                (((pixels.blurred(sharp, s, False) - target) * root) ** 2).sum((1, 2)) for s in _SIGMAS
-            ]
-            best = int(np.argmin([e.min() for e in errors]))
-            if not figures:
-                made.scenery = replace(made.scenery, sigma=_SIGMAS[best])
-            error = errors[best]
-        outside = whole - float(((target * root) ** 2).sum())
-        for which in sorted(set(form.tolist())):
-            n = min((error[n], n) for n in range(len(form)) if form[n] == which)[1]
-            found.append((Thing(which, part.colour, 0, at[n]), float(error[n]) + outside))
-    return sorted(found, key=lambda one: one[1])
-
-
-def coloured(made: Draft, k: int, starts: list[tuple[Thing, float]]) -> list[Thing]:
-    """Guesses with textures and light, the best first."""
-    tries = []
-    least = starts[0][1]
-    for thing, error in starts:
-        if error > 1.4 * least + 3.0:
-            continue
-        if thing.form == FIGURE:
-            tries.append(thing)
-        else:
-            tries += [replace(thing, texture=texture) for texture in range(len(TEXTURES))]
-    weight = weights(made, k)
-    first = made.scenery.refined([tries[0]], 0, tries, weight, 1)
-    return made.scenery.refined([tries[0]], 0, first[:4], weight, 4)
-
-
-def joined(made: Draft) -> None:
-    """All together: who is before whom, and every thing again with the others where they are."""
-    ordered(made)
-    sharpened(made)
-    for step in range(2):
-        for k in range(len(made.things)):
-            now = [tries[0] for tries in made.things]
-            made.things[k] = made.scenery.refined(now, k, made.things[k][: 4 if step == 0 else 3], None, 3)
-        pruned(made)
-        ordered(made)
-        if step == 0:
-            sharpened(made)
-
-
-def sharpened(made: Draft) -> None:
-    """Take the blur that explains the picture best."""
-    now = [tries[0] for tries in made.things]
-    if not now:
-        return
-    sharp = made.scenery.painted(now)
-    near = np.zeros(made.scenery.size, dtype=bool)
-    for thing in now:
-        near[thing.frame(0.0, made.scenery.size).place] = True
-    errors = [
-        float(((pixels.blurred(sharp, sigma, True) - made.scenery.picture)[:, near] ** 2).sum()) for sigma in _SIGMAS
-    ]
-    made.scenery = replace(made.scenery, sigma=_SIGMAS[int(np.argmin(errors))])
-
-
-def pruned(made: Draft) -> None:
-    """Leave out what explains nothing that the others do not."""
-    k = 0
-    level = max(made.noise, 0.02) ** 2
-    while k < len(made.things):
-        if made.things[k][0].worth < 60 * level:
-            del made.things[k]
-            del made.parts[k]
-        else:
-            k += 1
-
-
-def ordered(made: Draft) -> None:
-    """Put the nearer of two that overlap behind in the list: the order that explains the picture better."""
-    count = len(made.things)
-    now = [tries[0] for tries in made.things]
-    covers = [t.cover(Frame(0, 0, *made.scenery.size)) for t in now]
-    above = np.zeros((count, count), dtype=bool)
-    for i in range(count):
-        for j in range(i):
-            both = np.minimum(covers[i], covers[j])
-            if both.sum() < 0.5:
-                continue
-            errors = [
-                float((((made.scenery.seen([now[n] for n in pair]) - made.scenery.picture) ** 2) * both).sum())
-                for pair in ((j, i), (i, j))
-            ]
-            above[i, j], above[j, i] = errors[0] <= errors[1], errors[0] > errors[1]
-    left, order = list(range(count)), []
-    while left:
-        n = next((n for n in left if not any(above[n, m] for m in left)), left[0])
-        order.append(n)
-        left.remove(n)
-    made.things = [made.things[n] for n in order]
-    made.parts = [made.parts[n] for n in order]
-
-
-def instances(made: Draft, size: tuple[int, int], factor: int = 1) -> Array:
-    """Which thing each pixel shows."""
+def _instances(things: list[Thing], size: tuple[int, int], factor: int) -> Array:
+    """Which thing the centre of each pixel shows, uint8 (H, W)."""
     found = np.zeros(size, dtype=np.uint8)
     whole = Frame(0, 0, *size)
-    for k, tries in enumerate(made.things):
-        at = tries[0].at.copy()
-        at[:3] *= factor
-        found[replace(tries[0], at=at).cover(whole) > 0.5] = k + 1
+    for k, thing in enumerate(things):
+        found[_scaled(thing, factor).cover(whole) > 0.5] = k + 1
     return found
+
+
+def _scaled(thing: Thing, factor: int) -> Thing:
+    at = thing.at.copy()
+    at[: R + 1] *= factor
+    return replace(thing, at=at)
+
+
+def _share(made: Draft, k: int, instances: Array, factor: int) -> float:
+    height, width = instances.shape
+    whole = int((_scaled(made.things[k][0], factor).cover(Frame(0, 0, height, width)) > 0.5).sum())
+    return float((instances == k + 1).sum()) / max(whole, 1)

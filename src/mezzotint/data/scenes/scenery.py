@@ -21,6 +21,7 @@ class Thing:
         form, colour, texture: numbers of words.
         at: (6,) or, of a figure, (12,), see :mod:`.fit`.
         worth: by how much it lowers the squared error of the picture.
+        rest: the squared error that is left near it.
     """
 
     form: int
@@ -28,6 +29,7 @@ class Thing:
     texture: int
     at: Doubles
     worth: float = 0.0
+    rest: float = 0.0
 
     def frame(self, sigma: float, size: tuple[int, int], more: float = 0.0) -> Frame:
         """All pixels that it may change."""
@@ -125,4 +127,4 @@ class Scenery:
         at = np.stack([thing.at for thing in tries])
         at, error = improved(left, at, self.short, at.shape[1], steps)
         before = float((target * target).sum(dtype=np.float64))
-        return [replace(thing, at=at[n], worth=before - float(error[n])) for n, thing in enumerate(tries)]
+        return [replace(thing, at=at[n], worth=before - float(error[n]), rest=float(error[n])) for n, thing in enumerate(tries)]

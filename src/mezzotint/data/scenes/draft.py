@@ -1,0 +1,270 @@
+"""What a picture is made of, by explaining it: a first guess at every part, then all together.
+
+See :mod:`.reader`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mezzotint.data.scenes import segment as pixels
+from mezzotint.data.scenes.backdrop import Backdrop, backdrop, tint_of
+from mezzotint.data.scenes.bank import matches
+from mezzotint.data.scenes.fit import R, X, Y, Frame, cover, improved
+from mezzotint.data.scenes.numbers import Array, Doubles, Floats
+from mezzotint.data.scenes.scenery import Scenery, Thing
+from mezzotint.data.scenes.words import FIGURE, TEXTURES, TINTED
+
+_SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
+
+
+@dataclass
+class Draft:
+    """What is found of one picture, on the way."""
+
+    scenery: Scenery
+    behind: Backdrop
+    noise: float
+    things: list[list[Thing]]
+    parts: list[pixels.Part]
+    planes: Doubles
+
+    @property
+    def level(self) -> float:
+        """The variance of what is not to be explained."""
+        return max(self.noise, 0.012) ** 2
+
+
+def grown(mask: Array, times: int) -> Array:
+    for _ in range(times):
+        bigger = mask.copy()
+        bigger[1:] |= mask[:-1]
+        bigger[:-1] |= mask[1:]
+        mask = bigger.copy()
+        mask[:, 1:] |= bigger[:, :-1]
+        mask[:, :-1] |= bigger[:, 1:]
+    return mask
+
+
+def draft(picture: Doubles) -> Draft:
+    noise = pixels.noise_of(picture)
+    planes = picture.transpose(2, 0, 1)
+    smooth = pixels.blurred(planes, 0.7, True).transpose(1, 2, 0) if noise > 0.02 else picture
+    tint = tint_of(smooth)
+    found, share = pixels.parts(smooth, tint)
+    held = share > 0.3
+    for part in found:
+        held |= part.mask
+    behind = backdrop(picture, ~grown(held, 1 if noise < 0.02 else 2), tint)
+    ground = (behind.light * TINTED[tint][:, None, None]).astype(np.float32)
+    scenery = Scenery(planes.astype(np.float32), ground, 0.6)
+    made = Draft(scenery, behind, noise, [], found, picture)
+    if not found:
+        return made
+    first = begun(made, 0, True)
+    k = 0
+    while k < len(made.parts):
+        starts = first if k == 0 else begun(made, k)
+        tries = coloured(made, k, starts)
+        merged = [
+            j
+            for j in range(len(made.parts))
+            if j != k and made.parts[j].colour == made.parts[k].colour and holds(made, tries[0], made.parts[j].mask)
+        ]
+        if merged:
+            mask = made.parts[k].mask.copy()
+            for j in merged:
+                mask |= made.parts[j].mask
+            made.parts[k] = replace(made.parts[k], mask=mask, area=int(mask.sum()))
+            for j in sorted(merged, reverse=True):
+                del made.parts[j]
+                if j < len(made.things):
+                    del made.things[j]
+                if j < k:
+                    k -= 1
+            tries = coloured(made, k, begun(made, k))
+        made.things.append(tries)
+        k += 1
+    joined(made)
+    return made
+
+
+def holds(made: Draft, thing: Thing, mask: Array) -> bool:
+    covers = thing.cover(Frame(0, 0, *made.scenery.size))
+    return bool((covers[mask] > 0.5).mean() > 0.6)
+
+
+def weights(made: Draft, k: int) -> Doubles:
+    """1 where part k is to be explained or denied, 0 where something else is seen."""
+    weight = np.ones(made.scenery.size)
+    others = np.zeros(made.scenery.size, dtype=bool)
+    for j, part in enumerate(made.parts):
+        if j != k:
+            others |= part.mask
+    weight[grown(others, 1) & ~made.parts[k].mask] = 0.0
+    weight[others] = 0.0
+    return weight
+
+
+def begun(made: Draft, k: int, blur: bool = False) -> list[tuple[Thing, float]]:
+    """Guesses by cover alone, one or two a form, with what each leaves over; the best first."""
+    part = made.parts[k]
+    light = made.behind.light
+    _, g = pixels.unmixed(made.planes, part.colour, made.behind.tint)
+    covered = np.clip(1 - g / light, -0.3, 1.3)
+    weight = weights(made, k) * np.minimum(1.0, (light / 0.6) ** 2)
+    rows, columns = np.nonzero(part.mask)
+    middle = (0.5 * (columns.min() + columns.max() + 1), 0.5 * (rows.min() + rows.max() + 1))
+    short = made.scenery.short
+    away = max(4, round(0.16 * short))
+    high = (rows.max() - rows.min() + 1) / short
+    whole = float((weight * covered**2).sum())
+    found: list[tuple[Thing, float]] = []
+    for figures in (False, True):
+        if figures:
+            spare = float(weight.sum()) * 0.5 * (made.noise / 0.6) ** 2
+            misfit = (min(error for _, error in found) - spare) / part.area
+            if misfit < 0.06 or high < (0.2 if misfit > 0.15 else 0.35):
+                continue
+        sigma = made.scenery.sigma
+        guesses, left = matches(covered, weight, middle, away, sigma, figures)
+        forms = sorted({form for form, _ in guesses})
+        picked: list[int] = []
+        least = left.min()
+        for form in forms:
+            order = sorted((left[n], n) for n, (f, _) in enumerate(guesses) if f == form)[:2]
+            picked += [n for cost, n in order if cost < 1.6 * least + 3.0]
+        at = np.stack([guesses[n][1] for n in picked])
+        form = np.array([guesses[n][0] for n in picked])
+        reach = (at[:, R].max() * (1.2 if figures else 1.05)) + 3 + 2 * sigma
+        frame = Frame.about(float(np.mean(at[:, X])), float(np.mean(at[:, Y])), float(reach), made.scenery.size)
+        target = covered[frame.place].astype(np.float32)
+        root = np.sqrt(weight[frame.place]).astype(np.float32)
+
+        def rest(
+            at: Doubles, which: Array, form: Array = form, frame: Frame = frame, sigma: float = sigma,
+            target: Floats = target, root: Floats = root,
+        ) -> Floats:  # fmt: skip
+            return ((pixels.blurred(cover(form[which], at, frame), sigma, False) - target) * root).reshape(len(at), -1)
+
+        at, error = improved(rest, at, short, at.shape[1] if figures else 4, 4)
+        if blur:
+            sharp = cover(form, at, frame)
+            errors = [
+                (((pixels.blurred(sharp, s, False) - target) * root) ** 2).sum((1, 2)) for s in _SIGMAS
+            ]
+            best = int(np.argmin([e.min() for e in errors]))
+            if not figures:
+                made.scenery = replace(made.scenery, sigma=_SIGMAS[best])
+            error = errors[best]
+        outside = whole - float(((target * root) ** 2).sum())
+        for which in sorted(set(form.tolist())):
+            n = min((error[n], n) for n in range(len(form)) if form[n] == which)[1]
+            found.append((Thing(which, part.colour, 0, at[n]), float(error[n]) + outside))
+    return sorted(found, key=lambda one: one[1])
+
+
+def coloured(made: Draft, k: int, starts: list[tuple[Thing, float]]) -> list[Thing]:
+    """Guesses with textures and light, the best first."""
+    tries = []
+    least = starts[0][1]
+    for thing, error in starts:
+        if error > 1.4 * least + 3.0:
+            continue
+        if thing.form == FIGURE:
+            tries.append(thing)
+        else:
+            tries += [replace(thing, texture=texture) for texture in range(len(TEXTURES))]
+    weight = weights(made, k)
+    first = close(made.scenery.refined([tries[0]], 0, tries, weight, 1), 0.8, 40 * made.level)
+    return close(made.scenery.refined([tries[0]], 0, first[:5], weight, 4), 0.5, 40 * made.level)
+
+
+def close(tries: list[Thing], share: float, more: float) -> list[Thing]:
+    """Those of the guesses, the best first, that are not much worse than the best."""
+    return [one for one in tries if tries[0].worth - one.worth <= share * tries[0].rest + more]
+
+
+def joined(made: Draft) -> None:
+    """All together: who is before whom, and every thing again with the others where they are."""
+    ordered(made)
+    before = made.scenery.sigma
+    sharpened(made)
+    for step in range(2):
+        for k in range(len(made.things)):
+            now = [tries[0] for tries in made.things]
+            if made.scenery.sigma == before and alone(made, k) and (step or len(made.things[k]) == 1):
+                continue
+            again = made.scenery.refined(now, k, made.things[k][: 4 if step == 0 else 3], None, 3 - step)
+            made.things[k] = close(again, 0.3, 40 * made.level)
+        pruned(made)
+        ordered(made)
+        before = made.scenery.sigma
+        if step == 0:
+            sharpened(made)
+
+
+def alone(made: Draft, k: int) -> bool:
+    """Whether no other thing changes a pixel that this one does."""
+    frames = [tries[0].frame(made.scenery.sigma, made.scenery.size) for tries in made.things]
+    a = frames[k]
+    return not any(
+        a.top < b.top + b.height and b.top < a.top + a.height and a.left < b.left + b.width and b.left < a.left + a.width
+        for j, b in enumerate(frames)
+        if j != k
+    )
+
+
+def sharpened(made: Draft) -> None:
+    """Take the blur that explains the picture best."""
+    now = [tries[0] for tries in made.things]
+    if not now:
+        return
+    sharp = made.scenery.painted(now)
+    near = np.zeros(made.scenery.size, dtype=bool)
+    for thing in now:
+        near[thing.frame(0.0, made.scenery.size).place] = True
+    errors = [
+        float(((pixels.blurred(sharp, sigma, True) - made.scenery.picture)[:, near] ** 2).sum()) for sigma in _SIGMAS
+    ]
+    made.scenery = replace(made.scenery, sigma=_SIGMAS[int(np.argmin(errors))])
+
+
+def pruned(made: Draft) -> None:
+    """Leave out what explains nothing that the others do not."""
+    k = 0
+    while k < len(made.things):
+        if made.things[k][0].worth < 60 * made.level:
+            del made.things[k]
+            del made.parts[k]
+        else:
+            k += 1
+
+
+def ordered(made: Draft) -> None:
+    """Put the nearer of two that overlap behind in the list: the order that explains the picture better."""
+    count = len(made.things)
+    now = [tries[0] for tries in made.things]
+    covers = [t.cover(Frame(0, 0, *made.scenery.size)) for t in now]
+    above = np.zeros((count, count), dtype=bool)
+    for i in range(count):
+        for j in range(i):
+            both = np.minimum(covers[i], covers[j])
+            if both.sum() < 0.5:
+                continue
+            errors = [
+                float((((made.scenery.seen([now[n] for n in pair]) - made.scenery.picture) ** 2) * both).sum())
+                for pair in ((j, i), (i, j))
+            ]
+            above[i, j], above[j, i] = errors[0] <= errors[1], errors[0] > errors[1]
+    left, order = list(range(count)), []
+    while left:
+        n = next((n for n in left if not any(above[n, m] for m in left)), left[0])
+        order.append(n)
+        left.remove(n)
+    made.things = [made.things[n] for n in order]
+    made.parts = [made.parts[n] for n in order]
+
+
