@@ -21,7 +21,7 @@ from mezzotint.data.scenes.words import GROUNDS, TINTED
 _FLOOR = 0.004  # the least error that is believed in: pictures are held in bytes
 _RIDGE = 0.05  # of the knots' heights, over the variance of the noise that is assumed
 _FREE = np.array([1e-6, 1e-3, 1e-3])
-_PITCHES = np.linspace(0.215, 0.345, 40)
+_PITCHES = np.linspace(0.219, 0.341, 184)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
 
 @lru_cache(maxsize=8)
 def _bases(height: int, width: int) -> tuple[Doubles, Doubles, Doubles]:
-    """What planes and planes with clouds are sums of, (H W, ...), and tiles of every length, (H W, 40)."""
+    """What planes and planes with clouds are sums of, (H W, ...), and tiles of every length, (H W, ...)."""
     short = min(height, width)
     x, y = centres(width, short), centres(height, short)
     ones = np.ones((height, width))
@@ -113,4 +113,5 @@ def _bases(height: int, width: int) -> tuple[Doubles, Doubles, Doubles]:
         length = np.float32(pitch)
         down, along = (np.floor(z / length).astype(int) & 1 for z in (y, x))
         tiles.append((down[:, None] ^ along[None, :]).reshape(-1))
-    return plane, np.concatenate([plane, clouds], 1), np.stack(tiles, 1).astype(np.float64)
+    different = list({line.tobytes(): line for line in tiles}.values())
+    return plane, np.concatenate([plane, clouds], 1), np.stack(different, 1).astype(np.float64)

@@ -12,11 +12,14 @@ import numpy as np
 from mezzotint.data.scenes import segment as pixels
 from mezzotint.data.scenes.backdrop import Backdrop, backdrop, tint_of
 from mezzotint.data.scenes.bank import matches
-from mezzotint.data.scenes.fit import R, X, Y, Frame, cover, improved
+from mezzotint.data.scenes.fit import POSE, R, X, Y, Frame, cover, improved
 from mezzotint.data.scenes.numbers import Array, Doubles, Floats
 from mezzotint.data.scenes.scenery import Scenery, Thing
 from mezzotint.data.scenes.words import FIGURE, TEXTURES, TINTED
 
+_ARMS = [(raised, bend) for raised in (0.10, 0.16, 0.22, 0.28, 0.33) for bend in (-0.03, 0.035, 0.10)]
+_LEGS = [(spread, -folded) for spread in (0.02, 0.045, 0.075) for folded in (0.01, 0.045, 0.08)]
+"""Turns of an upper limb, and of the lower one from it, that are tried."""
 _SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
 
 
@@ -179,7 +182,21 @@ def coloured(made: Draft, k: int, starts: list[tuple[Thing, float]]) -> list[Thi
             tries += [replace(thing, texture=texture) for texture in range(len(TEXTURES))]
     weight = weights(made, k)
     first = close(made.scenery.refined([tries[0]], 0, tries, weight, 1), 0.8, 40 * made.level)
+    first = [bent(made.scenery, [one], 0, weight) if one.form == FIGURE else one for one in first]
     return close(made.scenery.refined([tries[0]], 0, first[:5], weight, 4), 0.5, 40 * made.level)
+
+
+def bent(scenery: Scenery, things: list[Thing], k: int, weight: Array | None) -> Thing:
+    """A figure with each limb where it explains most, of several places that a limb may be in."""
+    for limb in range(4):
+        upper, lower = POSE.start + 2 * limb, POSE.start + 2 * limb + 1
+        tries = [things[k]]
+        for raised, bend in _LEGS if limb % 2 else _ARMS:
+            at = things[k].at.copy()
+            at[upper], at[lower] = raised, raised + bend
+            tries.append(replace(things[k], at=at))
+        things = [*things[:k], scenery.refined(things, k, tries, weight, 0)[0], *things[k + 1 :]]
+    return things[k]
 
 
 def close(tries: list[Thing], share: float, more: float) -> list[Thing]:
@@ -197,6 +214,8 @@ def joined(made: Draft) -> None:
             now = [tries[0] for tries in made.things]
             if made.scenery.sigma == before and alone(made, k) and (step or len(made.things[k]) == 1):
                 continue
+            if made.things[k][0].form == FIGURE:
+                made.things[k][0] = bent(made.scenery, now, k, None)
             again = made.scenery.refined(now, k, made.things[k][: 4 if step == 0 else 3], None, 3 - step)
             made.things[k] = close(again, 0.3, 40 * made.level)
         pruned(made)
@@ -233,14 +252,19 @@ def sharpened(made: Draft) -> None:
 
 
 def pruned(made: Draft) -> None:
-    """Leave out what explains nothing that the others do not."""
-    k = 0
-    while k < len(made.things):
-        if made.things[k][0].worth < 60 * made.level:
+    """Leave out what explains nothing that the others do not, and the lesser of two that are one: colours tell apart
+    all that touches."""
+    whole = Frame(0, 0, *made.scenery.size)
+    best = [tries[0] for tries in made.things]
+    covers = [thing.cover(whole) for thing in best]
+    for k in reversed(range(len(best))):
+        same = any(
+            one.colour == best[k].colour and one.worth > best[k].worth and np.minimum(covers[j], covers[k]).sum() > 1
+            for j, one in enumerate(best)
+        )
+        if same or best[k].worth < 60 * made.level:
             del made.things[k]
             del made.parts[k]
-        else:
-            k += 1
 
 
 def ordered(made: Draft) -> None:
