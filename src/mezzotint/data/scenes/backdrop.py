@@ -16,6 +16,7 @@ import numpy as np
 from mezzotint.data.scenes.numbers import Array, Doubles, centres
 from mezzotint.data.scenes.plan import NOISE
 from mezzotint.data.scenes.surfaces import _knots
+from mezzotint.data.scenes.segment import blurred
 from mezzotint.data.scenes.words import GROUNDS, TINTED
 
 _FLOOR = 0.004  # the least error that is believed in: pictures are held in bytes
@@ -52,8 +53,8 @@ def tint_of(picture: Doubles) -> int:
     return int(np.minimum(away, 0.08).mean((0, 1)).argmin())
 
 
-def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
-    """The background of a picture (H, W, 3) in [0, 1], seen where ``open_`` (H, W) is true."""
+def backdrop(picture: Doubles, open_: Array, tint: int, sigma: float = 0.0) -> Backdrop:
+    """The background of a picture (H, W, 3) in [0, 1], blurred by ``sigma``, seen where ``open_`` (H, W) is true."""
     colour = TINTED[tint].astype(np.float64)
     seen: Doubles = picture @ colour / (colour @ colour)
     inside = open_.reshape(-1)
@@ -61,11 +62,12 @@ def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
         inside = np.ones_like(inside)
     y = seen.reshape(-1)[inside]
     n = len(y)
-    planes, clouds, tiles = _bases(*open_.shape)
+    sharp, soft = _bases(*open_.shape, 0.0), _bases(*open_.shape, sigma)
     found: list[tuple[float, int, Doubles, float]] = []
 
-    def add(kind: str, basis: Doubles, ridge: Doubles) -> Doubles:
-        A = basis[inside]
+    def add(kind: str, ridge: Doubles, *chosen: tuple[int, Array]) -> Doubles:
+        A, whole = (np.concatenate([bases[k][:, some] for k, some in chosen], 1) for bases in (soft, sharp))
+        A = A[inside]
         squares = A.T @ A
         gram = squares + np.diag(ridge)
         weights = np.linalg.solve(gram, A.T @ y)
@@ -73,19 +75,20 @@ def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
         rest = float((left * left).mean())
         free = float(np.trace(np.linalg.solve(gram, squares)))
         cost = n * np.log(rest + _FLOOR**2) + free * np.log(n)
-        found.append((cost, GROUNDS.index(kind), basis @ weights, rest))
+        found.append((cost, GROUNDS.index(kind), whole @ weights, rest))
         return left
 
-    add("plain", planes[:, :1], _FREE[:1])
-    left = add("shaded", planes, _FREE)
-    add("cloudy", clouds, np.concatenate([_FREE, np.full(NOISE**2, _RIDGE)]))
-    A, U = planes[inside], tiles[inside]
+    level, plane, knots = (0, np.arange(1)), (0, np.arange(3)), (1, np.arange(NOISE**2))
+    add("plain", _FREE[:1], level)
+    left = add("shaded", _FREE, plane)
+    add("cloudy", np.concatenate([_FREE, np.full(NOISE**2, _RIDGE)]), plane, knots)
+    A, U = soft[0][inside], soft[2][inside]
     U = U - A @ np.linalg.solve(A.T @ A + np.diag(_FREE), A.T @ U)
     gain = U.T @ left
-    power = (U * U).sum(0)
-    best = int((gain * np.abs(gain) / np.maximum(power, 1e-9)).argmin())
-    if -0.17 < gain[best] / max(power[best], 1e-9) < -0.05:
-        add("tiled", np.concatenate([planes, tiles[:, best : best + 1]], 1), np.append(_FREE, 1e-6))
+    power = np.maximum((U * U).sum(0), 1e-9)
+    best = int((gain * np.abs(gain) / power).argmin())
+    if -0.17 < gain[best] / power[best] < -0.05:
+        add("tiled", np.append(_FREE, 1e-6), plane, (2, np.array([best])))
     found.sort(key=lambda one: one[0])
     cost, ground, light, rest = found[0]
     others = [one[0] for one in found if one[1] != ground]
@@ -93,9 +96,15 @@ def backdrop(picture: Doubles, open_: Array, tint: int) -> Backdrop:
     return Backdrop(tint, lit, ground, min(others) - cost, float(np.sqrt(rest)))
 
 
-@lru_cache(maxsize=8)
-def _bases(height: int, width: int) -> tuple[Doubles, Doubles, Doubles]:
-    """What planes and planes with clouds are sums of, (H W, ...), and tiles of every length, (H W, ...)."""
+@lru_cache(maxsize=32)
+def _bases(height: int, width: int, sigma: float) -> tuple[Doubles, Doubles, Doubles]:
+    """What planes and clouds are sums of, and tiles of every length, (H W, ...) each."""
+    if sigma:
+        planes, clouds, tiles = (
+            blurred(basis.T.reshape(-1, height, width), sigma, True).reshape(basis.shape[1], -1).T
+            for basis in _bases(height, width, 0.0)
+        )
+        return planes, clouds, tiles
     short = min(height, width)
     x, y = centres(width, short), centres(height, short)
     ones = np.ones((height, width))
@@ -114,4 +123,4 @@ def _bases(height: int, width: int) -> tuple[Doubles, Doubles, Doubles]:
         down, along = (np.floor(z / length).astype(int) & 1 for z in (y, x))
         tiles.append((down[:, None] ^ along[None, :]).reshape(-1))
     different = list({line.tobytes(): line for line in tiles}.values())
-    return plane, np.concatenate([plane, clouds], 1), np.stack(different, 1).astype(np.float64)
+    return plane, clouds.astype(np.float64), np.stack(different, 1).astype(np.float64)

@@ -209,6 +209,7 @@ def joined(made: Draft) -> None:
     ordered(made)
     before = made.scenery.sigma
     sharpened(made)
+    uncovered(made)
     for step in range(2):
         for k in range(len(made.things)):
             now = [tries[0] for tries in made.things]
@@ -223,6 +224,7 @@ def joined(made: Draft) -> None:
         before = made.scenery.sigma
         if step == 0:
             sharpened(made)
+            uncovered(made)
 
 
 def alone(made: Draft, k: int) -> bool:
@@ -234,6 +236,17 @@ def alone(made: Draft, k: int) -> bool:
         for j, b in enumerate(frames)
         if j != k
     )
+
+
+def uncovered(made: Draft) -> None:
+    """Fit the background again, where nothing that was found covers it."""
+    sigma = made.scenery.sigma
+    whole = np.ones(made.scenery.size, dtype=np.float32)
+    for tries in made.things:
+        whole *= 1 - tries[0].cover(Frame(0, 0, *made.scenery.size))
+    made.behind = backdrop(made.planes, pixels.blurred(whole, sigma, True) > 0.98, made.behind.tint, sigma)
+    ground = (made.behind.light * TINTED[made.behind.tint][:, None, None]).astype(np.float32)
+    made.scenery = replace(made.scenery, ground=ground)
 
 
 def sharpened(made: Draft) -> None:
