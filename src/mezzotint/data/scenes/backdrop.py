@@ -15,8 +15,8 @@ import numpy as np
 
 from mezzotint.data.scenes.numbers import Array, Doubles, centres
 from mezzotint.data.scenes.plan import NOISE
-from mezzotint.data.scenes.surfaces import _knots
 from mezzotint.data.scenes.segment import blurred
+from mezzotint.data.scenes.surfaces import knots
 from mezzotint.data.scenes.words import GROUNDS, TINTED
 
 _FLOOR = 0.004  # the least error that is believed in: pictures are held in bytes
@@ -78,10 +78,10 @@ def backdrop(picture: Doubles, open_: Array, tint: int, sigma: float = 0.0) -> B
         found.append((cost, GROUNDS.index(kind), whole @ weights, rest))
         return left
 
-    level, plane, knots = (0, np.arange(1)), (0, np.arange(3)), (1, np.arange(NOISE**2))
+    level, plane, heights = (0, np.arange(1)), (0, np.arange(3)), (1, np.arange(NOISE**2))
     add("plain", _FREE[:1], level)
     left = add("shaded", _FREE, plane)
-    add("cloudy", np.concatenate([_FREE, np.full(NOISE**2, _RIDGE)]), plane, knots)
+    add("cloudy", np.concatenate([_FREE, np.full(NOISE**2, _RIDGE)]), plane, heights)
     A, U = soft[0][inside], soft[2][inside]
     U = U - A @ np.linalg.solve(A.T @ A + np.diag(_FREE), A.T @ U)
     gain = U.T @ left
@@ -100,17 +100,17 @@ def backdrop(picture: Doubles, open_: Array, tint: int, sigma: float = 0.0) -> B
 def _bases(height: int, width: int, sigma: float) -> tuple[Doubles, Doubles, Doubles]:
     """What planes and clouds are sums of, and tiles of every length, (H W, ...) each."""
     if sigma:
-        planes, clouds, tiles = (
+        made = [
             blurred(basis.T.reshape(-1, height, width), sigma, True).reshape(basis.shape[1], -1).T
             for basis in _bases(height, width, 0.0)
-        )
-        return planes, clouds, tiles
+        ]
+        return made[0], made[1], made[2]
     short = min(height, width)
     x, y = centres(width, short), centres(height, short)
     ones = np.ones((height, width))
-    middle_x, middle_y = (z.astype(np.float64) - 0.5 * (float(z[0]) + float(z[-1])) for z in (x, y))
-    plane = np.stack([ones, ones * middle_x, ones * middle_y[:, None]], -1).reshape(-1, 3)
-    (left, across), (top, down) = _knots(x, width / short), _knots(y, height / short)
+    middle = [z.astype(np.float64) - 0.5 * (float(z[0]) + float(z[-1])) for z in (x, y)]
+    plane = np.stack([ones, ones * middle[0], ones * middle[1][:, None]], -1).reshape(-1, 3)
+    (left, across), (top, down) = knots(x, width / short), knots(y, height / short)
     columns, rows = np.zeros((width, NOISE)), np.zeros((height, NOISE))
     for table, first, share in ((columns, left, across), (rows, top, down)):
         at = np.arange(len(table))
@@ -120,7 +120,7 @@ def _bases(height: int, width: int, sigma: float) -> tuple[Doubles, Doubles, Dou
     tiles = []
     for pitch in _PITCHES:
         length = np.float32(pitch)
-        down, along = (np.floor(z / length).astype(int) & 1 for z in (y, x))
-        tiles.append((down[:, None] ^ along[None, :]).reshape(-1))
+        odd = [np.floor(z / length).astype(int) & 1 for z in (y, x)]
+        tiles.append((odd[0][:, None] ^ odd[1][None, :]).reshape(-1))
     different = list({line.tobytes(): line for line in tiles}.values())
     return plane, clouds.astype(np.float64), np.stack(different, 1).astype(np.float64)

@@ -1,7 +1,7 @@
 """Where a form may lie, roughly: every form, at some sizes and turns, held against what a colour covers.
 
-What a template leaves over of a cover, sum of w (c - T)^2 = sum of w c^2 - 2 sum of w c T + sum of w T^2, is a product of
-matrices for all templates and all places at once.
+What a template T leaves over of a cover c, sum of w (c - T)^2 = sum of w c^2 - 2 sum of w c T + sum of w T^2, is a
+product of matrices for all templates and all places at once.
 """
 
 from __future__ import annotations

@@ -12,27 +12,39 @@ import numpy as np
 from mezzotint.data.scenes import segment as pixels
 from mezzotint.data.scenes.backdrop import Backdrop, backdrop, tint_of
 from mezzotint.data.scenes.bank import matches
-from mezzotint.data.scenes.fit import POSE, R, X, Y, Frame, cover, improved
-from mezzotint.data.scenes.numbers import Array, Doubles, Floats
+from mezzotint.data.scenes.fit import POSE, Frame, R, X, Y, cover, improved
+from mezzotint.data.scenes.numbers import Array, Doubles, Floats, Ints
+from mezzotint.data.scenes.paint import REACH
 from mezzotint.data.scenes.scenery import Scenery, Thing
 from mezzotint.data.scenes.words import FIGURE, TEXTURES, TINTED
 
 _ARMS = [(raised, bend) for raised in (0.10, 0.16, 0.22, 0.28, 0.33) for bend in (-0.03, 0.035, 0.10)]
 _LEGS = [(spread, -folded) for spread in (0.02, 0.045, 0.075) for folded in (0.01, 0.045, 0.08)]
 """Turns of an upper limb, and of the lower one from it, that are tried."""
+NOISIEST, MOST = 0.12, 14
+"""The strongest noise, on pictures in [0, 1], and the most parts of a picture that is read."""
 _SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
 
 
 @dataclass
 class Draft:
-    """What is found of one picture, on the way."""
+    """What is found of one picture, on the way.
+
+    Arguments:
+        scenery: the picture, its background and its blur.
+        behind: what the background is.
+        noise: standard deviation of the noise.
+        things: guesses at every object, the best of each first, from the farthest to the nearest.
+        parts: the pixels of each.
+        planes: the picture, (H, W, 3).
+    """
 
     scenery: Scenery
     behind: Backdrop
     noise: float
     things: list[list[Thing]]
     parts: list[pixels.Part]
-    planes: Doubles
+    picture: Doubles
 
     @property
     def level(self) -> float:
@@ -41,6 +53,7 @@ class Draft:
 
 
 def grown(mask: Array, times: int) -> Array:
+    """A mask (H, W) and the pixels around it."""
     for _ in range(times):
         bigger = mask.copy()
         bigger[1:] |= mask[:-1]
@@ -51,12 +64,17 @@ def grown(mask: Array, times: int) -> Array:
     return mask
 
 
-def draft(picture: Doubles) -> Draft:
+def draft(picture: Doubles) -> Draft | None:
+    """What a picture (H, W, 3) in [0, 1] is made of; None: it is nothing that could be."""
     noise = pixels.noise_of(picture)
+    if noise > NOISIEST:
+        return None
     planes = picture.transpose(2, 0, 1)
     smooth = pixels.blurred(planes, 0.7, True).transpose(1, 2, 0) if noise > 0.02 else picture
     tint = tint_of(smooth)
     found, share = pixels.parts(smooth, tint)
+    if len(found) > MOST:
+        return None
     held = share > 0.3
     for part in found:
         held |= part.mask
@@ -66,35 +84,29 @@ def draft(picture: Doubles) -> Draft:
     made = Draft(scenery, behind, noise, [], found, picture)
     if not found:
         return made
-    first = begun(made, 0, True)
-    k = 0
-    while k < len(made.parts):
-        starts = first if k == 0 else begun(made, k)
+    while len(made.things) < len(made.parts):
+        k = len(made.things)
+        starts = begun(made, k, k == 0)
         tries = coloured(made, k, starts)
-        merged = [
+        pieces = [
             j
-            for j in range(len(made.parts))
-            if j != k and made.parts[j].colour == made.parts[k].colour and holds(made, tries[0], made.parts[j].mask)
+            for j, part in enumerate(made.parts)
+            if j != k and part.colour == made.parts[k].colour and holds(made, tries[0], part.mask)
         ]
-        if merged:
-            mask = made.parts[k].mask.copy()
-            for j in merged:
-                mask |= made.parts[j].mask
+        if pieces:  # something else is before it
+            mask = np.logical_or.reduce([made.parts[j].mask for j in (k, *pieces)])
             made.parts[k] = replace(made.parts[k], mask=mask, area=int(mask.sum()))
-            for j in sorted(merged, reverse=True):
-                del made.parts[j]
-                if j < len(made.things):
-                    del made.things[j]
-                if j < k:
-                    k -= 1
+            made.things = [one for j, one in enumerate(made.things) if j not in pieces]
+            made.parts = [one for j, one in enumerate(made.parts) if j not in pieces]
+            k = len(made.things)
             tries = coloured(made, k, begun(made, k))
         made.things.append(tries)
-        k += 1
     joined(made)
     return made
 
 
 def holds(made: Draft, thing: Thing, mask: Array) -> bool:
+    """Whether a thing covers most of a part."""
     covers = thing.cover(Frame(0, 0, *made.scenery.size))
     return bool((covers[mask] > 0.5).mean() > 0.6)
 
@@ -112,61 +124,62 @@ def weights(made: Draft, k: int) -> Doubles:
 
 
 def begun(made: Draft, k: int, blur: bool = False) -> list[tuple[Thing, float]]:
-    """Guesses by cover alone, one or two a form, with what each leaves over; the best first."""
-    part = made.parts[k]
-    light = made.behind.light
-    _, g = pixels.unmixed(made.planes, part.colour, made.behind.tint)
-    covered = np.clip(1 - g / light, -0.3, 1.3)
+    """Guesses at part k by what it covers alone, one a form, with what each leaves over; the best first.
+
+    Arguments:
+        made: the picture.
+        k: the part.
+        blur: whether to find out how blurred the picture is, too.
+    """
+    part, light = made.parts[k], made.behind.light
+    _, behind = pixels.unmixed(made.picture, part.colour, made.behind.tint)
+    covered = np.clip(1 - behind / light, -0.3, 1.3)
     weight = weights(made, k) * np.minimum(1.0, (light / 0.6) ** 2)
-    rows, columns = np.nonzero(part.mask)
-    middle = (0.5 * (columns.min() + columns.max() + 1), 0.5 * (rows.min() + rows.max() + 1))
-    short = made.scenery.short
-    away = max(4, round(0.16 * short))
-    high = (rows.max() - rows.min() + 1) / short
-    whole = float((weight * covered**2).sum())
-    found: list[tuple[Thing, float]] = []
-    for figures in (False, True):
-        if figures:
-            spare = float(weight.sum()) * 0.5 * (made.noise / 0.6) ** 2
-            misfit = (min(error for _, error in found) - spare) / part.area
-            if misfit < 0.06 or high < (0.2 if misfit > 0.15 else 0.35):
-                continue
-        sigma = made.scenery.sigma
-        guesses, left = matches(covered, weight, middle, away, sigma, figures)
-        forms = sorted({form for form, _ in guesses})
-        picked: list[int] = []
-        least = left.min()
-        for form in forms:
-            order = sorted((left[n], n) for n, (f, _) in enumerate(guesses) if f == form)[:2]
-            picked += [n for cost, n in order if cost < 1.6 * least + 3.0]
-        at = np.stack([guesses[n][1] for n in picked])
-        form = np.array([guesses[n][0] for n in picked])
-        reach = (at[:, R].max() * (1.2 if figures else 1.05)) + 3 + 2 * sigma
-        frame = Frame.about(float(np.mean(at[:, X])), float(np.mean(at[:, Y])), float(reach), made.scenery.size)
-        target = covered[frame.place].astype(np.float32)
-        root = np.sqrt(weight[frame.place]).astype(np.float32)
-
-        def rest(
-            at: Doubles, which: Array, form: Array = form, frame: Frame = frame, sigma: float = sigma,
-            target: Floats = target, root: Floats = root,
-        ) -> Floats:  # fmt: skip
-            return ((pixels.blurred(cover(form[which], at, frame), sigma, False) - target) * root).reshape(len(at), -1)
-
-        at, error = improved(rest, at, short, at.shape[1] if figures else 4, 4)
-        if blur:
-            sharp = cover(form, at, frame)
-            errors = [
-                (((pixels.blurred(sharp, s, False) - target) * root) ** 2).sum((1, 2)) for s in _SIGMAS
-            ]
-            best = int(np.argmin([e.min() for e in errors]))
-            if not figures:
-                made.scenery = replace(made.scenery, sigma=_SIGMAS[best])
-            error = errors[best]
-        outside = whole - float(((target * root) ** 2).sum())
-        for which in sorted(set(form.tolist())):
-            n = min((error[n], n) for n in range(len(form)) if form[n] == which)[1]
-            found.append((Thing(which, part.colour, 0, at[n]), float(error[n]) + outside))
+    found = _covering(made, part, covered, weight, False, blur)
+    rows = np.flatnonzero(part.mask.any(1))
+    high = (int(rows[-1]) - int(rows[0]) + 1) / made.scenery.short
+    noise = 0.5 * float(weight.sum()) * (made.noise / 0.6) ** 2
+    misfit = (min(error for _, error in found) - noise) / part.area
+    if misfit > 0.06 and high > (0.2 if misfit > 0.15 else 0.27):  # what a plain form explains is no figure
+        found += _covering(made, part, covered, weight, True, blur)
     return sorted(found, key=lambda one: one[1])
+
+
+def _covering(
+    made: Draft, part: pixels.Part, covered: Doubles, weight: Doubles, figures: bool, blur: bool
+) -> list[tuple[Thing, float]]:
+    """Guesses, one for every form that may be, or at figures, of what covers (H, W) of a picture."""
+    sigma, short = made.scenery.sigma, made.scenery.short
+    rows, columns = np.nonzero(part.mask)
+    middle = (0.5 * float(columns.min() + columns.max() + 1), 0.5 * float(rows.min() + rows.max() + 1))
+    guesses, cost = matches(covered, weight, middle, max(4, round(0.16 * short)), sigma, figures)
+    names = np.array([form for form, _ in guesses])
+    picked: list[int] = []
+    for which in sorted(set(names.tolist())):
+        mine = np.flatnonzero(names == which)
+        best = mine[np.argsort(cost[mine], kind="stable")[:2]]
+        picked += [int(n) for n in best if cost[n] < 1.6 * cost.min() + 3.0]
+    at, forms = np.stack([guesses[n][1] for n in picked]), names[picked]
+    reach = float(at[:, R].max()) * REACH + 3 + 2 * sigma
+    frame = Frame.about(float(at[:, X].mean()), float(at[:, Y].mean()), reach, made.scenery.size)
+    root = np.sqrt(weight[frame.place]).astype(np.float32)
+    target = covered[frame.place].astype(np.float32) * root
+
+    def left(at: Doubles, which: Ints) -> Floats:
+        rest: Floats = pixels.blurred(cover(forms[which], at, frame), sigma, False) * root - target
+        return rest.reshape(len(at), -1)
+
+    at, error = improved(left, at, short, at.shape[1] if figures else 4, 4)
+    if blur:
+        sharp = cover(forms, at, frame)
+        errors = [((pixels.blurred(sharp, some, False) * root - target) ** 2).sum((1, 2)) for some in _SIGMAS]
+        least = int(np.argmin([one.min() for one in errors]))
+        error = errors[least]
+        if not figures:
+            made.scenery = replace(made.scenery, sigma=_SIGMAS[least])
+    outside = float((weight * covered**2).sum() - (target**2).sum())
+    chosen = [min((error[n], n) for n in np.flatnonzero(forms == which))[1] for which in sorted(set(forms.tolist()))]
+    return [(Thing(int(forms[n]), part.colour, 0, at[n]), float(error[n]) + outside) for n in chosen]
 
 
 def coloured(made: Draft, k: int, starts: list[tuple[Thing, float]]) -> list[Thing]:
@@ -232,7 +245,10 @@ def alone(made: Draft, k: int) -> bool:
     frames = [tries[0].frame(made.scenery.sigma, made.scenery.size) for tries in made.things]
     a = frames[k]
     return not any(
-        a.top < b.top + b.height and b.top < a.top + a.height and a.left < b.left + b.width and b.left < a.left + a.width
+        a.top < b.top + b.height
+        and b.top < a.top + a.height
+        and a.left < b.left + b.width
+        and b.left < a.left + a.width
         for j, b in enumerate(frames)
         if j != k
     )
@@ -244,7 +260,7 @@ def uncovered(made: Draft) -> None:
     whole = np.ones(made.scenery.size, dtype=np.float32)
     for tries in made.things:
         whole *= 1 - tries[0].cover(Frame(0, 0, *made.scenery.size))
-    made.behind = backdrop(made.planes, pixels.blurred(whole, sigma, True) > 0.98, made.behind.tint, sigma)
+    made.behind = backdrop(made.picture, pixels.blurred(whole, sigma, True) > 0.98, made.behind.tint, sigma)
     ground = (made.behind.light * TINTED[made.behind.tint][:, None, None]).astype(np.float32)
     made.scenery = replace(made.scenery, ground=ground)
 
@@ -265,8 +281,7 @@ def sharpened(made: Draft) -> None:
 
 
 def pruned(made: Draft) -> None:
-    """Leave out what explains nothing that the others do not, and the lesser of two that are one: colours tell apart
-    all that touches."""
+    """Leave out what explains nothing that others do not, and the lesser of two in one place that share a colour."""
     whole = Frame(0, 0, *made.scenery.size)
     best = [tries[0] for tries in made.things]
     covers = [thing.cover(whole) for thing in best]
@@ -303,5 +318,3 @@ def ordered(made: Draft) -> None:
         left.remove(n)
     made.things = [made.things[n] for n in order]
     made.parts = [made.parts[n] for n in order]
-
-

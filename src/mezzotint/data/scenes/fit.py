@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mezzotint.data.scenes import forms, surfaces
-from mezzotint.data.scenes.numbers import Array, Doubles, Floats, Ints
-from mezzotint.data.scenes.paint import _PARTS
+from mezzotint.data.scenes.numbers import Doubles, Floats, Ints
+from mezzotint.data.scenes.paint import PARTS
 from mezzotint.data.scenes.plan import RADII, TALL, posed
 from mezzotint.data.scenes.words import FIGURE
 
@@ -57,7 +57,7 @@ class Frame:
 
 
 def drawn(form: Ints, at: Doubles, frame: Frame) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Of guesses (M, P): places in the frame of each, (M, h, w) twice, the distance, a pixel's size, a figure's light."""
+    """Of guesses (M, P): places in the frame of each (M, h, w) twice, the distance, a pixel, a figure's light."""
     x, y, r, turn = (at[:, k, None] for k in (X, Y, R, TURN))
     c, s = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
     dx = (np.arange(frame.left, frame.left + frame.width) + 0.5 - x) / r
@@ -68,7 +68,7 @@ def drawn(form: Ints, at: Doubles, frame: Frame) -> tuple[Floats, Floats, Floats
     pixel = (1 / r).astype(np.float32)[:, :, None]
     if form[0] == FIGURE:
         away, bone = forms.figure(a, b, posed(at[:, POSE]).astype(np.float32))
-        return a, b, away, pixel, _PARTS[bone]
+        return a, b, away, pixel, PARTS[bone]
     away = np.empty_like(a)
     for which in set(form.tolist()):
         mine = np.flatnonzero(form == which)

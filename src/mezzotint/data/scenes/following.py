@@ -51,9 +51,7 @@ class Following:
 
     def shares(self) -> dict[str, float]:
         """The same for every kind of question that was asked."""
-        return {
-            kind: met / asked for kind, asked, met in zip(KINDS, self.asked, self.met, strict=True) if asked
-        }
+        return {kind: met / asked for kind, asked, met in zip(KINDS, self.asked, self.met, strict=True) if asked}
 
     def __add__(self, other: Following) -> Following:
         asked, met, abstained = (
@@ -108,9 +106,8 @@ def held(reading: Reading, claimed: Claims) -> Following:
         word = getattr(claimed, kind)
         if word is not None:
             ask(kind, None if read == ABSTAINS else words[read] == word)
-    return Following(
-        *(tuple(table[kind] for kind in KINDS) for table in (asked, met, abstained)), whole=int(asked == met)
-    )
+    answers = [tuple(table[kind] for kind in KINDS) for table in (asked, met, abstained)]
+    return Following(answers[0], answers[1], answers[2], 1, int(asked == met))
 
 
 def _said(claim: Claim) -> list[tuple[str, str]]:
@@ -159,12 +156,13 @@ def _assigned(reading: Reading, claimed: Claims, slots: list[tuple[int, Claim]])
         found = dict(zip(rows.tolist(), columns.tolist(), strict=True))
         return [found.get(slot) for slot in range(places)]
 
-    def value(chosen: Sequence[int | None]) -> float:
+    def value(chosen: tuple[int | None, ...]) -> float:
         met = sum(float(worth[slot, which]) for slot, which in enumerate(chosen) if which is not None)
         for first, relation, second in claimed.relations:
             pair = [chosen[k] for number in (first, second) for k, slot in enumerate(slots) if slot[0] == number]
             met += float(_related(reading, pair, relation) or 0)
         return met
 
-    tried = permutations([*range(count), *[None] * max(0, places - count)], places)
-    return list(max(tried, key=value))
+    everyone: list[int | None] = [*range(count), *[None] * max(0, places - count)]
+    best: tuple[int | None, ...] = max(permutations(everyone, places), key=lambda chosen: value(tuple(chosen)))
+    return list(best)

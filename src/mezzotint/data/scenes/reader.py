@@ -12,7 +12,6 @@ A reader is a function of the picture alone: of no seed, and of no other picture
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +27,7 @@ from mezzotint.data.scenes.numbers import Array, Doubles
 from mezzotint.data.scenes.plan import RADII, TALL
 from mezzotint.data.scenes.reading import ABSTAINS, UNSURE, Reading, Seen
 from mezzotint.data.scenes.scenery import Thing
-from mezzotint.data.scenes.segment import blurred
+from mezzotint.data.scenes.segment import blurred, noise_of
 from mezzotint.data.scenes.words import FIGURE
 
 _WORKING = 32
@@ -36,6 +35,10 @@ _WORKING = 32
 _SMALLEST = 12
 _BETWEEN = 0.012
 """How near to the middle between small and large, in units of the shorter side, the reader abstains."""
+_DOUBT = 0.2
+"""The share of what an object covers that may be left unexplained; nothing is said of one with more."""
+_LOST = 0.35
+"""The share of a picture that may be left unexplained; nothing is said of objects in one with more."""
 _LINE = 0.004
 """How near to a line between thirds it abstains."""
 
@@ -75,29 +78,28 @@ class Reader(Part):
         return torch.stack([reading.layout for reading in self.read(x)])
 
     def _reading(self, picture: Doubles) -> Reading:
-        size = picture.shape[:2]
+        size = (picture.shape[0], picture.shape[1])
         factor = max(1, min(size) // _WORKING)
         height, width = (side // factor for side in size)
         small = picture[: height * factor, : width * factor].reshape(height, factor, width, factor, 3).mean((1, 3))
         made = draft(small)
-        short = min(size) / factor
-        objects, sure = [], []
-        for tries in made.things:
-            objects.append(self._seen(made, tries, short, (size[1] / min(size), size[0] / min(size))))
-            sure.append(objects[-1].colour != ABSTAINS)
-        error = _error(made)
-        instances = _instances([tries[0] for tries in made.things], (size[0], size[1]), factor)
-        table = np.array([0, *(one.colour + 1 if known else UNSURE for one, known in zip(objects, sure, strict=True))])
-        doubtful = _enlarged(error > self.residue / 2, factor, (size[0], size[1]))
-        layout = np.where(doubtful, UNSURE, table[instances]).astype(np.uint8)
-        objects = [
-            replace(one, share=_share(made, k, instances, factor)) for k, one in enumerate(objects)
-        ]
-        clean = bool((error <= self.residue / 2).all())
-        plain = clean and made.behind.rest < 1.3 * made.noise + 0.03
+        if made is None:
+            none = torch.zeros(size, dtype=torch.uint8)
+            return Reading((), ABSTAINS, ABSTAINS, ABSTAINS, 2 * noise_of(small), 0.0, none + UNSURE, none)
+        left = made.scenery.picture - made.scenery.seen([tries[0] for tries in made.things])
+        bad = _error(left, made.noise) > self.residue / 2
+        instances = _instances([tries[0] for tries in made.things], size, factor)
+        objects = tuple(
+            replace(self._seen(made, left, bad, tries, size, factor), share=_share(tries[0], k, instances, factor))
+            for k, tries in enumerate(made.things)
+        )
+        sure = all(one.colour != ABSTAINS for one in objects) and not bad.any()
+        plain = not bad.any() and made.behind.rest < 1.3 * made.noise + 0.03
+        table = np.array([0, *(UNSURE if one.colour == ABSTAINS else one.colour + 1 for one in objects)])
+        layout = np.where(_enlarged(bad, factor, size), UNSURE, table[instances]).astype(np.uint8)
         return Reading(
-            objects=tuple(objects),
-            count=len(objects) if objects and all(sure) and clean else ABSTAINS,
+            objects=objects,
+            count=len(objects) if objects and sure else ABSTAINS,
             ground=made.behind.ground if plain and made.behind.clear > self.margin else ABSTAINS,
             tint=made.behind.tint if plain else ABSTAINS,
             noise=2 * made.noise,
@@ -106,39 +108,44 @@ class Reader(Part):
             instances=torch.from_numpy(instances),
         )
 
-    def _seen(self, made: Draft, tries: list[Thing], short: float, aspect: tuple[float, float]) -> Seen:
-        best = tries[0]
+    def _seen(
+        self, made: Draft, left: Array, bad: Array, tries: list[Thing], size: tuple[int, int], factor: int
+    ) -> Seen:
+        best, short = tries[0], min(size) / factor
         frame = best.frame(made.scenery.sigma, made.scenery.size)
-        pixels = 3 * frame.height * frame.width
-        explained = best.worth / max(best.worth + max(best.rest - pixels * made.noise**2, 0.0), 1e-9)
-        variance = max(made.level, best.rest / pixels)
-        x, y, r = (float(best.at[k]) / short for k in (X, Y, R))
-        form, texture, place = best.form, best.texture, place_of(x / aspect[0], y / aspect[1])
-        (_, small), (large, _) = (TALL if form == FIGURE else RADII)
-        size = ABSTAINS if abs(r - (small + large) / 2) < _BETWEEN else int(r > (small + large) / 2)
-        if self._close(best, [one for one in tries if one.form != form], variance):
-            form = size = ABSTAINS
-        if self._close(best, [one for one in tries if one.texture != texture and one.form != FIGURE], variance):
-            texture = ABSTAINS
-        for at, full in ((x, aspect[0]), (y, aspect[1])):
-            if min(abs(at - full / 3), abs(at - full * 2 / 3)) < _LINE:
-                place = ABSTAINS
-        colour = best.colour
-        if explained < self.explained:
-            form = colour = size = texture = place = ABSTAINS
+        near = blurred(best.cover(frame), made.scenery.sigma, False) > 0.1
+        squares = (left[:, *frame.place] ** 2).mean(0)[near]
+        rest = 3 * float(np.maximum(squares.sum() - squares.size * 1.15 * made.noise**2, 0.0))
+        explained = best.worth / max(best.worth + rest, 1e-9)
         bends = tuple(float(value) for value in best.at[POSE]) if best.form == FIGURE else ()
-        return Seen(
-            form, colour, size, texture, place, x, y, r, float(best.at[TURN]), bends, 0.0, round(float(explained), 6)
+        x, y, r = (float(best.at[k]) / short for k in (X, Y, R))
+        no = ABSTAINS
+        said = Seen(no, no, no, no, no, x, y, r, float(best.at[TURN]), bends, 0.0, round(float(explained), 6))
+        if explained < self.explained or bad[frame.place][near].mean() > _DOUBT or bad.mean() > _LOST:
+            return said
+        variance = max(made.level, float(squares.mean()))
+        rivals = [one for one in tries if best.worth - one.worth < self.margin * variance]
+        width, height = size[1] / min(size), size[0] / min(size)
+        lines = [abs(at - full * third / 3) for at, full in ((x, width), (y, height)) for third in (1, 2)]
+        return replace(
+            said,
+            colour=best.colour,
+            form=best.form if all(one.form == best.form for one in rivals) else ABSTAINS,
+            texture=best.texture if all(one.texture == best.texture for one in rivals) else ABSTAINS,
+            size=_size(best, short) if all(_size(one, short) == _size(best, short) for one in rivals) else ABSTAINS,
+            place=place_of(x / width, y / height) if min(lines) > _LINE else ABSTAINS,
         )
 
-    def _close(self, best: Thing, others: Sequence[Thing], variance: float) -> bool:
-        return any(best.worth - one.worth < self.margin * variance for one in others)
+
+def _size(thing: Thing, short: float) -> int:
+    (_, small), (large, _) = TALL if thing.form == FIGURE else RADII
+    beyond = float(thing.at[R]) / short - (small + large) / 2
+    return ABSTAINS if abs(beyond) < _BETWEEN else int(beyond > 0)
 
 
-def _error(made: Draft) -> Array:
-    """Root mean square (H, W), over colours and near pixels, of what is not explained, beyond the noise."""
-    left = made.scenery.picture - made.scenery.seen([tries[0] for tries in made.things])
-    found: Array = np.sqrt(np.maximum(blurred((left**2).mean(0), 1.2, True) - 1.5 * made.noise**2, 0.0))
+def _error(left: Array, noise: float) -> Array:
+    """Root mean square (H, W), over colours and near pixels, of what is not explained (3, H, W), beyond the noise."""
+    found: Array = np.sqrt(np.maximum(blurred((left**2).mean(0), 1.2, True) - 1.5 * noise**2, 0.0))
     return found
 
 
@@ -163,7 +170,7 @@ def _scaled(thing: Thing, factor: int) -> Thing:
     return replace(thing, at=at)
 
 
-def _share(made: Draft, k: int, instances: Array, factor: int) -> float:
+def _share(thing: Thing, k: int, instances: Array, factor: int) -> float:
     height, width = instances.shape
-    whole = int((_scaled(made.things[k][0], factor).cover(Frame(0, 0, height, width)) > 0.5).sum())
+    whole = int((_scaled(thing, factor).cover(Frame(0, 0, height, width)) > 0.5).sum())
     return float((instances == k + 1).sum()) / max(whole, 1)

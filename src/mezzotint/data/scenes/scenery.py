@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mezzotint.data.scenes.fit import R, X, Y, Frame, cover, improved, shown
+from mezzotint.data.scenes.fit import Frame, R, X, Y, cover, improved, shown
 from mezzotint.data.scenes.numbers import Array, Doubles, Floats
 from mezzotint.data.scenes.paint import REACH
 from mezzotint.data.scenes.segment import blurred
@@ -41,7 +41,8 @@ class Thing:
         return covers[0], lit[0]
 
     def cover(self, frame: Frame) -> Floats:
-        return cover(np.array([self.form]), self.at[None], frame)[0]
+        found: Floats = cover(np.array([self.form]), self.at[None], frame)[0]
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Scenery:
     def _improved(
         self, tries: list[Thing], below: Floats, through: Floats, missing: Array, weight: Array | None, steps: int
     ) -> list[Thing]:
-        frame = max((thing.frame(self.sigma, self.size, 1.0) for thing in tries), key=lambda one: one.height * one.width)
+        frame = max(
+            (thing.frame(self.sigma, self.size, 1.0) for thing in tries), key=lambda one: one.height * one.width
+        )
         place = frame.place
         root = np.ones((1, 1), dtype=np.float32) if weight is None else np.sqrt(weight[place]).astype(np.float32)
         target = (missing[:, *place] * root).astype(np.float32)
@@ -127,4 +130,7 @@ class Scenery:
         at = np.stack([thing.at for thing in tries])
         at, error = improved(left, at, self.short, at.shape[1], steps)
         before = float((target * target).sum(dtype=np.float64))
-        return [replace(thing, at=at[n], worth=before - float(error[n]), rest=float(error[n])) for n, thing in enumerate(tries)]
+        return [
+            replace(thing, at=at[n], worth=before - float(error[n]), rest=float(error[n]))
+            for n, thing in enumerate(tries)
+        ]

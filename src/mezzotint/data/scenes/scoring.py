@@ -77,8 +77,9 @@ def scored(reading: Reading, plan: Plan, row: int, layout: Array) -> Score:
     for k in true:
         seen = reading.objects[pairs[k]] if k in pairs else None
         for name in OF_OBJECTS:
-            truth = place_of(plan.x[row, k] / width, plan.y[row, k] / height) if name == "place" else getattr(plan, name)[row, k]
-            ask(name, int(truth), None if seen is None else getattr(seen, name))
+            place = place_of(plan.x[row, k] / width, plan.y[row, k] / height)
+            truth = place if name == "place" else int(getattr(plan, name)[row, k])
+            ask(name, truth, None if seen is None else getattr(seen, name))
     for j, seen in enumerate(reading.objects):
         if j not in pairs.values():
             for name in OF_OBJECTS:
@@ -98,7 +99,8 @@ def scored(reading: Reading, plan: Plan, row: int, layout: Array) -> Score:
     both = np.array([((layout == c) & (read_map == c)).sum() for c in classes])
     either = np.array([((layout == c) | (read_map == c)).sum() for c in classes])
     assert UNSURE not in classes
-    return Score(*(np.array([table[name] for name in ATTRIBUTES]) for table in (asked, right, abstained)), both, either)
+    answers = [np.array([table[name] for name in ATTRIBUTES]) for table in (asked, right, abstained)]
+    return Score(answers[0], answers[1], answers[2], both, either)
 
 
 def _paired(reading: Reading, plan: Plan, row: int, true: Sequence[int]) -> dict[int, int]:
