@@ -46,7 +46,7 @@ from mezzotint.data.scenes.words import COLOURS, FIGURE, FORMS, JOINTS, RELATION
 VERSION = 1
 """Of what a scene looks like: it changes whenever a pixel or a word of any scene does."""
 SMALLEST, LARGEST = 16, 256
-CHUNK = 2**16
+CHUNK = 2**18
 """Pixels that are painted at once: they and what is worked out of them stay in the caches."""
 PLANNED = 512
 """Pictures that are planned at once."""
