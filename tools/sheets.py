@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from mezzotint.core.text import spoken  # noqa: E402
-from mezzotint.data import SceneVideos, Scenes  # noqa: E402
+from mezzotint.data import Scenes, SceneVideos  # noqa: E402
 from mezzotint.data.scenes.forms import BONES  # noqa: E402
 from mezzotint.data.scenes.scenes import TELLS  # noqa: E402
 from mezzotint.data.scenes.styles import STYLES  # noqa: E402
 from mezzotint.data.scenes.words import PALETTE  # noqa: E402
 
-ROWS = [2, 5, 30, 18, 47]
+ROWS = [4, 7, 11, 16, 22]
 
 
 def shown(x: Tensor) -> np.ndarray:
@@ -61,7 +61,7 @@ def said(axis: Any, text: str, width: int, size: float = 6.5) -> None:
 def pictures() -> Any:
     """Scenes at 64 pixels with what is said of them."""
     x, told = Scenes(size=64, tells=("caption",))[:24]
-    figure, axes = grid(3, 8, 1.3, 0.5)
+    figure, axes = grid(3, 8, 1.3, 0.75)
     for axis, picture, caption in zip(axes.flat, x, spoken(told["caption"]), strict=True):
         axis.imshow(shown(picture))
         said(axis, caption, 26)
@@ -121,7 +121,7 @@ def styles() -> Any:
 def video() -> Any:
     """Frames, and what goes where: flow as arrows, what is about to be hidden in white."""
     data = SceneVideos(scenes=Scenes(size=96), frames=5, flow=True)
-    x, told = data[[5, 18]]
+    x, told = data[[14, 7]]
     figure, axes = grid(4, 5)
     for row in range(2):
         for t in range(5):
