@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mezzotint.data import Scenes
+from mezzotint.data import Scenes, SceneVideos
 from mezzotint.data.data import Data
 from mezzotint.data.scenes.scenes import TELLS
 
@@ -35,6 +35,7 @@ def sets() -> dict[str, tuple[Data, int]]:
         "figures, sketched": (Scenes(tells=everything, forms=("figure",), style="sketch"), 64),
         "poster": (Scenes(style="poster"), 32),
         "faded": (Scenes(style="faded"), 32),
+        "videos": (SceneVideos(scenes=Scenes(tells=everything, figures=0.3), flow=True), 24),
     }
 
 
