@@ -3,6 +3,7 @@
 from mezzotint.conditions.captions import Captions, TextWarning
 from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
+from mezzotint.conditions.frozen_text import FrozenText
 from mezzotint.conditions.image import Image
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.conditions.text import Text
@@ -15,6 +16,7 @@ __all__ = [
     "Classes",
     "ConditionPart",
     "Encoder",
+    "FrozenText",
     "Image",
     "Text",
     "TextWarning",

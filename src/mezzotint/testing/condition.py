@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.frozen_text import FrozenText
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.condition import family
 from mezzotint.core.errors import Refusal
@@ -84,7 +85,13 @@ def guesses(part: ConditionPart) -> Iterator[dict[str, Tensor]]:
     shapes = [tuple(v) for v in part._arguments.values() if isinstance(v, tuple | list) and v]
     for shape in [*shapes, *((n,) for n in numbers), *((n, 4, 6) for n in numbers), *((5, n) for n in numbers)]:
         yield {"it": rng.normal("it", shape)}
-    yield {"it": written(TEXTS)}
+    texts = {"it": written(TEXTS)}
+    yield texts
+    if isinstance(part, FrozenText):  # as its encoder may have left them on a machine where its folder is
+        mask = torch.arange(part.length) < torch.arange(1, _COUNT + 1)[:, None]
+        made = {"features": rng.normal("features", (part.length, part.width)), "mask": mask}
+        made |= {"pooled": rng.normal("pooled", (part.pooled,))} if part.pooled else {}
+        yield texts | {f"it.{name}": value for name, value in (made | {"stamp": part.stamp(list(TEXTS))}).items()}
 
 
 def _guess(part: ConditionPart, who: str) -> dict[str, Tensor]:

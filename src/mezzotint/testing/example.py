@@ -84,6 +84,8 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "data": lambda on: [lambda: torch.linspace(-1, 1, 42).reshape(7, 1, 2, 3)],
         "vocabulary": lambda on: [lambda: Words.of(TEXTS).vocabulary],
         "tokenizer": lambda on: [lambda: Words.of(TEXTS)],
+        "folder": lambda on: _just("encoder"),
+        "sha256": lambda on: _just("0" * 64),
         "path": lambda on: [lambda: _pictures()[1], lambda: _pictures()[2]],
         "weak": lambda on: [lambda: mixture(on, spread=2.0), lambda: model(on)],
         "network": lambda on: [lambda: Classifier(SHAPE, CLASSES), lambda: model(on).network],
