@@ -3,9 +3,10 @@
 from mezzotint.data.arrays import Arrays
 from mezzotint.data.data import Data
 from mezzotint.data.digits import Digits
+from mezzotint.data.emoji import Emoji
 from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
 from mezzotint.data.root import find
 
-__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "find"]
+__all__ = ["Arrays", "Data", "Digits", "Emoji", "FashionMNIST", "Folder", "Fractal", "find"]
