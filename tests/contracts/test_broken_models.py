@@ -231,6 +231,52 @@ class Normalised(Small):
         return super().forward(x - x.mean(0), noise, context, want)
 
 
+class Reading(UNet):
+    """A U-Net told tokens, to be broken."""
+
+    def __init__(self, shape: tuple[int, ...] = (2, 4, 4), tokens: int = 3) -> None:
+        super().__init__(shape, width=8, multipliers=(1,), attention=(), vector=None, tokens=tokens)
+
+    def forward(self, x: Tensor, noise: Tensor, context: Context = EMPTY, want: Sequence[str] = ()) -> Any:
+        if context.tokens is not None:
+            context = replace(context, **self.heard(context.tokens, context.mask))
+        return super().forward(x, noise, context, want)
+
+    def heard(self, tokens: Tensor, mask: Any) -> dict[str, Any]:
+        return {}
+
+
+@broken(testing.check_network, "with other numbers under the mask should agree")
+class Maskless(Reading):
+    def heard(self, tokens: Tensor, mask: Any) -> dict[str, Any]:
+        return {"mask": None}
+
+
+@broken(testing.check_network, "told its tokens in another order should agree")
+class Ordered(Reading):
+    def heard(self, tokens: Tensor, mask: Any) -> dict[str, Any]:
+        return {"tokens": tokens + torch.arange(tokens.shape[1])[:, None]}
+
+
+@broken(testing.check_network, "with more padding should agree")
+class Diluted(Reading):
+    def heard(self, tokens: Tensor, mask: Any) -> dict[str, Any]:
+        return {"tokens": tokens / tokens.shape[1]}
+
+
+@broken(testing.check_network, "without tokens and with all of them masked out should agree")
+class Inventing(Reading):
+    def heard(self, tokens: Tensor, mask: Any) -> dict[str, Any]:
+        return {"tokens": torch.cat((tokens, 0 * tokens[:, :1]), 1), "mask": torch.cat((mask, mask[:, :1] | True), 1)}
+
+
+@broken(testing.check_network, "the answer of Softmax should be finite")
+class Softmax(Reading):
+    def forward(self, x: Tensor, noise: Tensor, context: Context = EMPTY, want: Sequence[str] = ()) -> Any:
+        shares = torch.zeros(len(x), 1) if context.mask is None else context.mask.float().log().softmax(1)
+        return super().forward(x + 0 * shares.sum(), noise, context, want)
+
+
 @broken(testing.check_condition_part, "should be one for all but depends on their values", 3)
 class Leaking(Classes):
     def forward(self, values: Any, keep: Tensor) -> Context:
@@ -289,3 +335,4 @@ def test_what_they_were_made_from_is_whole() -> None:
     testing.check_guidance(Around)
     testing.check_guidance(Around, denoiser=model(EDM()))
     testing.check_network(Small())
+    testing.check_network(Reading())

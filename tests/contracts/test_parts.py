@@ -96,7 +96,7 @@ def sized(network: Any, shape: tuple[int, ...]) -> Any:
 
 @every("network")
 def test_network(cls: type) -> None:
-    """In every number of axes it has."""
+    """In every number of axes it has, and told tokens where it may be."""
     made = []
     for shape in SHAPES:
         try:
@@ -106,6 +106,8 @@ def test_network(cls: type) -> None:
     assert made
     for network in made:
         testing.check_network(network)
+    if "tokens" in parameters(cls):
+        testing.check_network(sized(example(cls, tokens=6), made[0].shape))
 
 
 @every("condition")

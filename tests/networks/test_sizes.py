@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mezzotint.conditions import Classes
-from mezzotint.networks import DIT_SIZES, MLP, UVIT_SIZES, Context, DiT, UViT, cost
+from mezzotint.networks import DIT_SIZES, MLP, UVIT_SIZES, Context, DiT, UNet, UViT, cost
+from mezzotint.networks.attention import Attention
+from mezzotint.networks.cross_attention import CrossAttention
 from mezzotint.networks.token_attention import TokenAttention
 
 
@@ -85,6 +87,27 @@ def test_uvit(
     assert round(weights(network) / 1e6, digits) == parameters / 1e6
 
 
+def test_pixart() -> None:
+    """To read L tokens costs a block of width D 4 D^2 + 4 D weights and 2 N D^2 + 2 N L D + 2 L D^2 products.
+
+    The paper's network has 610.86M weights: all blocks share one modulation there and keep a bias each, the last layer
+    keeps its bias only, and an MLP takes the text's 4,096 features to D.
+    """
+    width, length, places = 1152, 120, 16**2
+    context = Context(tokens=torch.zeros(1, length, width))
+
+    def network(depth: int, tokens: int | None = width) -> DiT:
+        with torch.device("meta"):
+            return DiT((4, 32, 32), width, depth, 16, vector=None, tokens=tokens, outputs=8)
+
+    silent, reading = cost(network(1, None)), cost(network(1), context=context)
+    assert reading.parameters - silent.parameters == 4 * width**2 + 4 * width
+    assert reading.macs - silent.macs == places * (2 * width**2 + 2 * length * width) + length * 2 * width**2
+    assert cost(network(1)).macs == silent.macs  # told nothing, it reads nothing
+    shared = 6 * width - (27 * 6 + 2) * width**2
+    assert round((weights(network(28)) + shared + 4097 * width + width**2 + width) / 1e6, 2) == 610.86
+
+
 def test_small_sizes() -> None:
     with torch.device("meta"):
         assert round(weights(DiT((1, 8, 8), **DIT_SIZES["xxs"], vector=None)) / 1e6, 2) == 0.33
@@ -93,12 +116,16 @@ def test_small_sizes() -> None:
 COUNTED: list[tuple[nn.Module, dict[str, Any]]] = [
     (DiT((2, 8, 6), 24, 2, 3, maps=1, registers=2), dict(vector=128, maps=(8, 6))),
     (DiT((2, 4, 8, 6), 24, 2, 3, (1, 2, 2), swiglu=True, qk_norm=True, rotary=10.0), dict(vector=128)),
+    (DiT((2, 8, 6), 24, 2, 3, tokens=5, registers=2), dict(vector=128, tokens=5)),
+    (UNet((2, 8, 6), 16, tokens=5, cross=(0, 1)), dict(vector=128, tokens=5)),
     (UViT((2, 8, 6), 24, 4, 3, maps=1, tokens=5), dict(vector=128, maps=(8, 6), tokens=5)),
     (MLP((7,), 24, 3, maps=2), dict(vector=128, maps=())),
 ]
 
 
-@pytest.mark.parametrize(("network", "told"), COUNTED, ids=["DiT", "DiT, options", "UViT", "MLP"])
+@pytest.mark.parametrize(
+    ("network", "told"), COUNTED, ids=["DiT", "DiT, options", "DiT, text", "UNet, text", "UViT", "MLP"]
+)
 def test_cost_equals_a_count_by_hooks(network: Any, told: dict[str, Any]) -> None:
     total = 0
 
@@ -107,14 +134,19 @@ def test_cost_equals_a_count_by_hooks(network: Any, told: dict[str, Any]) -> Non
         if isinstance(layer, nn.Linear):
             total += out.numel() * layer.in_features
         elif isinstance(layer, nn.Conv2d):
-            total += out.numel() * layer.in_channels * 9
+            total += out.numel() * layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
         elif isinstance(layer, TokenAttention):
             total += 2 * out.shape[1] ** 2 * out.shape[2]  # every pair of tokens, twice, over all features
+        elif isinstance(layer, Attention):
+            total += 2 * out[0, 0].numel() ** 2 * out.shape[1]
+        elif isinstance(layer, CrossAttention):
+            total += 2 * out.shape[1] * given[1].shape[1] * out.shape[2]  # every pair of a place and a token
 
     hooks = [layer.register_forward_hook(count) for layer in network.modules()]
     context = Context(
         vector=torch.zeros(1, told["vector"]),
         tokens=torch.zeros(1, 3, told["tokens"]) if "tokens" in told else None,
+        mask=torch.tensor([[True, False, True]]) if "tokens" in told else None,  # what is masked out is computed too
         maps={"input": torch.zeros(1, network.maps, *told["maps"])} if "maps" in told else {},
     )
     network(torch.zeros(1, *network.shape), torch.zeros(1), context)

@@ -17,6 +17,12 @@ from torch import Tensor, nn
 from mezzotint.networks.space import zeroed
 
 
+def heads_of(channels: int, head: int | None) -> int:
+    """How many heads share ``channels`` evenly with at least ``head`` channels each; None makes one."""
+    most = channels // min(head or channels, channels)
+    return max(h for h in range(1, most + 1) if channels % h == 0)
+
+
 class Attention(nn.Module):
     """Residual multi-head self-attention over all positions.
 
@@ -34,8 +40,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, norm: nn.Module, head: int | None, gain: float = 1.0) -> None:
         super().__init__()
-        most = channels // min(head or channels, channels)
-        self.heads = max(h for h in range(1, most + 1) if channels % h == 0)
+        self.heads = heads_of(channels, head)
         self.gain = gain
         self.norm = norm
         self.qkv = nn.Linear(channels, 3 * channels)

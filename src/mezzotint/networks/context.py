@@ -4,7 +4,8 @@ Networks never see labels, text or processes. An encoder turns a condition into 
 consumes them, so one network serves every kind of condition and one encoder serves every network:
 
     vector      (B, D)          modulates every block
-    tokens      (B, L, D)       are attended to; ``mask`` (B, L) is true where a token is real
+    tokens      (B, L, D)       are attended to, in no order but what they say themselves; ``mask`` (B, L) is true
+                                where a token is real
     maps        {port: (B, C, *space)}   enter at a port: ``input`` (concatenated), ``decoder`` or ``all``;
                 (B, C) is the same everywhere
     residuals   tuple of tensors from a control branch, added to the features of the same level

@@ -4,13 +4,16 @@ There is no pyramid and no convolution. Patches become tokens, positions are add
 each told the noise level (and the context's vector) by shifts, scales and gates for every feature:
 
     h <- h + g_1 attention(norm(h) (1 + k_1) + b_1)
+    h <- h + cross(h, tokens)                               where the context's tokens, such as a text's, are read
     h <- h + g_2 mlp(norm(h) (1 + k_2) + b_2),        (b_1, k_1, g_1, b_2, k_2, g_2) = modulation(e)
     answer = patches(W (norm(h) (1 + k) + b)),        (b, k) = modulation(e).
 
-The modulations and W start at zero, so a fresh network answers exactly zero and its blocks pass on what they get.
-The noise may differ from place to place, as the frames of a video may: each token is then modulated by its own level.
+The modulations and W start at zero, so a fresh network answers exactly zero and its blocks pass on what they get; so
+does cross-attention, which is neither normed nor modulated nor gated. The noise may differ from place to place, as the
+frames of a video may: each token is then modulated by its own level.
 
-Source: Scalable Diffusion Models with Transformers, arXiv 2212.09748. Register tokens: arXiv 2309.16588. The other
+Source: Scalable Diffusion Models with Transformers, arXiv 2212.09748. Cross-attention: PixArt-alpha, arXiv 2310.00426,
+section 2.3; its MLP on the tokens is left to the encoder that makes them. Register tokens: arXiv 2309.16588. The other
 options are off in the reference sizes and are told in the files that hold them.
 """
 
@@ -26,9 +29,10 @@ from torch import Tensor, nn
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module
 from mezzotint.networks.context import EMPTY, Context, Output
+from mezzotint.networks.cross_attention import CrossAttention
 from mezzotint.networks.embed import Fourier, Level, Sinusoid
 from mezzotint.networks.feedforward import FeedForward
-from mezzotint.networks.inputs import check_rank, check_wanted, joined, per_patch
+from mezzotint.networks.inputs import Told, check_rank, check_wanted, joined, per_patch, told
 from mezzotint.networks.modulation import AdaLNZero, Modulation
 from mezzotint.networks.patches import cells, cut, grid, laid, put
 from mezzotint.networks.positions import Turn, coordinates, sines, turn
@@ -55,18 +59,27 @@ def plain_norm(width: int, rms: bool) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each normed, modulated and gated."""
+    """Attention and an MLP, each normed, modulated and gated; between them, what the context's tokens say."""
 
-    def __init__(self, attention: TokenAttention, mlp: FeedForward, rms: bool, modulate: nn.Module) -> None:
+    def __init__(
+        self,
+        attention: TokenAttention,
+        mlp: FeedForward,
+        rms: bool,
+        modulate: nn.Module,
+        cross: CrossAttention | None = None,
+    ) -> None:
         super().__init__()
         width = attention.out.out_features
         self.norm1, self.norm2 = plain_norm(width, rms), plain_norm(width, rms)
-        self.attention, self.mlp, self.modulate = attention, mlp, modulate
+        self.attention, self.mlp, self.modulate, self.cross = attention, mlp, modulate, cross
 
-    def forward(self, h: Tensor, e: Tensor, by: Turn | None) -> Tensor:
+    def forward(self, h: Tensor, e: Tensor, by: Turn | None, said: Told | None) -> Tensor:
         """Tokens (B, N, D) of tokens h and e (B, 1 or N, level)."""
         b1, k1, g1, b2, k2, g2 = self.modulate(e).chunk(6, dim=-1)
         h = h + g1 * self.attention(torch.addcmul(b1, self.norm1(h), 1 + k1), by)
+        if self.cross is not None and said is not None:
+            h = h + self.cross(h, *said)
         y: Tensor = h + g2 * self.mlp(torch.addcmul(b2, self.norm2(h), 1 + k2))
         return y
 
@@ -100,6 +113,8 @@ class DiT(Module):
         patch: entries of a patch, one number for all axes or one an axis; (1, 2, 2) leaves time uncut.
         ratio: hidden features of the MLP over ``width``.
         vector: features of ``context.vector``; None takes no vector. An absent vector counts as zeros.
+        tokens: features of ``context.tokens``, which every block reads; None takes none. Where they are absent, or
+            ``context.mask`` leaves out all of a row's, nothing is read.
         maps: channels of ``context.maps["input"]``, concatenated to x; they come at x's size, or as (B, maps).
         outputs: channels of the answer; None: as many as ``shape`` has.
         embedding: waves of the noise, or None for ``Sinusoid(256)``, which fits ln(sigma)/4 in about [-2, 2].
@@ -109,7 +124,8 @@ class DiT(Module):
         rms: divide by the root mean square instead of subtracting a mean first (RMSNorm).
         qk_norm: normalise queries and keys.
         swiglu: gate the MLP.
-        registers: learnt tokens beside the patches that carry no part of the answer.
+        registers: learnt tokens beside the patches that carry no part of the answer. They read the context's tokens as
+            the patches do: what is said of the whole picture is theirs to keep.
 
     Raises:
         Refusal: if the arguments do not describe a network.
@@ -125,6 +141,7 @@ class DiT(Module):
         *,
         ratio: float = 4.0,
         vector: int | None = 128,
+        tokens: int | None = None,
         maps: int = 0,
         outputs: int | None = None,
         embedding: Sinusoid | Fourier | None = None,
@@ -144,6 +161,7 @@ class DiT(Module):
             ("outputs", 1, outputs),
             ("maps", 0, maps),
             ("registers", 0, registers),
+            ("tokens", 1, tokens),
         ):
             if given is not None and given < least:
                 raise Refusal(f"{name} is at least {least}, not {given}")
@@ -151,7 +169,7 @@ class DiT(Module):
         numbers = math.prod(self.patch)
 
         self.shape = tuple(shape)
-        self.maps, self.positions, self.rotary = maps, positions, rotary
+        self.maps, self.tokens, self.positions, self.rotary = maps, tokens, positions, rotary
         self.level = Level(Sinusoid(256) if embedding is None else embedding, width, vector, early=False)
         self.trunk = modulation.trunk(width, width)
         self.enter = nn.Linear(numbers * (shape[0] + maps), width)
@@ -162,6 +180,7 @@ class DiT(Module):
                 FeedForward(width, ratio, swiglu),
                 rms,
                 modulation.branch(width, width, 6),
+                None if tokens is None else CrossAttention(width, heads, tokens, qk_norm),
             )
             for _ in range(depth)
         ]
@@ -180,6 +199,8 @@ class DiT(Module):
         layers = [self.enter]
         for block in self.blocks:
             layers += [block.attention.qkv, block.attention.out, block.mlp.first, block.mlp.second]
+            if block.cross is not None:
+                layers += [block.cross.q, block.cross.kv]
         for layer in layers:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -199,7 +220,7 @@ class DiT(Module):
             x: (B, C, *space), sizes that the patch divides.
             noise: (B,), or one value for all, or of x's rank with ones where it does not differ: (B, 1, T, 1, 1) gives
                 each frame its own level. Levels that differ inside one patch are averaged over it.
-            context: ``vector`` and ``maps["input"]`` as declared.
+            context: ``vector``, ``tokens`` with ``mask`` and ``maps["input"]`` as declared.
             want: names from ``wants``.
 
         Raises:
@@ -207,7 +228,7 @@ class DiT(Module):
         """
         check_wanted(want, self.wants)
         check_rank(x, self.shape)
-        context.only("vector", "maps")
+        context.only("vector", "maps", *(("tokens", "mask") if self.tokens is not None else ()))
         counts = grid(x.shape[2:], self.patch)
         e = self.level(per_patch(noise, x, self.patch), context.vector)  # (B, *counts or ones, D)
         if math.prod(e.shape[1:-1]) > 1:
@@ -215,6 +236,7 @@ class DiT(Module):
         e = self.trunk(e.flatten(1, -2))  # (B, 1 or N, D)
 
         # In the precision of the weights: under autocast the sum over the blocks stays in float32.
+        said = told(context, len(x), self.tokens)
         h = self.enter(cut(joined(x, context, self.maps), self.patch)).to(self.enter.weight.dtype)
         by = None
         if self.positions or self.rotary is not None:
@@ -228,7 +250,7 @@ class DiT(Module):
         aux: dict[str, Tensor] = {}
         extra = 0 if self.registers is None else len(self.registers)
         for name, block in zip(self.wants, self.blocks, strict=True):
-            h = block(h, e, by)
+            h = block(h, e, by, said)
             if name in want:
                 aux[name] = laid(h[:, extra:], counts)
         sample = put(self.final(h, e)[:, extra:], self.patch, counts)

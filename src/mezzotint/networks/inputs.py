@@ -14,6 +14,9 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.networks.context import Context
 
+Told = tuple[Tensor, Tensor | None]
+"""Tokens (B, L, D) and a bool mask (B, L), true where a token is read; None: all are read."""
+
 
 def check_wanted(want: Sequence[str], known: Sequence[str]) -> None:
     """Refuse a feature that the network does not have."""
@@ -35,6 +38,41 @@ def check_vector(vector: Tensor, rows: int, width: int) -> None:
             f"the context's vector has shape {tuple(vector.shape)}, but this network takes ({rows}, {width}); "
             f"build it with vector={vector.shape[-1]} or change the encoder"
         )
+
+
+def told(context: Context, rows: int, width: int | None) -> Told | None:
+    """The context's tokens and which of them are read, checked; None where there are none to read.
+
+    Tokens that the mask leaves out become zeros: attention weighs them with zero, and zero times the NaN or the
+    infinity that padding may hold is NaN.
+
+    Arguments:
+        context: with ``tokens`` (rows, L, width) and a bool ``mask`` (rows, L), or neither.
+        rows: of the batch.
+        width: features of a token; None: the network reads none.
+
+    Raises:
+        Refusal: if they are of another shape, or if there is a mask of no tokens.
+    """
+    tokens, mask = context.tokens, context.mask
+    if width is None or (tokens is None and mask is None):
+        return None
+    if tokens is None:
+        raise Refusal("the context has a mask but no tokens that it is the mask of; give both, or neither")
+    if tokens.ndim != 3 or tokens.shape[::2] != (rows, width):
+        raise Refusal(
+            f"the context's tokens have shape {tuple(tokens.shape)}, but this network takes ({rows}, L, {width}); "
+            f"build it with tokens={tokens.shape[-1]} or change the encoder"
+        )
+    if mask is not None:
+        if mask.shape != tokens.shape[:2]:
+            raise Refusal(
+                f"the mask of tokens {tuple(tokens.shape)} is {tuple(tokens.shape[:2])}, not {tuple(mask.shape)}"
+            )
+        if mask.dtype != torch.bool:  # numbers would be added to the products of queries and keys
+            raise Refusal(f"a mask says true or false of each token, as torch.bool, not as {mask.dtype}")
+        tokens = tokens.masked_fill(~mask[..., None], 0.0)
+    return (tokens, mask) if tokens.shape[1] else None
 
 
 def joined(x: Tensor, context: Context, channels: int) -> Tensor:

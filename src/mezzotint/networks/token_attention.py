@@ -11,11 +11,33 @@ Parameters, arXiv 2302.05442, section 2.2, with the root mean square of arXiv 19
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mezzotint.core.errors import Refusal
 from mezzotint.networks.positions import Turn, turned
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Refuse heads that do not share ``width`` features evenly."""
+    if heads < 1 or width % heads:
+        raise Refusal(f"heads share the features evenly, so heads divides width {width}; {heads} does not")
+
+
+def head_norms(features: int) -> Sequence[nn.RMSNorm]:
+    """Norms of a head's queries and keys."""
+    return nn.ModuleList(nn.RMSNorm(features, eps=1e-6) for _ in range(2))  # type: ignore[return-value]
+
+
+def normed(norms: Sequence[nn.RMSNorm] | None, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys (..., d) normalised, as they are where there are no norms."""
+    if norms is None:
+        return q, k
+    # In the weights' precision: under autocast that is float32.
+    q, k = (norm(x.to(norm.weight.dtype)).to(x.dtype) for norm, x in zip(norms, (q, k), strict=True))
+    return q, k
 
 
 class TokenAttention(nn.Module):
@@ -35,19 +57,16 @@ class TokenAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, bias: bool = True, qk_norm: bool = False) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise Refusal(f"heads share the features evenly, so heads divides width {width}; {heads} does not")
+        check_heads(width, heads)
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
-        self.norms = nn.ModuleList(nn.RMSNorm(width // heads, eps=1e-6) for _ in range(2)) if qk_norm else None
+        self.norms = head_norms(width // heads) if qk_norm else None
         self.out = nn.Linear(width, width)
 
     def projected(self, h: Tensor, by: Turn | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (B, heads, N, d), of tokens (B, N, width), as they meet in the product."""
         q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if self.norms is not None:
-            # In the weights' precision: under autocast that is float32.
-            q, k = (norm(x.to(norm.weight.dtype)).to(v.dtype) for norm, x in zip(self.norms, (q, k), strict=True))
+        q, k = normed(self.norms, q, k)
         if by is not None:
             q, k = turned(q, by), turned(k, by)
         return q, k, v

@@ -3,14 +3,15 @@
 On the way down, each level runs a few residual blocks (and attention where the map is small enough), keeps every result
 and halves the size. In the middle the coarsest map is worked on once more. On the way up, each level runs one block
 more than on the way down, each reading one kept result beside its input, and restores the size. The noise level (and
-the context's vector) modulates every block.
+the context's vector) modulates every block; the context's tokens, such as a text's, are read by cross-attention.
 
     h_0 = conv(x);   down: h_i = block(h_{i-1}, e);   up: h <- block([h, h_i], e);   answer = conv(act(norm(h)))
 
 The last convolution starts at zero, so a fresh network answers exactly zero. One class holds the family: DDPM and
 diffusers' UNet2DModel (``film=False``), DDPM++ (``gain``, ``project``) and ADM (``film``, ``resample="inside"``).
 Sources: Denoising Diffusion Probabilistic Models, arXiv 2006.11239, appendix B; Diffusion Models Beat GANs on Image
-Synthesis, arXiv 2105.05233, section 3; Elucidating the Design Space, arXiv 2206.00364, table 1 and appendix F.
+Synthesis, arXiv 2105.05233, section 3; Elucidating the Design Space, arXiv 2206.00364, table 1 and appendix F;
+cross-attention: Latent Diffusion, arXiv 2112.10752, section 3.3.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from torch import Tensor, nn
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module
-from mezzotint.networks.attention import Attention
+from mezzotint.networks.attention import Attention, heads_of
 from mezzotint.networks.context import EMPTY, Context, Output
+from mezzotint.networks.cross_attention import CrossAttention, SpatialCrossAttention
 from mezzotint.networks.embed import Fourier, Level, Sinusoid
-from mezzotint.networks.inputs import check_rank, check_wanted, joined, per_sample
+from mezzotint.networks.inputs import Told, check_rank, check_wanted, joined, per_sample, told
 from mezzotint.networks.residual import ACTIVATIONS, Residual, Style
 from mezzotint.networks.space import Down, Up, channels_last, convolution, grown, halved
 
@@ -35,17 +37,20 @@ RESAMPLES = ("convolution", "inside", "mean")
 
 
 class Block(nn.Module):
-    """A residual block and, where asked for, attention after it."""
+    """A residual block and, where asked for, attention after it: of the map to itself, then to the context's tokens."""
 
-    def __init__(self, inputs: int, outputs: int, style: Style, attention: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, style: Style, attention: bool, tokens: int | None) -> None:
         super().__init__()
         self.residual = Residual(inputs, outputs, style)
         self.attention = Attention(outputs, style.norm(outputs), style.head, style.gain) if attention else None
+        self.cross = None if tokens is None else _reader(outputs, style, tokens)
 
-    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor, said: Told | None) -> Tensor:
         """Features (B, outputs, *space)."""
         h: Tensor = self.residual(x, e)
-        return h if self.attention is None else self.attention(h)
+        if self.attention is not None:
+            h = self.attention(h)
+        return h if self.cross is None or said is None else self.cross(h, *said)
 
 
 class Stage(nn.Module):
@@ -78,6 +83,10 @@ class UNet(Module):
             has with scale_shift), two ``"plain"`` ones, or ``"none"``.
         head: fewest channels per attention head, met exactly where it divides a level's channels; None: one head.
         vector: features of ``context.vector``; None takes no vector. An absent vector counts as zeros.
+        tokens: features of ``context.tokens``; None takes none. Where they are absent, or ``context.mask`` leaves out
+            all of a row's, nothing is read.
+        cross: levels whose blocks read the tokens, both ways; None: the blocks with self-attention. The middle reads
+            them where it has self-attention.
         early: the vector enters before the noise MLP instead of after it (DDPM++).
         maps: channels of ``context.maps["input"]``, concatenated to x; they come at x's size, or as (B, maps).
         outputs: channels of the answer; None: as many as ``shape`` has.
@@ -92,7 +101,8 @@ class UNet(Module):
         eps: of every norm.
         activation: in the blocks, ``"silu"``, ``"gelu"``, ``"relu"`` or ``"mish"``.
         dropout: probability, drawn from torch's own generator.
-        gain: multiplies every sum of two branches; sqrt(1/2) in DDPM++.
+        gain: multiplies every sum of two branches; sqrt(1/2) in DDPM++. What is read from tokens is added without it,
+            so that a network which is given tokens later starts as it was.
 
     Raises:
         Refusal: if the arguments do not describe a network.
@@ -111,6 +121,8 @@ class UNet(Module):
         middle: str = "attention",
         head: int | None = 64,
         vector: int | None = 128,
+        tokens: int | None = None,
+        cross: Sequence[int] | None = None,
         early: bool = False,
         maps: int = 0,
         outputs: int | None = None,
@@ -152,24 +164,32 @@ class UNet(Module):
             ("groups", 1, groups),
             ("least", 1, least),
             ("maps", 0, maps),
+            ("tokens", 1, tokens),
         ):
             if given is not None and given < least_allowed:
                 raise Refusal(f"{name} is at least {least_allowed}, not {given}")
-        downwards = _levels(attention, len(channels))
-        upwards = downwards if attention_up is None else _levels(attention_up, len(channels))
+        if cross is not None and tokens is None:
+            raise Refusal(f"cross={tuple(cross)} names levels that read tokens; say how wide these are (tokens=128)")
+        downwards = _levels("attention", attention, len(channels))
+        upwards = downwards if attention_up is None else _levels("attention_up", attention_up, len(channels))
+        reading = None if cross is None else _levels("cross", cross, len(channels))
 
         self.shape = tuple(shape)
         self.dims = len(shape) - 1
-        self.maps = maps
+        self.maps, self.tokens = maps, tokens
         style = Style(self.dims, 4 * width, film, groups, least, eps, head, activation, dropout, gain)
         self.activation = ACTIVATIONS[activation]
         self.level = Level(embedding or Sinusoid(width), 4 * width, vector, early)
         self.enter = convolution(self.dims, shape[0] + maps, width)
 
+        def block(inputs: int, k: int, attend: bool) -> Block:
+            reads = attend if reading is None else k in reading
+            return Block(inputs, channels[k], style, attend, tokens if reads else None)
+
         kept = [width]
         down: list[Stage] = []
         for k, C in enumerate(channels):
-            members = [Block(kept[-1] if i == 0 else C, C, style, k in downwards) for i in range(blocks)]
+            members = [block(kept[-1] if i == 0 else C, k, k in downwards) for i in range(blocks)]
             kept += [C] * blocks
             halve: nn.Module | None = None
             if k < len(channels) - 1:
@@ -179,11 +199,13 @@ class UNet(Module):
 
         C = channels[-1]
         self.mid: nn.ModuleList | None = None
+        self.mid_cross: SpatialCrossAttention | None = None
         if middle != "none":
             self.mid = nn.ModuleList([Residual(C, C, style), Residual(C, C, style)])
             if middle != "plain":
                 normed = style.norm(C) if middle == "attention" else nn.Identity()
                 self.mid.insert(1, Attention(C, normed, head, gain))
+                self.mid_cross = None if tokens is None else _reader(C, style, tokens)
 
         up: list[Stage] = []
         before = C
@@ -191,7 +213,7 @@ class UNet(Module):
             members = []
             for i in range(blocks + 1):
                 attend = k in upwards and (i == blocks or not attention_last)
-                members.append(Block(before + kept.pop(), C, style, attend))
+                members.append(block(before + kept.pop(), k, attend))
                 before = C
             grow: nn.Module | None = None
             if k > 0:
@@ -202,6 +224,8 @@ class UNet(Module):
         self.up: Sequence[Stage] = nn.ModuleList(reversed(up))  # type: ignore[assignment]
         self.norm = style.norm(before)
         self.leave = convolution(self.dims, before, outputs or shape[0], zero=True)
+        if tokens is not None and not any(isinstance(module, CrossAttention) for module in self.modules()):
+            raise Refusal("no block reads the tokens; name levels that do, as cross=(-1,), or leave tokens alone")
 
     @property
     def wants(self) -> tuple[str, ...]:
@@ -216,7 +240,7 @@ class UNet(Module):
         Arguments:
             x: (B, C, *space), any size.
             noise: (B,), or one value per sample in any shape of B entries, or one value for all.
-            context: ``vector`` and ``maps["input"]`` as declared.
+            context: ``vector``, ``tokens`` with ``mask`` and ``maps["input"]`` as declared.
             want: names from ``wants``.
 
         Raises:
@@ -224,7 +248,8 @@ class UNet(Module):
         """
         check_wanted(want, self.wants)
         check_rank(x, self.shape)
-        context.only("vector", "maps")
+        context.only("vector", "maps", *(("tokens", "mask") if self.tokens is not None else ()))
+        said = told(context, len(x), self.tokens)
         e = self.activation(self.level(per_sample(noise, x), context.vector))
         aux: dict[str, Tensor] = {}
 
@@ -232,7 +257,7 @@ class UNet(Module):
         kept = [h]
         for k, stage in enumerate(self.down):
             for block in stage.blocks:
-                h = block(h, e)
+                h = block(h, e, said)
                 kept.append(h)
             if (name := f"down.{k}") in want:
                 aux[name] = h
@@ -241,14 +266,19 @@ class UNet(Module):
                 kept.append(h)
 
         for layer in self.mid or ():
-            h = layer(h) if isinstance(layer, Attention) else layer(h, e)
+            if not isinstance(layer, Attention):
+                h = layer(h, e)
+                continue
+            h = layer(h)
+            if self.mid_cross is not None and said is not None:
+                h = self.mid_cross(h, *said)
         if "mid" in want:
             aux["mid"] = h
 
         for k in reversed(range(len(self.up))):
             stage = self.up[k]
             for block in stage.blocks:
-                h = block(torch.cat((h, kept.pop()), dim=1), e)
+                h = block(torch.cat((h, kept.pop()), dim=1), e, said)
             if (name := f"up.{k}") in want:
                 aux[name] = h
             if stage.resample is not None:
@@ -258,8 +288,13 @@ class UNet(Module):
         return Output(sample, aux) if want else sample
 
 
-def _levels(chosen: Sequence[int], count: int) -> set[int]:
+def _reader(channels: int, style: Style, tokens: int) -> SpatialCrossAttention:
+    attention = CrossAttention(channels, heads_of(channels, style.head), tokens)
+    return SpatialCrossAttention(style.norm(channels), attention)
+
+
+def _levels(name: str, chosen: Sequence[int], count: int) -> set[int]:
     for k in chosen:
         if not -count <= k < count:
-            raise Refusal(f"attention names levels 0 to {count - 1} (or -1 for the last), not {k}")
+            raise Refusal(f"{name} names levels 0 to {count - 1} (or -1 for the last), not {k}")
     return {k % count for k in chosen}

@@ -28,7 +28,7 @@ from mezzotint.core.spec import Module
 from mezzotint.networks.context import EMPTY, Context, Output
 from mezzotint.networks.embed import Fourier, Sinusoid
 from mezzotint.networks.feedforward import FeedForward
-from mezzotint.networks.inputs import check_rank, check_vector, check_wanted, joined, per_sample
+from mezzotint.networks.inputs import check_rank, check_vector, check_wanted, joined, per_sample, told
 from mezzotint.networks.patches import cells, cut, grid, laid, put
 from mezzotint.networks.space import convolution, zeroed
 from mezzotint.networks.token_attention import TokenAttention
@@ -115,7 +115,12 @@ class UViT(Module):
         self.patch = cells(patch, shape)
         if depth < 0 or depth % 2:
             raise Refusal(f"half of the blocks lie on either side of the middle one, so depth is even, not {depth}")
-        for name, least, given in (("width", 1, width), ("outputs", 1, outputs), ("maps", 0, maps)):
+        for name, least, given in (
+            ("width", 1, width),
+            ("outputs", 1, outputs),
+            ("maps", 0, maps),
+            ("tokens", 1, tokens),
+        ):
             if given is not None and given < least:
                 raise Refusal(f"{name} is at least {least}, not {given}")
         self.waves = Sinusoid(width) if embedding is None else embedding
@@ -202,20 +207,11 @@ class UViT(Module):
             *(("tokens", "mask") if self.tokens is not None else ()),
         )
         dtype, extra = self.enter.weight.dtype, []
-        if self.tokens is not None and context.tokens is not None:
-            given = context.tokens
-            if given.ndim != 3 or given.shape[::2] != (len(noise), self.tokens.in_features):
-                raise Refusal(
-                    f"the context's tokens have shape {tuple(given.shape)}, but this network takes "
-                    f"({len(noise)}, L, {self.tokens.in_features})"
-                )
-            if context.mask is not None and context.mask.shape != given.shape[:2]:
-                raise Refusal(
-                    f"the mask of tokens {tuple(given.shape)} is {tuple(given.shape[:2])}, "
-                    f"not {tuple(context.mask.shape)}"
-                )
-            extra.append(self.tokens(given.to(dtype)).to(dtype))
-        mask = context.mask if extra else None
+        said = told(context, len(noise), None if self.tokens is None else self.tokens.in_features)
+        mask = None
+        if self.tokens is not None and said is not None:
+            extra.append(self.tokens(said[0].to(dtype)).to(dtype))
+            mask = said[1]
         if self.vector is not None:
             vector = self.kinds[1].expand(len(noise), -1)
             if context.vector is not None:

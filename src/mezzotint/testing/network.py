@@ -73,10 +73,12 @@ def usual_context(network: nn.Module, shape: tuple[int, ...], count: int = _COUN
     widths = _widths(network)
     rng = Rng(range(count)).at("context")
     vector, tokens, maps = (widths.get(name) for name in ("vector", "tokens", "maps"))
+    mask = rng.uniform("mask", (_TOKENS,)) < 0.7
+    mask[-1] = False  # the last row is told nothing
     return Context(
         vector=rng.normal("vector", (vector,)) if vector else None,
         tokens=rng.normal("tokens", (_TOKENS, tokens)) if tokens else None,
-        mask=rng.uniform("mask", (_TOKENS,)) < 0.7 if tokens else None,
+        mask=mask if tokens else None,
         maps={"input": rng.normal("maps", (maps, *shape[1:]))} if maps else {},
     )
 
@@ -159,17 +161,28 @@ def _hears(network: nn.Module, x: Tensor, noise: Tensor, told: Context, said: Te
         moves("the context's vector", network(x, noise, replace(told, vector=told.vector + 0.5)))
     if told.tokens is not None:
         moves("the context's tokens", network(x, noise, replace(told, tokens=told.tokens * 1.5 + 0.5)))
-        if told.mask is not None:
-            hidden = torch.where(told.mask[..., None], told.tokens, torch.full_like(told.tokens, 3.0))
-            close(
-                f"{who} with other numbers under the mask",
-                network(x, noise, replace(told, tokens=hidden)),
-                said,
-                1e-5,
-                "padding is not text",
-            )
+        _reads(network, x, noise, told, told.tokens, said, who)
     for port, value in told.maps.items():
         moves(f"the context's map {port!r}", network(x, noise, replace(told, maps={**told.maps, port: value + 0.5})))
+
+
+def _reads(network: nn.Module, x: Tensor, noise: Tensor, told: Context, tokens: Tensor, said: Tensor, who: str) -> None:
+    """Tokens are a set of those that the mask leaves in, which may be empty, and need not be there."""
+
+    def asked(tokens: Tensor | None, mask: Tensor | None) -> Tensor:
+        return _sample(network(x, noise, replace(told, tokens=tokens, mask=mask)))
+
+    mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if told.mask is None else told.mask
+    hidden = tokens.masked_fill(~mask[..., None], 3.0)
+    close(f"{who} with other numbers under the mask", asked(hidden, mask), said, 1e-5, "padding is not text")
+    longer = torch.cat((tokens, tokens[:, :2] + 1.0), 1), torch.cat((mask, torch.zeros_like(mask[:, :2])), 1)
+    close(f"{who} with more padding", asked(*longer), said, 1e-5, "a text is as long as its longest neighbour")
+    order = torch.arange(tokens.shape[1] - 1, -1, -1, device=tokens.device)
+    why = "positions are told by whoever made the tokens; those of several families stand side by side"
+    close(f"{who} told its tokens in another order", asked(tokens[:, order], mask[:, order]), said, 1e-5, why)
+    none = asked(tokens, torch.zeros_like(mask))
+    finite(f"the answer of {who} told tokens that are all masked out", none, "an empty text is a text")
+    close(f"{who} without tokens and with all of them masked out", asked(None, None), none, 1e-5, "both say nothing")
 
 
 def _fits(network: nn.Module, x: Tensor, noise: Tensor, told: Context, said: Tensor, who: str) -> None:
