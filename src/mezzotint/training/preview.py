@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from mezzotint.conditions.captions import TextWarning
 from mezzotint.core import ranks
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
@@ -24,6 +28,15 @@ from mezzotint.training.run import Run
 _ROWS, _COLUMNS, _HELD_OUT, _POINTS = 4, 10, 512, 1000
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What an average does not hear of a text is for whoever asks it later; a training has seen the texts it has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TextWarning)
+        yield
+
+
+@quiet()
 def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: int) -> None:
     """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row.
 
@@ -47,6 +60,7 @@ def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: in
         save_png(run.path / "samples" / f"{images:010d}.png", drawn)
 
 
+@quiet()
 @torch.no_grad()
 def held_out(objective: Objective, model: nn.Module, data: Data, seed: int) -> dict[str, Any] | None:
     """The loss on up to 512 held-out pictures under fixed keys, and the error by level; None without any."""
