@@ -90,18 +90,22 @@ class Data(Part, ABC):
 
     @cached_property
     def examples(self) -> Condition:
-        """What is told of a few held-out items, ten at most and no caption twice; of this split where none is held out.
+        """What is told of a few held-out items, of this split where none is held out: ten at most, no caption twice and
+        no empty one; ``NONE`` where no more is told than a label, which needs no examples.
 
-        For whoever shows what a model can do: its pictures of them can be laid beside the real ones.
+        For whoever shows what a model can do.
         """
+        if not set(self.condition(self._numbers[:1]).families) - {"label"}:
+            return NONE
         try:
             others = self.held_out()
         except Refusal:  # nothing was held out
             others = self
-        cond = others.condition(np.arange(min(_SEARCHED, len(others))))
+        cond = others.condition(others._numbers[:_SEARCHED])
         texts = spoken(cond["caption"]) if "caption" in cond else list(map(str, range(len(cond))))
-        first = [texts.index(text) for text in dict.fromkeys(texts)]
-        return cond[first[:EXAMPLES]] if cond else NONE
+        first = [texts.index(text) for text in dict.fromkeys(texts) if text.strip()] or [0]
+        few: Condition = cond[first[:EXAMPLES]]
+        return few
 
     def _rows(self, index: Index) -> Rows:
         if isinstance(index, Tensor):
