@@ -118,7 +118,7 @@ def ground(
 
 def _clouds(noise: Floats, x: Floats, y: Floats, aspect: tuple[float, float]) -> Floats:
     """Random knots (M, NOISE, NOISE), smoothly joined, and mirrored at the first and the last."""
-    (left, across), (top, down) = (_knots(z, full) for z, full in ((x, aspect[1]), (y, aspect[0])))
+    (left, across), (top, down) = (knots(z, full) for z, full in ((x, aspect[1]), (y, aspect[0])))
     down = down[:, :, None]
     each = np.arange(len(noise))[:, None]
     rows = noise[each, top] * (_ONE - down) + noise[each, top + 1] * down  # (M, H, NOISE)
@@ -129,7 +129,7 @@ def _clouds(noise: Floats, x: Floats, y: Floats, aspect: tuple[float, float]) ->
     return found
 
 
-def _knots(z: Floats, full: float) -> tuple[Ints, Floats]:
+def knots(z: Floats, full: float) -> tuple[Ints, Floats]:
     """The knot before each place, and a smooth way from it to the next."""
     last = np.float32(NOISE - 1)
     reach = z * (last / np.float32(max(1.0, full)))

@@ -1,0 +1,168 @@
+"""How much of a caption a picture shows: the measure of models that paint what a sentence says.
+
+Every word of a caption (:func:`.captions.claims`) is a question to the reader's :class:`.reading.Reading`. Each object
+that is named is looked for among those that are read, no two in one, such that most of what is said holds. An object
+that is not there answers nothing, and what a reader does not say is counted for itself; so nothing is won by pictures
+that cannot be read. What is won by accident is measured: hold the picture to another picture's caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from math import perm
+
+import numpy as np
+from torch import Tensor
+
+from mezzotint.core.errors import Refusal
+from mezzotint.data.scenes.captions import Claim, Claims, claims
+from mezzotint.data.scenes.reader import Reader
+from mezzotint.data.scenes.reading import ABSTAINS, Reading, Seen
+from mezzotint.data.scenes.words import COLOURS, FORMS, GROUNDS, PLACES, RELATIONS, SIZES, TEXTURES, TINTS
+
+WORDS = {"form": FORMS, "colour": COLOURS, "size": SIZES, "texture": TEXTURES, "place": PLACES}
+KINDS = (*WORDS, "count", "relation", "ground", "tint")
+_MOST = 2000  # assignments that are tried one by one
+
+
+@dataclass(frozen=True)
+class Following:
+    """Answers to the questions of captions, by kind of question (``KINDS``).
+
+    Arguments:
+        asked: how many questions there were.
+        met: how many of them the picture answers as the caption does.
+        abstained: of how many the reader did not say.
+        captions, whole: how many captions there were, and of how many every question was met.
+    """
+
+    asked: tuple[int, ...]
+    met: tuple[int, ...]
+    abstained: tuple[int, ...]
+    captions: int = 1
+    whole: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the questions that were asked, those that were met; what was not said is not met."""
+        return sum(self.met) / max(sum(self.asked), 1)
+
+    def shares(self) -> dict[str, float]:
+        """The same for every kind of question that was asked."""
+        return {kind: met / asked for kind, asked, met in zip(KINDS, self.asked, self.met, strict=True) if asked}
+
+    def __add__(self, other: Following) -> Following:
+        asked, met, abstained = (
+            tuple(a + b for a, b in zip(getattr(self, name), getattr(other, name), strict=True))
+            for name in ("asked", "met", "abstained")
+        )
+        return Following(asked, met, abstained, self.captions + other.captions, self.whole + other.whole)
+
+
+NOTHING = Following((0,) * len(KINDS), (0,) * len(KINDS), (0,) * len(KINDS), 0, 0)
+
+
+def total(all_: Iterable[Following]) -> Following:
+    """The answers to many captions together."""
+    return sum(all_, NOTHING)
+
+
+def followed(x: Tensor, captions: Sequence[str], reader: Reader | None = None) -> list[Following]:
+    """What each of the pictures (B, 3, H, W) shows of its caption.
+
+    Raises:
+        Refusal: there is not a caption a picture.
+    """
+    if len(x) != len(captions):
+        raise Refusal(f"{len(x)} pictures cannot be held to {len(captions)} captions: give each its own")
+    readings = (reader or Reader()).read(x)
+    return [held(reading, claims(text)) for reading, text in zip(readings, captions, strict=True)]
+
+
+def held(reading: Reading, claimed: Claims) -> Following:
+    """What a picture that was read shows of what a caption claims."""
+    asked, met, abstained = (dict.fromkeys(KINDS, 0) for _ in range(3))
+    slots = [(number, claim) for number, claim in enumerate(claimed.objects) for _ in range(claim.count)]
+    chosen = _assigned(reading, claimed, slots)
+
+    def ask(kind: str, answer: bool | None) -> None:
+        asked[kind] += 1
+        met[kind] += answer is True
+        abstained[kind] += answer is None
+
+    for (_, claim), which in zip(slots, chosen, strict=True):
+        seen = None if which is None else reading.objects[which]
+        for kind, word in _said(claim):
+            ask(kind, False if seen is None else _answer(seen, kind, word))
+    for claim in claimed.objects:
+        if claim.count != 1:
+            ask("count", _counted(reading, claim))
+    for first, relation, second in claimed.relations:
+        pair = [chosen[k] for number in (first, second) for k, slot in enumerate(slots) if slot[0] == number]
+        ask("relation", _related(reading, pair, relation))
+    for kind, words, read in (("ground", GROUNDS, reading.ground), ("tint", TINTS, reading.tint)):
+        word = getattr(claimed, kind)
+        if word is not None:
+            ask(kind, None if read == ABSTAINS else words[read] == word)
+    answers = [tuple(table[kind] for kind in KINDS) for table in (asked, met, abstained)]
+    return Following(answers[0], answers[1], answers[2], 1, int(asked == met))
+
+
+def _said(claim: Claim) -> list[tuple[str, str]]:
+    return [(kind, getattr(claim, kind)) for kind in WORDS if getattr(claim, kind) is not None]
+
+
+def _answer(seen: Seen, kind: str, word: str) -> bool | None:
+    read = getattr(seen, kind)
+    return None if read == ABSTAINS else WORDS[kind][read] == word
+
+
+def _counted(reading: Reading, claim: Claim) -> bool | None:
+    """Whether as many as are claimed are as claimed."""
+    answers = [[_answer(seen, kind, word) for kind, word in _said(claim)] for seen in reading.objects]
+    alike = sum(all(answer is True for answer in each) for each in answers)
+    perhaps = sum(all(answer is not False for answer in each) for each in answers)
+    if alike == perhaps:
+        return alike == claim.count if reading.count != ABSTAINS else None
+    return None if alike <= claim.count <= perhaps else False
+
+
+def _related(reading: Reading, pair: Sequence[int | None], relation: str) -> bool | None:
+    if len(pair) != 2 or pair[0] is None or pair[1] is None:
+        return False
+    if any(reading.objects[which].colour == ABSTAINS for which in pair if which is not None):
+        return None
+    return RELATIONS[reading.relation(pair[0], pair[1])] == relation
+
+
+def _assigned(reading: Reading, claimed: Claims, slots: list[tuple[int, Claim]]) -> list[int | None]:
+    """An object of the reading, or none, for every slot: those that meet most."""
+    count, places = len(reading.objects), len(slots)
+    if not count or not places:
+        return [None] * places
+    worth = np.array(
+        [
+            [sum(float(_answer(seen, *said) or 0) for said in _said(claim)) for seen in reading.objects]
+            for _, claim in slots
+        ]
+    )
+    most = max(count, places)
+    if perm(most, min(count, places)) > _MOST:
+        from scipy.optimize import linear_sum_assignment  # loaded when needed
+
+        rows, columns = linear_sum_assignment(-worth)
+        found = dict(zip(rows.tolist(), columns.tolist(), strict=True))
+        return [found.get(slot) for slot in range(places)]
+
+    def value(chosen: tuple[int | None, ...]) -> float:
+        met = sum(float(worth[slot, which]) for slot, which in enumerate(chosen) if which is not None)
+        for first, relation, second in claimed.relations:
+            pair = [chosen[k] for number in (first, second) for k, slot in enumerate(slots) if slot[0] == number]
+            met += float(_related(reading, pair, relation) or 0)
+        return met
+
+    everyone: list[int | None] = [*range(count), *[None] * max(0, places - count)]
+    best: tuple[int | None, ...] = max(permutations(everyone, places), key=lambda chosen: value(tuple(chosen)))
+    return list(best)
