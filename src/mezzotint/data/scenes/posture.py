@@ -31,7 +31,7 @@ READ, ABSTAINED = 2, 0
 _SIDE = 32  # pixels of the shorter side at which pictures are read; larger ones are averaged
 _COLOURED = 0.4  # the share of the light of a pixel that makes it some object's
 _PART = 0.34  # pixels of a figure that is partly hidden are at least so far apart, over the shorter side
-_HEIGHTS = (0.28, 0.295, 0.31, 0.37, 0.39, 0.41)
+_HEIGHTS = (0.285, 0.305, 0.375, 0.40)
 _STARTS, _KEPT, _STEPS = 16, 2, 10
 _X, _Y, _R, _TURN, _BENDS, _BLUR = 0, 1, 2, 3, slice(4, 12), 12
 _MOVES = np.array([0.05, 0.05, 0.05, 0.002, *[0.004] * 8, 0.05])
@@ -175,7 +175,9 @@ def _noise(amount: Doubles) -> float:
 def _fitted(seen: Doubles, known: Array, noise: float, short: int) -> tuple[Doubles, Doubles, float] | None:
     """Numbers (13,) of the figure that best explains what is seen (H, W), the spread of its joints, and how well."""
     value = np.where(known, np.clip(seen / 0.92, 0, 1), 0.5)
-    starts = _limbs(value, _trunks(value, known, short))
+    starts = _limbs(value, _trunks(value, short))
+    if not len(starts):
+        return None
     target, weight = seen.astype(np.float32), known.astype(np.float32)
     at = starts[np.argsort(_squares(starts, target, weight), kind="stable")[:_KEPT]]
     at, error, gram = _improved(at, target, weight, short, _STEPS // 2)
@@ -241,10 +243,10 @@ def _looked(value: Doubles, places: Doubles) -> Doubles:
     return found
 
 
-def _trunks(value: Doubles, known: Array, short: int) -> Doubles:
+def _trunks(value: Doubles, short: int) -> Doubles:
     """Where heads with trunks may be, (M, 13), the best first and not too near one another."""
     height, width = value.shape
-    step = short / 48
+    step = short / 32
     grid = np.meshgrid(
         np.arange(0, width, step), np.arange(0, height, step), np.array(_HEIGHTS) * short, (-0.015, 0.0, 0.015)
     )
@@ -261,17 +263,12 @@ def _trunks(value: Doubles, known: Array, short: int) -> Doubles:
     every = np.concatenate([inside, beyond])
     seen = _looked(value, _turned(np.broadcast_to(every, (len(at), *every.shape)), at))
     score = seen[:, : len(inside)].mean(1) - 0.5 * seen[:, len(inside) :].mean(1)
-    order = np.argsort(-score, kind="stable")
-    kept: list[int] = []
-    for k in order[:2000]:
-        here = at[k]
-        apart = [abs(here[:3] - at[other, :3]).max() for other in kept]
-        if not apart or min(apart) > short / 24:
-            kept.append(int(k))
-        if len(kept) == _STARTS:
-            break
-    found: Doubles = at[kept] if kept else np.array([[width / 2, height / 2, 0.3 * short, 0.0, *[0.1] * 8, 0.4]])
-    return found
+    kept: list[Doubles] = []
+    while len(kept) < _STARTS and score.size and score.max() > 0:
+        best = int(score.argmax())
+        kept.append(at[best])
+        score[np.abs(at[:, : _R + 1] - at[best, : _R + 1]).max(1) <= short / 24] = 0
+    return np.array(kept).reshape(-1, 13)
 
 
 def _limbs(value: Doubles, at: Doubles) -> Doubles:
