@@ -94,7 +94,7 @@ def tell(kind: str, found: dict[str, Any]) -> None:
     print(
         f"{kind}: {100 * found['right']:.2f} % of the attributes right, {100 * found['right_of_answered']:.2f} % of "
         f"those answered; mean IoU {found['overlap']:.4f}; {found['milliseconds']} ms a picture; "
-        f"own caption followed to {100 * follow['own']:.1f} % ({100 * follow['own_whole']:.1f} % whole), another one to "
+        f"own caption followed to {100 * follow['own']:.1f} % ({100 * follow['own_whole']:.1f} % whole), another to "
         f"{100 * follow['other']:.1f} % ({100 * follow['other_whole']:.1f} % whole)"
     )
     for name, one in found["attributes"].items():

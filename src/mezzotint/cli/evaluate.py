@@ -46,6 +46,8 @@ class Evaluate:
       frechet_pixels         the same in pixels, where nothing was learnt
       neighbour_ratio        distance to the nearest training picture over that of held-out ones; far below 1 is copying
       close_share            share of samples closer to a training picture than real new ones usually are
+      follows                of scenes: share of what the captions say that readers find in the samples, beside
+                             what real scenes reach (the readers' ceiling) and the captions of others (chance)
 
     The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
     there too. The first three need labels: a model of captions is judged by the others. If the pictures have
@@ -96,6 +98,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
+    from mezzotint.core.text import spoken
     from mezzotint.denoiser import Counted
     from mezzotint.samplers import Sampling
 
@@ -128,7 +131,8 @@ def _run(args: Evaluate, threads: int) -> int:
         return 0
     note("judging")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
-    report = metrics.evaluate(x, labels, train, held_out, extractor=extractor, rng=Rng([args.seed]))
+    captions = spoken(cond["caption"]) if "caption" in cond else None
+    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=Rng([args.seed]))
     document = {
         "model": model.record(),
         **method.record(),
@@ -159,6 +163,7 @@ def describe(document: dict[str, Any]) -> str:
         return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
     rows = []
+    by_chance = any("chance" in found for found in document["measures"].values())
     for name, found in document["measures"].items():
         real, times = found.get("real"), document["times_real"].get(name)
         rows.append([
@@ -169,9 +174,11 @@ def describe(document: dict[str, Any]) -> str:
             number(real["value"]) if real else "-",
             spread(real) if real else "",
             f"{times:.2f}" if times is not None else "-",
-            GOOD.get(name, ""),
+            *([number(found["chance"]["value"]) if "chance" in found else "-"] if by_chance else []),
+            GOOD.get(name, "higher" if name.startswith("follows") else ""),
         ])  # fmt: skip
-    head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", "better")
+    chance = ("by chance",) if by_chance else ()
+    head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", *chance, "better")
     sampler, counts, extractor = document["sampler"], document["counts"], document["extractor"]
     lines = [table(head, rows), ""]
     name = str(sampler.get("part", "")).rpartition(".")[2]

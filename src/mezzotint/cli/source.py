@@ -1,4 +1,4 @@
-"""What WHAT means on the command line: a recipe, the built-in digits, a folder of pictures, an .npz, or a run.
+"""What WHAT means on the command line: a recipe, digits or scenes, a folder of pictures, an .npz, or a run.
 
 Each becomes a config tree (``model``, ``data``, ``training``). A recipe is one already; for pictures the tree is
 written by :func:`mezzotint.recipes.of_data` from what they are.
@@ -14,10 +14,10 @@ from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
 from mezzotint.core.store import SCHEMA
-from mezzotint.data import Arrays, Data, Digits, Folder
+from mezzotint.data import Arrays, Data, Digits, Folder, Scenes
 from mezzotint.training.run import CHECKPOINTS, Run
 
-BUILT_IN = ("digits",)
+BUILT_IN = ("digits", "scenes")
 _RECIPES = (".yaml", ".yml")
 
 
@@ -53,7 +53,10 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
         raise Refusal(f"--size is {size}, but a size is a number of pixels, at least 1")
     path = Path(what)
     if what in BUILT_IN:
-        _without(what, size=size, held_out=held_out, skip_broken=skip_broken or None)
+        _without(what, held_out=held_out, skip_broken=skip_broken or None)
+        if what == "scenes":
+            return Scenes(size=size or 32, objects=(1, 2))
+        _without(what, size=size)
         return Digits()
     if (path / CHECKPOINTS).is_dir() and not (path / "config.yaml").is_file():
         raise Refusal(

@@ -34,7 +34,7 @@ from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import spec
 from mezzotint.core.text import written
-from mezzotint.data.data import Data, Rows, check_split
+from mezzotint.data.data import Data, Index, Rows, check_split
 from mezzotint.data.resize import sides
 from mezzotint.data.scenes import captions, styles
 from mezzotint.data.scenes.numbers import Array, cosine, sine
@@ -81,7 +81,7 @@ class Scenes(Data):
         forms, colours, sizes, textures: words to draw from.
         figures: the share of objects that are figures, where figures are among the forms.
         overlap: the probability that an object covers a part of an earlier one.
-        captions: ``mixed``, ``short``, ``full``, ``dense`` or ``relations``.
+        phrasing: of captions: ``mixed``, ``short``, ``full``, ``dense`` or ``relations``.
         layout: whether the map tells the ``colour`` or the ``form``.
         style: ``photo``, ``night``, ``faded``, ``sketch`` or ``poster``.
         subject: a word for a private subject: the first object of every scene is then the same one, with a texture that
@@ -101,7 +101,7 @@ class Scenes(Data):
     textures: tuple[str, ...] = TEXTURES
     figures: float = 0.12
     overlap: float = 0.6
-    captions: str = "mixed"
+    phrasing: str = "mixed"
     layout: str = "colour"
     style: str = "photo"
     subject: str = ""
@@ -126,7 +126,7 @@ class Scenes(Data):
                     raise Refusal(f"scenes have no {word!r} among their {name}: {nearest(str(word), known)}")
             object.__setattr__(self, name, tuple(words))
         for name, choices in (
-            ("captions", captions.STYLES), ("layout", ("colour", "form")), ("style", styles.STYLES),
+            ("phrasing", captions.STYLES), ("layout", ("colour", "form")), ("style", styles.STYLES),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise Refusal(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -177,6 +177,14 @@ class Scenes(Data):
 
     def condition(self, rows: Rows) -> Condition:
         return self.items(rows)[1]
+
+    def captions(self, index: Index = slice(None)) -> list[str]:
+        """What is written of these items, a text each; nothing is painted for it."""
+        if "caption" not in self.tells:
+            return []
+        rows = self._rows(index)
+        pieces = (self.plan(rows[at : at + PLANNED]) for at in range(0, len(rows), PLANNED))
+        return [text for plan in pieces for text in captions.describe(plan, self.phrasing, self.subject)]
 
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         pictures, told = [], []
@@ -285,7 +293,7 @@ def _attributes(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict
 
 
 def _caption(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict[str, Tensor]:
-    return {"caption": written(captions.describe(plan, data.captions, data.subject), data.length)}
+    return {"caption": written(captions.describe(plan, data.phrasing, data.subject), data.length)}
 
 
 def _layout(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict[str, Tensor]:
