@@ -47,6 +47,8 @@ def test_a_condition_takes_strings_and_joins_texts_of_any_length() -> None:
     assert torch.equal(apart["caption"], cond["caption"]) and torch.equal(apart["label"], cond["label"])
     few = cat([cond[:2].drop("caption", rows=torch.tensor([False, True])), Condition(caption=["a"], label=[0])])
     assert few.kept("caption").tolist() == [True, False, True]
+    fewer = few.drop("caption", rows=torch.tensor([False, False, True]))
+    assert fewer.kept("caption").tolist() == [True, False, False]  # what was dropped stays so
     for wrong, why in (("a red circle", "for a single one write"), (["a", 3], "not int")):
         with pytest.raises(Refusal, match=why):
             Condition(caption=wrong)

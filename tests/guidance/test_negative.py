@@ -13,7 +13,7 @@ from mezzotint.denoiser.base import Denoiser
 from mezzotint.guidance import CFG, Contrast, Instead, Negative, between
 from mezzotint.networks import UViT
 from mezzotint.processes import VP
-from mezzotint.testing.truth import nudge
+from mezzotint.testing.truth import Watched, nudge
 
 COUNT = 6
 
@@ -95,6 +95,10 @@ def test_both_questions_are_one_batch_and_rows_are_their_own() -> None:
     assert counted.rows == 2 * 1 + 1 + 2 * 3  # plain, the negative alone, both
     for row in range(COUNT):
         assert torch.equal(guided(x[[row]], t[[row]], cond[[row]]).mean, answer[[row]])
+    watched = Watched(exact)
+    once = Negative(watched, 3.0)
+    once(x, t, once.prepare(PAIR))
+    assert [len(rows) for rows, *_ in watched.asked] == [2 * COUNT]
     drawn = mz.samplers.Heun(4)(guided, cond, rng=Rng(range(COUNT)))
     alone = mz.samplers.Heun(4)(guided, cond[[3]], rng=Rng([3]))
     assert torch.equal(drawn[[3]], alone)
