@@ -61,13 +61,13 @@ def painted(plan: Plan, size=32) -> torch.Tensor:
 
 
 def test_clean_scenes_are_read():
-    found = score(*pictures(60)[:3])
+    found = score(*pictures(30)[:3])
     assert found.share() >= 0.995
     assert found.overlap >= 0.98
 
 
 def test_blurred_and_noisy_scenes_are_read():
-    x, plan, layout, _ = pictures(45, first=100)
+    x, plan, layout, _ = pictures(20, first=100)
     found = score(corrupted(x, 1.0, 0.1), plan, layout)
     assert found.share() >= 0.97
     assert found.share(answered=True) >= 0.98
@@ -76,7 +76,7 @@ def test_blurred_and_noisy_scenes_are_read():
 
 @pytest.mark.parametrize("size", [(32, 48), 64, (200, 130)])
 def test_larger_and_longer_pictures_are_read(size):
-    found = score(*pictures(8, size=size, first=300)[:3])
+    found = score(*pictures(3, size=size, first=300)[:3])
     assert found.share() >= 0.99
     assert found.overlap >= 0.98
 
@@ -105,10 +105,10 @@ def test_a_changed_colour_or_form_is_read_as_changed():
 
 
 def test_what_is_hidden_is_read_from_what_is_not():
-    x, plan, layout, _ = pictures(60, first=500, overlap=1.0, objects=(2, 3), figures=0.0)
-    rows = np.flatnonzero((plan.covers >= 0).any(1))[:20]
+    x, plan, layout, _ = pictures(30, first=500, overlap=1.0, objects=(2, 3), figures=0.0)
+    rows = np.flatnonzero((plan.covers >= 0).any(1))[:8]
     found = [scored(reading, plan, row, layout[row]) for row, reading in zip(rows, READER.read(x[rows]), strict=True)]
-    assert len(rows) == 20
+    assert len(rows) == 8
     assert sum(found[1:], found[0]).share() >= 0.99
 
 
@@ -132,20 +132,19 @@ def test_nothing_is_said_of_what_is_no_scene():
 
 
 def test_a_reading_is_that_of_the_picture_alone():
-    x = corrupted(pictures(6, first=40)[0], 1.0, 0.1)
+    x = corrupted(pictures(3, first=40)[0], 1.0, 0.1)
     together, reversed_ = READER.read(x), READER.read(x.flip(0))[::-1]
     for one, other in zip(together, reversed_, strict=True):
         assert one == other
         assert torch.equal(one.layout, other.layout)
         assert torch.equal(one.instances, other.instances)
-    assert torch.equal(READER.segment(x[2:3])[0], together[2].layout)
+    assert torch.equal(READER.segment(x[1:2])[0], together[1].layout)
 
 
 def test_relations_are_those_of_the_centres():
-    x, plan, _, _ = pictures(12, first=60, objects=(3, 4))
-    said = data.Scenes(split="held_out", tells=("attributes",), objects=(3, 4)).items(np.arange(60, 72))[1][
-        "attributes.relations"
-    ]
+    x, plan, _, _ = pictures(6, first=60, objects=(3, 4))
+    told = data.Scenes(split="held_out", tells=("attributes",), objects=(3, 4)).items(np.arange(60, 66))[1]
+    said = told["attributes.relations"]
     checked = 0
     for row, reading in enumerate(READER.read(x)):
         order = [
@@ -154,21 +153,20 @@ def test_relations_are_those_of_the_centres():
         ]
         assert torch.equal(reading.relations, said[row][order][:, order])
         checked += len(order) > 1
-    assert checked > 6
+    assert checked > 3
 
 
 def test_own_captions_are_followed_and_other_ones_are_not():
-    x, _, _, captions = pictures(40, first=700)
+    x, _, _, captions = pictures(15, first=700)
     readings = READER.read(x)
-    own = total(held(reading, claims(text)) for reading, text in zip(readings, captions, strict=True))
-    other = total(
-        held(reading, claims(text)) for reading, text in zip(readings, captions[1:] + captions[:1], strict=True)
-    )
+    asked = [claims(text) for text in captions]
+    own = total(held(reading, claim) for reading, claim in zip(readings, asked, strict=True))
+    other = total(held(reading, claim) for reading, claim in zip(readings, asked[1:] + asked[:1], strict=True))
     assert own.share >= 0.99
-    assert own.whole >= 38
+    assert own.whole >= 14
     assert other.share < 0.4
-    assert other.whole <= 3
-    assert own.captions == other.captions == 40
+    assert other.whole <= 2
+    assert own.captions == other.captions == 15
 
 
 def seen(form, colour, size=0, texture=0, place=4, x=0.5, y=0.5):

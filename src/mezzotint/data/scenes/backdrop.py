@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mezzotint.data.scenes.numbers import Array, Doubles, centres
+from mezzotint.data.scenes.numbers import Array, Doubles, Floats, centres
 from mezzotint.data.scenes.plan import NOISE
 from mezzotint.data.scenes.segment import blurred
 from mezzotint.data.scenes.surfaces import knots
@@ -106,9 +106,10 @@ def _bases(height: int, width: int, sigma: float) -> tuple[Doubles, Doubles, Dou
         ]
         return made[0], made[1], made[2]
     short = min(height, width)
-    x, y = centres(width, short), centres(height, short)
+    x: Floats = centres(width, short).astype(np.float32)
+    y: Floats = centres(height, short).astype(np.float32)
     ones = np.ones((height, width))
-    middle = [z.astype(np.float64) - 0.5 * (float(z[0]) + float(z[-1])) for z in (x, y)]
+    middle = [line.astype(np.float64) - 0.5 * (float(line[0]) + float(line[-1])) for line in (x, y)]
     plane = np.stack([ones, ones * middle[0], ones * middle[1][:, None]], -1).reshape(-1, 3)
     (left, across), (top, down) = (knots(z.astype(np.float32), full / short) for z, full in ((x, width), (y, height)))
     columns, rows = np.zeros((width, NOISE)), np.zeros((height, NOISE))
@@ -120,7 +121,7 @@ def _bases(height: int, width: int, sigma: float) -> tuple[Doubles, Doubles, Dou
     tiles = []
     for pitch in _PITCHES:
         length = np.float32(pitch)
-        odd = [np.floor(z / length).astype(int) & 1 for z in (y, x)]
+        odd = [np.floor(line / length).astype(int) & 1 for line in (y, x)]
         tiles.append((odd[0][:, None] ^ odd[1][None, :]).reshape(-1))
     different = list({line.tobytes(): line for line in tiles}.values())
     return plane, clouds.astype(np.float64), np.stack(different, 1).astype(np.float64)

@@ -237,7 +237,8 @@ def joined(made: Draft) -> None:
         before = made.scenery.sigma
         if step == 0:
             sharpened(made)
-            uncovered(made)
+            if made.scenery.sigma != before:
+                uncovered(made)
 
 
 def alone(made: Draft, k: int) -> bool:

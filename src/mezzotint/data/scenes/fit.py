@@ -27,6 +27,8 @@ FIGURE_MOVES = np.array([0.05, 0.05, 0.05, 0.002, *[0.004] * 8])
 _LEANS = 0.05
 """Turns that objects are turned at most, and a little."""
 _LOW, _HIGH = np.array([0.07, 0.02, 0.005, -0.08] * 2), np.array([0.35, 0.48, 0.10, 0.10] * 2)
+_SETTLED, _SETTLED_SHARE = 1e-4, 2e-3
+"""Guesses are good enough where a step gains less."""
 _ZERO, _HALF, _ONE = (np.float32(value) for value in (0, 0.5, 1))
 
 
@@ -136,8 +138,9 @@ def improved(left: Left, at: Doubles, short: int, free: int, steps: int) -> tupl
         after = (rest[:, 0] * rest[:, 0]).sum(1, dtype=np.float64)
         better = after < error
         best = np.where(better[:, None], new, best)
+        still = np.where(better, error - after > _SETTLED + _SETTLED_SHARE * after, damping < 1)
         error = np.where(better, after, error)
-        if last:
+        if last or not still.any():
             break
         J = (rest[:, 1:] - rest[:, :1]) / moves[:, None].astype(np.float32)
         gram = np.where(better[:, None, None], J @ J.transpose(0, 2, 1), gram)

@@ -71,28 +71,34 @@ def blurred(maps: Array, sigma: float, held: bool) -> Array:
 
 
 def unmixed(picture: Doubles, colour: int, tint: int) -> tuple[Doubles, Doubles]:
-    """How much of a colour and of a tint each pixel is, (H, W) each, by least squares."""
-    basis = np.stack([PALETTE[colour], TINTED[tint]], 1).astype(np.float64)
-    found = picture @ np.linalg.pinv(basis).T
+    """How much of a colour and of a tint each pixel of a picture (H, W, 3) is, (H, W) each, by least squares."""
+    found = picture @ _inverses(tint)[colour].T
     return found[..., 0], found[..., 1]
+
+
+@lru_cache(maxsize=len(TINTED))
+def _inverses(tint: int) -> Doubles:
+    """For every colour, (6, 2, 3): of a pixel, how much of the colour and how much of the tint."""
+    return np.stack([np.linalg.pinv(np.stack([c, TINTED[tint]], 1).astype(np.float64)) for c in PALETTE])
 
 
 def shares(picture: Doubles, tint: int) -> tuple[Array, Doubles]:
     """The best colour (H, W) of every pixel of a picture (H, W, 3), and the share of its light that has this colour."""
-    t = TINTED[tint].astype(np.float64)
-    rest = np.empty((len(COLOURS), *picture.shape[:2]))
-    share = np.empty_like(rest)
-    for number in range(len(COLOURS)):
-        c = PALETTE[number].astype(np.float64)
-        a, g = unmixed(picture, number, tint)
-        a = np.where(g < 0, picture @ c / (c @ c), a)
-        g = np.where(a < 0, picture @ t / (t @ t), g)
-        a, g = np.maximum(a, 0.0), np.maximum(g, 0.0)
-        left = picture - a[..., None] * c - g[..., None] * t
-        rest[number] = (left**2).sum(2)
-        share[number] = a / np.maximum(a + g, 0.05)
-    best: Array = rest.argmin(0)
-    return best, np.take_along_axis(share, best[None], 0)[0]
+    t, palette = TINTED[tint].astype(np.float64), PALETTE.astype(np.float64)
+    flat = picture.reshape(-1, 3)
+    a, g = np.moveaxis(flat @ _inverses(tint).reshape(-1, 3).T.copy(), 1, 0).reshape(len(COLOURS), 2, -1).swapaxes(0, 1)
+    alone = (flat @ (palette / (palette**2).sum(1, keepdims=True)).T).T
+    a = np.where(g < 0, alone, a)
+    g = np.where(a < 0, flat @ t / (t @ t), g)
+    a, g = np.maximum(a, 0.0), np.maximum(g, 0.0)
+    # |p - a c - g t|^2 without the pixels' own length, which is the same for every colour
+    along = flat @ palette.T
+    left = a * (a * (palette**2).sum(1)[:, None] - 2 * along.T) + g * (g * (t @ t) - 2 * (flat @ t))
+    left += 2 * a * g * (palette @ t)[:, None]
+    best = left.argmin(0)
+    share = a / np.maximum(a + g, 0.05)
+    shape = picture.shape[:2]
+    return best.reshape(shape), np.take_along_axis(share, best[None], 0)[0].reshape(shape)
 
 
 def parts(picture: Doubles, tint: int) -> tuple[list[Part], Doubles]:
