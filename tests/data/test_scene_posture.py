@@ -49,7 +49,7 @@ def _matched(found: list[list[Posture]], plan: Plan, told: Tensor) -> tuple[dict
     return counts, torch.cat(rows)
 
 
-@pytest.mark.parametrize(("size", "many"), [(32, 12), (96, 4)])
+@pytest.mark.parametrize(("size", "many"), [(32, 10), (96, 3)])
 def test_joints_of_clean_scenes(size: int, many: int) -> None:
     scenes = Scenes(size=size, figures=0.6, tells=("keypoints",), seed=3)
     x, told = scenes[:many]
@@ -62,8 +62,8 @@ def test_joints_of_clean_scenes(size: int, many: int) -> None:
 def test_joints_of_spoiled_scenes() -> None:
     """Hands at 32 pixels are one and a half pixels thick; what noise may have moved is abstained from."""
     scenes = Scenes(figures=0.6, tells=("keypoints",), seed=3)
-    x, told = scenes[:16]
-    plan = scenes.plan(np.arange(16))
+    x, told = scenes[:12]
+    plan = scenes.plan(np.arange(12))
     counts, joints = _matched(postures(_spoiled(x)), plan, told["keypoints"])
     assert counts["missed"] <= 0.15 * (counts["read"] + counts["missed"]) and counts["made up"] <= 2, counts
     error, read = joints[:, 0], joints[:, 1] == 1
@@ -74,8 +74,8 @@ def test_joints_of_spoiled_scenes() -> None:
 
 def test_nobody_is_there() -> None:
     empty = Scenes(forms=("circle", "square", "triangle", "star", "cross", "ring"), seed=4)
-    assert not any(postures(empty[:12][0]))
-    noise = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert not any(postures(empty[:6][0]))
+    noise = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert not any(postures(torch.cat([noise, torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)])))
 
 

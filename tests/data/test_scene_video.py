@@ -54,8 +54,8 @@ def _pair(videos: SceneVideos, count: int) -> tuple[Plan, Tensor, Tensor, Flow]:
 
 
 def test_a_video_does_not_depend_on_its_neighbours_or_its_split() -> None:
-    x, told = SOME[:20]
-    for rows in ([7], [19, 7, 0], list(range(20))):
+    x, told = SOME[:10]
+    for rows in ([7], [9, 7, 0], list(range(10))):
         y, other = SOME[rows]
         assert torch.equal(x[rows], y) and _same(told[rows], other)
     held, hold = SOME.held_out()[:3]
@@ -88,7 +88,7 @@ def test_flow_carries_the_next_frame_back() -> None:
     everywhere, inside = [], []
     for size in (32, 64, 128):
         scenes = Scenes(size=size, textures=("plain",), figures=0.2)
-        _, image, instances, found = _pair(SceneVideos(scenes=scenes, frames=2, turning=0.0), 40)
+        _, image, instances, found = _pair(SceneVideos(scenes=scenes, frames=2, turning=0.0), 24)
         way, open_ = torch.from_numpy(found.way), ~torch.from_numpy(found.hidden)
         errors = {}
         for name, tried in (("right", way), ("sign", -way), ("axes", way.flip(1)), ("none", 0 * way)):
@@ -117,10 +117,10 @@ def test_light_stays_where_it_is_while_objects_turn() -> None:
 def test_forward_and_backward_undo_each_other() -> None:
     """A piece that moves as one has a flow that is linear in the place, which interpolation does not change."""
     videos = SceneVideos(scenes=Scenes(size=64, figures=0.0), flow=True, turning=0.03)
-    x, told = videos[:24]
-    instances = dataclasses.replace(videos, scenes=Scenes(size=64, figures=0.0, tells=("layout.instances",)))[:24][1]
+    x, told = videos[:12]
+    instances = dataclasses.replace(videos, scenes=Scenes(size=64, figures=0.0, tells=("layout.instances",)))[:12][1]
     maps = instances["layout.instances"]
-    inner = torch.nn.functional.pad(torch.ones(24, 1, 60, 60), (2, 2, 2, 2))
+    inner = torch.nn.functional.pad(torch.ones(12, 1, 60, 60), (2, 2, 2, 2))
     checked = 0
     for t in range(videos.frames - 1):
         for here, there, a, b in ((t, t + 1, "forward", "backward"), (t + 1, t, "backward", "forward")):
@@ -153,8 +153,8 @@ def _pieces(plan: Plan, row: int, slot: int, x: np.ndarray, y: np.ndarray) -> np
 
 
 def test_what_is_hidden_is_what_a_finer_picture_does_not_show() -> None:
-    """Every place is looked up in a picture of the other frame that has 12 x 12 times as many pixels."""
-    size, fine = 32, 12
+    """Every place is looked up in a picture of the other frame that has 8 x 8 times as many pixels."""
+    size, fine = 32, 8
     videos = SceneVideos(scenes=Scenes(size=size, figures=0.4, objects=(2, 4)), frames=3, speed=0.1, waving=0.25)
     plan = videos.plan(np.arange(12))
     instances = paint(plan, (size, size)).instances
@@ -188,17 +188,17 @@ def test_what_is_hidden_is_what_a_finer_picture_does_not_show() -> None:
             kinds[0] += int((found.hidden[0] & outside).sum())
             kinds[1] += int((found.hidden[0] & ~outside & (shown != instances[here])).sum())
             kinds[3] += int((~found.hidden[0]).sum())
-    assert compared > 0.97 * size * size * 48 and (kinds > 20).all(), (compared, kinds)
+    assert compared > 0.96 * size * size * 48 and (kinds > 20).all(), (compared, kinds)
 
 
 def test_an_object_goes_straight_on() -> None:
     """Alone, it is where it was plus its speed times the number of frames, and so is every place of it."""
     scenes = Scenes(size=64, objects=(1, 1), figures=0.3, tells=("layout.instances", "keypoints", "boxes"))
     videos = SceneVideos(scenes=scenes, flow=True, frames=5, **{**STILL, "speed": 0.04})
-    plan = videos.plan(np.arange(30))
-    x, y = (z[:, 0].reshape(30, 5) for z in (plan.x, plan.y))
-    told = videos[:30][1]
-    for b in range(30):
+    plan = videos.plan(np.arange(20))
+    x, y = (z[:, 0].reshape(20, 5) for z in (plan.x, plan.y))
+    told = videos[:20][1]
+    for b in range(20):
         step = np.array([x[b, 1] - x[b, 0], y[b, 1] - y[b, 0]])
         assert 0 < np.abs(step).max() <= 0.04
         for t in range(5):
@@ -211,11 +211,11 @@ def test_an_object_goes_straight_on() -> None:
             assert not len(after) or (told["flow.backward"][b, :, t, after] + goes).abs().max() < 1e-4
             assert not told["flow.forward"][b, :, t, ~mine].any()
     joints = told["keypoints"][:, :, 0, :, :2]
-    figures = torch.from_numpy(plan.form.reshape(30, 5)[:, 0] == FIGURE)
+    figures = torch.from_numpy(plan.form.reshape(20, 5)[:, 0] == FIGURE)
     steps = torch.from_numpy(np.stack([x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]], -1)).float()
     moves = joints[:, 1:] - joints[:, :-1]
     assert torch.allclose(moves[figures], steps[figures, None, None].expand_as(moves[figures]), atol=1e-6)
-    assert figures.sum() > 3
+    assert figures.sum() > 2
 
 
 def test_whoever_looks_comes_nearer_or_goes_by() -> None:
