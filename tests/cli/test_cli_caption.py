@@ -195,7 +195,7 @@ def test_single_pictures_and_arrays_carry_their_captions(command: Command, capti
     assert command("sample", "--like", one, "--out", tmp_path / "again.png").code == 0
     assert np.array_equal(look(tmp_path / "again.png")[..., 0] if look(one).ndim == 3 else look(one), look(one))
     data = Arrays(str(tmp_path / "all.npz"), label=None, caption="captions", split="all")
-    assert data.captions() == texts * 2
+    assert data.texts() == texts * 2
     assert command("train", tmp_path / "all.npz", "--dry-run").code == 0
 
 
@@ -317,4 +317,4 @@ def test_emoji_are_a_recipe(command: Command, tmp_path: Path) -> None:
     assert command("train", recipe, "--out", run, "--images", 192, "--resume", "--json").code == 0
     settings = command("sample", run, "--seeds", "0", "--out", tmp_path / "a.png", "--json").json["settings"]
     assert len(settings["captions"]["texts"]) == 10
-    assert set(settings["captions"]["texts"]) <= set(Emoji().held_out().captions())
+    assert set(settings["captions"]["texts"]) <= set(Emoji().held_out().texts())

@@ -41,14 +41,14 @@ def test_captions_are_told_with_their_pictures(tmp_path: Path) -> None:
     assert spoken(cond["caption"]) == ["🙂" * 5, "größe", "", "猫が三匹"]
     assert cond.families == ("caption",) and cond["caption"].dtype == torch.uint8
     assert torch.equal(((x[:, 0, 0, 0] + 1) * 127.5).round().int(), torch.tensor([6, 2, 1, 3]).int() * 20)
-    assert data.captions() == TEXTS and data.captions(5) == [TEXTS[5]]
+    assert data.texts() == TEXTS and data.texts(5) == [TEXTS[5]]
     both = Arrays(save(tmp_path / "b.npz", labels=np.arange(10)), caption="captions", split="all")
-    assert both[:][1].families == ("label", "caption") and both.captions() == TEXTS
+    assert both[:][1].families == ("label", "caption") and both.texts() == TEXTS
     told = [np.char.encode(TEXTS, "utf-8"), np.array(TEXTS, dtype="U40"), np.array(TEXTS)]
-    assert [
-        Arrays(save(tmp_path / "c.npz", t), label=None, caption="captions", split="all").captions() for t in told
-    ] == [TEXTS] * 3
-    assert Arrays(save(tmp_path / "d.npz", None), label=None, split="all").captions() == []
+    assert [Arrays(save(tmp_path / "c.npz", t), label=None, caption="captions", split="all").texts() for t in told] == [
+        TEXTS
+    ] * 3
+    assert Arrays(save(tmp_path / "d.npz", None), label=None, split="all").texts() == []
 
 
 def test_rows_of_all_splits_are_equally_wide(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_rows_of_all_splits_are_equally_wide(tmp_path: Path) -> None:
     pair = Arrays(path, label=None, caption="captions", held_out_path=longer)
     splits = [pair, pair.held_out(), pair.sibling("all")]
     assert {part[:1][1]["caption"].shape[1] for part in splits} == {33}
-    assert pair.sibling("all").captions() == TEXTS + [*TEXTS[:9], "x" * 33]
+    assert pair.sibling("all").texts() == TEXTS + [*TEXTS[:9], "x" * 33]
     check_data(data.sibling("all"))
 
 
@@ -109,7 +109,7 @@ def test_a_file_may_hold_pictures_out_itself(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", split=held, labels=np.arange(10))
     data = Arrays(path, caption="captions", split_by="split", held_out_share=0.9)
     assert data.held_out().labels.tolist() == [1, 4, 9] and data.labels.tolist() == [0, 2, 3, 5, 6, 7, 8]
-    assert data.held_out().captions() == [TEXTS[1], TEXTS[4], TEXTS[9]] and len(data.sibling("all")) == 10
+    assert data.held_out().texts() == [TEXTS[1], TEXTS[4], TEXTS[9]] and len(data.sibling("all")) == 10
     check_data(data)
     assert build(spec(data)) == data
     plain = Arrays(path, caption="captions")
@@ -183,9 +183,9 @@ def test_emoji_are_what_their_recipe_says(emoji: Emoji) -> None:
     found = ((whole[:][0] + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     assert len(whole) == 886 and (len(emoji), len(emoji.held_out())) == (798, 88)
     assert np.array_equal(found, x)
-    assert whole.captions() == texts and "four leaf clover" in texts
+    assert whole.texts() == texts and "four leaf clover" in texts
     assert list(emoji.classes) == names and whole.labels.tolist() == groups.tolist()
-    assert emoji.held_out().captions() == [t for t, s in zip(texts, split, strict=True) if s]
+    assert emoji.held_out().texts() == [t for t, s in zip(texts, split, strict=True) if s]
 
 
 def test_emoji_come_in_sizes_on_colours_with_and_without_groups(emoji: Emoji) -> None:

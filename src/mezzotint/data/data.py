@@ -83,7 +83,7 @@ class Data(Part, ABC):
     def __iter__(self) -> Iterator[tuple[Tensor, Condition]]:
         return (self[row] for row in range(len(self)))
 
-    def captions(self, index: Index = slice(None)) -> list[str]:
+    def texts(self, index: Index = slice(None)) -> list[str]:
         """What is written of these items, a text each; [] where the source has no captions."""
         cond = self.condition(self._rows(index))
         return spoken(cond["caption"]) if "caption" in cond else []

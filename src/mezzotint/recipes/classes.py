@@ -40,7 +40,7 @@ TEXT = 128
 """Features of a token, and of the vector that stands for a whole caption."""
 SHORTEST, LONGEST = 8, {"words": 77, "bytes": 256}
 """Tokens of a caption that are read: as many as the longest of the set has, within these bounds."""
-_READ = 50_000  # captions from which a vocabulary is made
+_READ = 20_000  # captions from which a vocabulary is made, spread evenly over the set
 
 
 def usual(
@@ -104,15 +104,18 @@ def _settled(data: Data) -> tuple[Data, list[str]]:
     if others:
         raise Refusal(
             f"these data tell {', '.join(others)}, and the recipe that is written from data knows label and caption "
-            "alone; leave them out of the data, or write the model into the recipe"
+            "alone; let the data tell no more, or write the model into the recipe"
         )
     if "caption" not in told:
         return data, []
     if "label" in told:
         if "label" not in {field.name for field in dataclasses.fields(cast(Any, data))}:
-            raise Refusal(f"{type(data).__name__} tells labels beside captions, and the model learns captions alone")
+            raise Refusal(
+                "these data tell labels beside captions, and the recipe that is written from data learns captions "
+                "alone; let the data tell one of them"
+            )
         data = dataclasses.replace(cast(Any, data), label=None, **({"classes": ()} if isinstance(data, Arrays) else {}))
-    return data, data.captions(np.linspace(0, len(data) - 1, min(len(data), _READ)).astype(np.int64))
+    return data, data.texts(np.linspace(0, len(data) - 1, min(len(data), _READ)).astype(np.int64))
 
 
 def text(texts: list[str]) -> Text:
