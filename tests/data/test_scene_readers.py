@@ -117,11 +117,11 @@ def test_nothing_is_said_of_what_is_no_scene():
     y, x = torch.meshgrid(torch.linspace(-1, 1, 32), torch.linspace(-1, 1, 32), indexing="ij")
     digits = torch.from_numpy(data.Digits(split="all").read(np.arange(3)).numpy())
     large = torch.nn.functional.interpolate(digits[:, :1].float(), size=32, mode="bilinear").expand(-1, 3, -1, -1)
-    blobs = torch.nn.functional.interpolate(torch.randn(3, 3, 5, 5, generator=g), size=32, mode="bicubic")
+    blobs = torch.nn.functional.interpolate(torch.randn(2, 3, 5, 5, generator=g), size=32, mode="bicubic")
     slopes = torch.stack(
         [
             torch.stack([0.2 + 0.5 * torch.sin(a * x + b * y), 0.4 * torch.cos(b * x), 0.3 * a * y])
-            for a, b in ((1, 0.5), (1, 1), (3, 1))
+            for a, b in ((1, 0.5), (3, 1))
         ]
     )
     others = torch.cat([torch.randn(2, 3, 32, 32, generator=g), large, blobs, slopes, torch.zeros(1, 3, 32, 32)])
@@ -132,7 +132,7 @@ def test_nothing_is_said_of_what_is_no_scene():
 
 
 def test_a_reading_is_that_of_the_picture_alone():
-    x = corrupted(pictures(3, first=40)[0], 1.0, 0.1)
+    x = corrupted(pictures(2, first=40)[0], 1.0, 0.1)
     together, reversed_ = READER.read(x), READER.read(x.flip(0))[::-1]
     for one, other in zip(together, reversed_, strict=True):
         assert one == other
@@ -232,4 +232,4 @@ def test_what_cannot_be_read_is_refused():
 
 
 def test_a_reader_is_a_part():
-    assert build(spec(Reader(margin=3.0)), Reader) == Reader(margin=3.0)
+    assert build(spec(Reader(margin=3.0))) == Reader(margin=3.0)

@@ -143,7 +143,7 @@ def evaluate(
         some = subset(len(samples), FOLLOWED)
         own, chance = following(samples[some], [captions[row] for row in some], rng.at("following"), 4 * draws)
         rows = subset(len(held_out), len(some))
-        ceiling, _ = following(held_out[rows][0], held_out.captions(rows), rng.at("following"), 4 * draws)
+        ceiling, _ = following(held_out[rows][0], held_out.texts(rows), rng.at("following"), 4 * draws)
         measures |= own
         real |= {name: found for name, found in ceiling.items() if name in own}
     counts = {

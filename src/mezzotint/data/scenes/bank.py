@@ -41,12 +41,10 @@ def templates(short: int, sigma: float, figures: bool) -> tuple[list[tuple[int, 
     reach = int(np.ceil((1.1 * _TALLS[-1] if figures else 1.03 * _SIZES[-1]) * short + 1.5 * sigma))
     n = 2 * reach + 1
     frame = Frame(-reach, -reach, n, n)
-    made = []
-    for form, guess in at:
-        moved = guess.copy()
-        moved[:2] = 0.5
-        made.append(cover(np.array([form]), moved[None], frame)[0])
-    found = blurred(np.stack(made), sigma, False)
+    moved = np.stack([guess for _, guess in at])
+    moved[:, :2] = 0.5
+    made = cover(np.array([form for form, _ in at]), moved, frame)
+    found = blurred(made, sigma, False)
     return at, found.reshape(len(at), -1).astype(np.float32), n
 
 

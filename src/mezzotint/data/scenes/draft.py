@@ -80,7 +80,7 @@ def draft(picture: Doubles) -> Draft | None:
         held |= part.mask
     behind = backdrop(picture, ~grown(held, 1 if noise < 0.02 else 2), tint)
     ground = (behind.light * TINTED[tint][:, None, None]).astype(np.float32)
-    scenery = Scenery(planes.astype(np.float32), ground, 0.6)
+    scenery = Scenery(planes.astype(np.float32), ground, 0.6, noise)
     made = Draft(scenery, behind, noise, [], found, picture)
     if not found:
         return made
@@ -185,18 +185,19 @@ def _covering(
 def coloured(made: Draft, k: int, starts: list[tuple[Thing, float]]) -> list[Thing]:
     """Guesses with textures and light, the best first."""
     tries = []
+    weight = weights(made, k)
+    variance = 0.5 * (made.noise / 0.6) ** 2
     least = starts[0][1]
     for thing, error in starts:
-        if error > 1.4 * least + 3.0:
+        if error - least > 0.8 * max(least - variance * float(weight.sum()), 0.0) + 80 * variance + 0.5:
             continue
         if thing.form == FIGURE:
             tries.append(thing)
         else:
             tries += [replace(thing, texture=texture) for texture in range(len(TEXTURES))]
-    weight = weights(made, k)
-    first = close(made.scenery.refined([tries[0]], 0, tries, weight, 1), 0.8, 40 * made.level)
+    first = close(made.scenery.refined([tries[0]], 0, tries, weight, 1), 0.8, 60 * made.level)
     first = [bent(made.scenery, [one], 0, weight) if one.form == FIGURE else one for one in first]
-    return close(made.scenery.refined([tries[0]], 0, first[:5], weight, 4), 0.5, 40 * made.level)
+    return close(made.scenery.refined([tries[0]], 0, first[:5], weight, 4), 0.5, 60 * made.level)
 
 
 def bent(scenery: Scenery, things: list[Thing], k: int, weight: Array | None) -> Thing:

@@ -21,7 +21,7 @@ class Thing:
         form, colour, texture: numbers of words.
         at: (6,) or, of a figure, (12,), see :mod:`.fit`.
         worth: by how much it lowers the squared error of the picture.
-        rest: the squared error that is left near it.
+        rest: the squared error that is left near it, beyond that of the noise.
     """
 
     form: int
@@ -53,11 +53,13 @@ class Scenery:
         picture: (3, H, W) in [0, 1].
         ground: (3, H, W), the background alone.
         sigma: pixels of the blur of the picture.
+        noise: standard deviation of its noise.
     """
 
     picture: Floats
     ground: Floats
     sigma: float
+    noise: float
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,7 +132,8 @@ class Scenery:
         at = np.stack([thing.at for thing in tries])
         at, error = improved(left, at, self.short, at.shape[1], steps)
         before = float((target * target).sum(dtype=np.float64))
+        noise = self.noise**2 * 3 * (float((root**2).sum()) if weight is not None else frame.height * frame.width)
         return [
-            replace(thing, at=at[n], worth=before - float(error[n]), rest=float(error[n]))
+            replace(thing, at=at[n], worth=before - float(error[n]), rest=max(float(error[n]) - noise, 0.0))
             for n, thing in enumerate(tries)
         ]

@@ -178,7 +178,7 @@ class Scenes(Data):
     def condition(self, rows: Rows) -> Condition:
         return self.items(rows)[1]
 
-    def captions(self, index: Index = slice(None)) -> list[str]:
+    def texts(self, index: Index = slice(None)) -> list[str]:
         """What is written of these items, a text each; nothing is painted for it."""
         if "caption" not in self.tells:
             return []
