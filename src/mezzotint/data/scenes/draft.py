@@ -23,6 +23,8 @@ _LEGS = [(spread, -folded) for spread in (0.02, 0.045, 0.075) for folded in (0.0
 """Turns of an upper limb, and of the lower one from it, that are tried."""
 NOISIEST, MOST = 0.12, 14
 """The strongest noise, on pictures in [0, 1], and the most parts of a picture that is read."""
+_WORTH = 0.3
+"""The least that an object lowers the squared error of a picture in [0, 1] by."""
 _SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
 
 
@@ -140,7 +142,7 @@ def begun(made: Draft, k: int, blur: bool = False) -> list[tuple[Thing, float]]:
     high = (int(rows[-1]) - int(rows[0]) + 1) / made.scenery.short
     noise = 0.5 * float(weight.sum()) * (made.noise / 0.6) ** 2
     misfit = (min(error for _, error in found) - noise) / part.area
-    if misfit > 0.06 and high > (0.2 if misfit > 0.15 else 0.27):  # what a plain form explains is no figure
+    if misfit > 0.03 and high > (0.2 if misfit > 0.15 else 0.27):  # what a plain form explains is no figure
         found += _covering(made, part, covered, weight, True, blur)
     return sorted(found, key=lambda one: one[1])
 
@@ -292,7 +294,7 @@ def pruned(made: Draft) -> None:
             one.colour == best[k].colour and one.worth > best[k].worth and np.minimum(covers[j], covers[k]).sum() > 1
             for j, one in enumerate(best)
         )
-        if same or best[k].worth < 60 * made.level:
+        if same or best[k].worth < max(60 * made.level, _WORTH):
             del made.things[k]
             del made.parts[k]
 
