@@ -19,11 +19,9 @@ Conventions, for everything here:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -32,29 +30,26 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal, nearest
-from mezzotint.core.spec import spec
 from mezzotint.core.text import written
-from mezzotint.data.data import Data, Index, Rows, check_split
+from mezzotint.data.data import Index, Rows, check_split
 from mezzotint.data.resize import sides
 from mezzotint.data.scenes import captions, styles
 from mezzotint.data.scenes.numbers import Array, cosine, sine
 from mezzotint.data.scenes.paint import Painting, paint
+from mezzotint.data.scenes.painted import Painted
 from mezzotint.data.scenes.plan import Choices, Plan
 from mezzotint.data.scenes.stage import scenes
 from mezzotint.data.scenes.words import COLOURS, FIGURE, FORMS, JOINTS, RELATIONS, SIZES, TEXTURES
 
-VERSION = 1
-"""Of what a scene looks like: it changes whenever a pixel or a word of any scene does."""
 SMALLEST, LARGEST = 16, 256
 CHUNK = 2**18
 """Pixels that are painted at once: they and what is worked out of them stay in the caches."""
 PLANNED = 512
 """Pictures that are planned at once."""
-_MOMENTS = 2048
 
 
 @dataclass(frozen=True)
-class Scenes(Data):
+class Scenes(Painted):
     """Pictures x (3, H, W) in [-1, 1] with whatever is told of them.
 
     What may be told, by name (H, W the picture, K the most objects):
@@ -233,20 +228,6 @@ class Scenes(Data):
             for at in range(0, max(1, len(plan)), some):
                 piece = plan[at : at + some]
                 yield piece, paint(piece, self._sides)
-
-    @cached_property
-    def _moments(self) -> tuple[float, float]:
-        """Of the first pictures only: there is no end of them."""
-        train = self.sibling("train")
-        if train is not self:
-            return train._moments
-        x = self.read(self._numbers[:_MOMENTS]).double()
-        return float(x.mean()), float(x.std(correction=0))
-
-    @cached_property
-    def mark(self) -> str:
-        said = {**spec(dataclasses.replace(self, split="all")), "version": VERSION, "split": self.split}
-        return blake2b(repr(sorted(said.items())).encode(), digest_size=16).hexdigest()
 
 
 def _label(plan: Plan, painting: Painting) -> Rows:
