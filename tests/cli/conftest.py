@@ -108,3 +108,30 @@ def plain(place: Path) -> Path:
     run = place / "plain"
     train(place / "loose", "--out", run, "--images", 128, "--width", 8, "--set", *QUICK, "--json")
     return run
+
+
+SMALL_TEXT = [
+    "model.encoder.caption.width=16",
+    "model.encoder.caption.pooled=16",
+    "model.encoder.caption.depth=1",
+    "model.network.tokens=16",
+    "model.network.vector=16",
+]
+
+
+def shades(path: Path, count: int = 256, **more: Any) -> Path:
+    """Dark and light squares that say which they are; every other one of them."""
+    light = np.arange(count) % 2 == 1
+    noise = np.random.default_rng(0).integers(0, 40, (count, 8, 8))
+    pictures = (noise + np.where(light, 190, 20)[:, None, None]).astype(np.uint8)
+    np.savez(path, images=pictures, captions=np.where(light, "a light square", "a dark square"), **more)
+    return path
+
+
+@pytest.fixture(scope="session")
+def captioned(place: Path) -> Path:
+    """A run on pictures with captions: the shade of a picture is what its caption says."""
+    run, fast = place / "captioned", ["training.batch=64", "training.rate.peak=0.01", "training.sampler.steps=4"]
+    settings = [*QUICK, *SMALL_TEXT, *fast]
+    train(shades(place / "shades.npz"), "--out", run, "--images", "3k", "--width", 8, "--set", *settings, "--json")
+    return run

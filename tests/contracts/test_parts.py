@@ -9,6 +9,7 @@ import pytest
 from mezzotint import testing
 from mezzotint.core import Refusal
 from mezzotint.core.spec import parameters, spec
+from mezzotint.data.root import VARIABLE
 from mezzotint.guidance import between
 from mezzotint.processes import EDM, Flow
 from mezzotint.testing import example, kind_of, parts
@@ -121,7 +122,14 @@ def test_reward(cls: type) -> None:
 
 @every("data")
 def test_data(cls: type) -> None:
-    testing.check_data(example(cls))
+    made = example(cls)
+    try:
+        made[:1]
+    except Refusal as absent:
+        if VARIABLE not in str(absent):
+            raise
+        pytest.skip(str(absent))
+    testing.check_data(made)
 
 
 @every("operator")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mezzotint.core import Refusal
 from mezzotint.data import Arrays, Folder
-from mezzotint.data.arrays import LABELS
+from mezzotint.data.archive import LABELS
 from mezzotint.data.picture import MAX_PIXELS, Turns, decode
 from mezzotint.data.resize import fit
 
@@ -85,7 +85,7 @@ def test_what_is_kept_is_within_the_budget_too(tmp_path: Path) -> None:
 
 
 def test_pictures_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mezzotint.data.arrays.PICTURES", 9)
+    monkeypatch.setattr("mezzotint.data.archive.PICTURES", 9)
     for count in (9, 10):
         np.savez(tmp_path / f"{count}.npz", images=np.zeros((count, 1, 1), np.uint8))
     assert len(Arrays(str(tmp_path / "9.npz"), label=None, split="all")) == 9

@@ -1,7 +1,8 @@
 """Scenes have the same bytes whatever the processor can do and however many threads there are: hashes of many of them.
 
 Libraries choose at run time how to compute, by what the processor can do; numpy, torch and the C library can each be
-told to leave the newer ways out. Each of those is tried in a process of its own, against one table of hashes.
+told to leave the newer ways out. Each of those is tried in a process of its own, against one table of hashes; all of
+them one by one with ``python -m pytest -m "long or not long" -v tests/data/test_scene_bits.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mezzotint.data import Scenes
+from mezzotint.data import Scenes, SceneVideos
 from mezzotint.data.data import Data
 from mezzotint.data.scenes.scenes import TELLS
 
@@ -35,6 +36,7 @@ def sets() -> dict[str, tuple[Data, int]]:
         "figures, sketched": (Scenes(tells=everything, forms=("figure",), style="sketch"), 64),
         "poster": (Scenes(style="poster"), 32),
         "faded": (Scenes(style="faded"), 32),
+        "videos": (SceneVideos(scenes=Scenes(tells=everything, figures=0.3), flow=True), 24),
     }
 
 
@@ -76,14 +78,28 @@ def test_the_bytes_are_those_of_the_table() -> None:
     assert found == known, [name for name in found if found[name] != known.get(name)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("level", _levels())
-def test_the_bytes_do_not_depend_on_the_processor(level: str) -> None:
+def _compare(level: str) -> None:
+    variables = _levels()[level]
     done = subprocess.run(
         [sys.executable, __file__, "--print"],
-        env={**os.environ, **_levels()[level]}, capture_output=True, text=True, timeout=120, check=True,
+        env={**os.environ, **variables}, capture_output=True, text=True, timeout=240, check=True,
     )  # fmt: skip
-    assert json.loads(done.stdout) == json.loads(TABLE.read_text()), level
+    said = json.loads(done.stdout)
+    asked = variables.get("NPY_DISABLE_CPU_FEATURES", "").split()
+    assert not set(asked) & set(said.pop("able")), "numpy was told to do without, and did not"
+    assert said == json.loads(TABLE.read_text()), level
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["two threads", "all at once"])
+def test_the_bytes_do_not_depend_on_threads_or_the_processor(level: str) -> None:
+    _compare(level)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level", _levels())
+def test_the_bytes_are_the_same_at_every_level(level: str) -> None:
+    _compare(level)
 
 
 def test_a_changed_pixel_is_noticed() -> None:
@@ -91,5 +107,10 @@ def test_a_changed_pixel_is_noticed() -> None:
 
 
 if __name__ == "__main__":
-    said = json.dumps(digests(), indent=1)
-    print(said) if "--print" in sys.argv else TABLE.write_text(said + "\n")
+    if "--print" in sys.argv:
+        from numpy._core import _multiarray_umath as numpy_core
+
+        able = [name for name, there in numpy_core.__cpu_features__.items() if there]
+        print(json.dumps({**digests(), "able": able}))
+    else:
+        TABLE.write_text(json.dumps(digests(), indent=1) + "\n")

@@ -203,7 +203,7 @@ def _holds(claim: captions.Claim, told: dict[str, int]) -> bool:
 
 @pytest.mark.parametrize("style", captions.STYLES)
 def test_captions_say_what_is_there_and_are_read_back(style: str) -> None:
-    data = Scenes(captions=style, tells=("caption", "attributes"), pictures=400)
+    data = Scenes(phrasing=style, tells=("caption", "attributes"), pictures=400)
     told = data[:400][1]
     sentences = spoken(told["caption"])
     assert len(set(sentences)) > (100 if style == "short" else 250)
@@ -280,7 +280,7 @@ def test_a_config_makes_the_same_scenes_and_what_cannot_be_is_refused() -> None:
     for wrong in (
         {"size": 8}, {"size": 512}, {"forms": ("blob",)}, {"forms": ()}, {"colours": "red"}, {"tells": ("text",)},
         {"objects": (0, 2)}, {"objects": (3, 2)}, {"objects": (1, 9)}, {"figures": 1.5}, {"overlap": -1},
-        {"captions": "long"}, {"layout": "class"}, {"style": "oil"}, {"subject": "two words"}, {"pictures": 0},
+        {"phrasing": "long"}, {"layout": "class"}, {"style": "oil"}, {"subject": "two words"}, {"pictures": 0},
         {"size": 18, "tells": ("low",)}, {"textures": ("plain", "plain")},
     ):  # fmt: skip
         with pytest.raises(Refusal):

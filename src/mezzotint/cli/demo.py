@@ -81,6 +81,7 @@ def run(args: Demo) -> int:
         from mezzotint.cli.flags import Output
         from mezzotint.cli.plan import BATCH, SAMPLE, Plan
         from mezzotint.cli.sample import Sample
+        from mezzotint.core.condition import Condition
         from mezzotint.core.rng import Rng
         from mezzotint.data.digits import Digits
         from mezzotint.denoiser.counted import Counted
@@ -103,11 +104,11 @@ def run(args: Demo) -> int:
         plan = Plan.of(Sample(run=str(made.path), output=output), SAMPLE, {})
         model, sampler = plan.model.denoiser, plan.method.sampler
         counted, count = Counted(model), len(data)
-        many = drawing.asked(data.labels.tolist())
+        many = Condition(label=data.labels)
         x = drawing.draw(Sampling(sampler, counted), many, Rng(range(count)), BATCH, meter)
         each = counted.rows / count
         even = Sampling(sampler, plan.method.guided(model, plan.rows))  # as sample draws them, to the last bit
-        few = drawing.draw(even, drawing.asked(plan.labels), Rng(plan.seeds), BATCH, lambda *_: None, plan.rows)
+        few = drawing.draw(even, plan.told.cond(), Rng(plan.seeds), BATCH, lambda *_: None, plan.rows)
         assert x is not None and few is not None  # which they are for all processes but the first
         plan.write(output, few, plan.settings(threads))
     with _stage("evaluation", seconds):

@@ -8,7 +8,7 @@ many are drawn beside it, in which batches, or by how many processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from mezzotint.cli.console import printable
 from mezzotint.core import ranks
 from mezzotint.core.blueprint import PARAMETERS, measured
-from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
@@ -28,6 +28,7 @@ from mezzotint.core.store import MODEL, WEIGHTS, load_model, model_config, model
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers import Heun, Sampler
 from mezzotint.training import Run, reconstruct
+from mezzotint.training.preview import quiet
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Model:
         path: as the person wrote it.
         sha256: of the weights file, or of the reconstructed weights.
         classes: names by label; () for a model without classes.
+        reads: whether it is told captions.
+        captions: of a few held-out pictures, for whoever names none; () where none are recorded.
         sampler: its usual one.
         average: the relative length of the reconstructed average, or None for the exported one.
         images: seen when the average was taken, or None.
@@ -51,6 +54,14 @@ class Model:
     sampler: Sampler
     average: float | None = None
     images: int | None = None
+    reads: bool = False
+    captions: tuple[str, ...] = ()
+
+    def remarks(self, texts: Sequence[str]) -> list[str]:
+        """Sentences about what of these texts does not reach the model."""
+        encoder: Any = getattr(self.denoiser, "encoder", None)
+        said = getattr(encoder["caption"], "remarks", None) if self.reads else None
+        return [] if said is None else list(said(texts))
 
     def record(self) -> dict[str, Any]:
         """What a picture says of its model."""
@@ -85,8 +96,10 @@ def load(
     if not isinstance(sampler, Sampler):
         raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
     classes = _classes(denoiser, found.get("classes") or ())
+    captions = tuple(found.get("captions") or ())
     denoiser.to(place(device))
-    return Model(denoiser, path, digest, classes, sampler, average, images)
+    reads = "caption" in families(denoiser)
+    return Model(denoiser, path, digest, classes, sampler, average, images, reads, captions)
 
 
 def _fingerprint(model: torch.nn.Module) -> str:
@@ -95,17 +108,23 @@ def _fingerprint(model: torch.nn.Module) -> str:
     return fingerprint(*(value for _, value in sorted(model.state_dict().items())))
 
 
+def families(denoiser: Denoiser) -> tuple[str, ...]:
+    """The condition families that a model knows."""
+    encoder: Any = getattr(denoiser, "encoder", None)
+    return tuple(encoder.families) if encoder is not None else ()
+
+
 def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
     """Class names, as many as the model knows labels; numbers where a name is missing."""
-    encoder: Any = getattr(denoiser, "encoder", None)
-    families = encoder.families if encoder is not None else ()
-    others = [family for family in families if family != "label"]
+    known: Any = families(denoiser)
+    others = [family for family in known if family not in ("label", "caption")]
     if others:
         raise Refusal(
             f"this model is conditional on {', '.join(others)}, which the command line cannot give; use the library"
         )
-    if "label" not in families:
+    if "label" not in known:
         return ()
+    encoder: Any = getattr(denoiser, "encoder", None)
     count = int(getattr(encoder["label"], "count", len(names)))
     return tuple(printable(str(names[i])) if i < len(names) else str(i) for i in range(count))
 
@@ -123,11 +142,6 @@ def place(name: str) -> torch.device:
     except (RuntimeError, AssertionError):
         raise Refusal(f"there is no device {name!r} here that torch can use; take --device cpu") from None
     return torch.device(name)
-
-
-def asked(labels: list[int] | None) -> Condition:
-    """Labels as a condition, or none where there are none."""
-    return NONE if labels is None else Condition(label=torch.tensor(labels))
 
 
 def rows_of(denoiser: Denoiser) -> int:
@@ -170,7 +184,8 @@ def draw(
         index = torch.arange(first, max(first, end)).clamp(max=total - 1)
         x = torch.zeros(0)
         if len(index):
-            x = pipeline(cond[index] if cond else cond, rng[index]).float().cpu()
+            with quiet():  # whoever asks has said them
+                x = pipeline(cond[index] if cond else cond, rng[index]).float().cpu()
         made += _handed(x, each, start, total)
         meter(min(start + each * count, total), total)
     if not ranks.main():

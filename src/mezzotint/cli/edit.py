@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, use_threads
-from mezzotint.cli.flags import Drawing, Drawn, Output, Run, Seeds, Written
+from mezzotint.cli.flags import Drawing, Drawn, Output, Run, Said, Seeds, Telling, Written
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Edit:
     centre kept; grey and colour become what the model draws. A mask has the size of the picture's file or
     of the model's pictures.
 
-    The sheet shows the original, what is kept of it, and one picture a seed (and label). It carries its
+    The sheet shows the original, what is kept of it, and one picture a seed (and label or caption). It carries its
     settings, the SHA-256 of picture and mask among them: --like makes the same again, and a flag beside it
     changes what it names.
 
@@ -55,7 +55,8 @@ class Edit:
     label: Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: the model decides)")] = None
     """Classes by number or name: 3, cat, 0-9, 3,5 or cat,dog."""
     seeds: Seeds = None
-    """One picture a label and seed: 5, 0-63 or 3,5,9."""
+    """One picture a label or caption and seed: 5, 0-63 or 3,5,9."""
+    telling: Said = Telling()
     drawing: Drawn = Drawing()
     output: Written = Output()
     json: Flag = False

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mezzotint.cli import drawing
 from mezzotint.cli.console import note
 from mezzotint.cli.method import CFG, Method, resampled
 from mezzotint.cli.original import Mask, Original
 from mezzotint.cli.plan import EDIT, Plan, read
-from mezzotint.cli.titled import Tile, enlarged, hatched, sheet
+from mezzotint.cli.titled import Tile, enlarged, hatched, sheet, wrapped
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
@@ -75,7 +74,7 @@ class Editing:
         strength = usual if args.strength is None else args.strength
         if not 0 < strength <= 1:
             raise Refusal(f"--strength is {strength}, but it is a noise level above 0 and up to 1")
-        _labelled(plan)
+        _asked(plan)
         if mask is not None:
             plan = replace(plan, method=_agreeing(plan.method, args.resample, denoiser.process, settled=bool(said)))
         elif args.resample is not None:
@@ -101,10 +100,10 @@ class Editing:
         return {"image": self.original.record(), "mask": mask, "strength": self.strength}
 
     def cond(self) -> Condition:
-        """What is asked for: labels, where to start, what is known; one row a picture."""
+        """What is asked for: labels and captions, where to start, what is known; one row a picture."""
         count = len(self.plan.seeds)
         rows = self.original.x.expand(count, *self.original.x.shape)
-        cond = drawing.asked(self.plan.labels)
+        cond = self.plan.told.cond()
         if self.strength < 1:
             cond = cond | Condition(reference=rows)
         if self.mask is not None:
@@ -146,16 +145,17 @@ class Editing:
         if self.mask is not None:
             redo = self.mask.redo[0].numpy().repeat(scale, 0).repeat(scale, 1)
             above.append(Tile(hatched(was, redo), ("kept",)))
-        tiles = [Tile(enlarged(tile, scale), self._title(row)) for row, tile in enumerate(pixels(x))]
+        tiles = [Tile(enlarged(tile, scale), self._title(row, was.shape[1])) for row, tile in enumerate(pixels(x))]
         rows = [tiles[at : at + columns] for at in range(0, len(tiles), columns)]
         return sheet([above, *rows], layout["gap"])
 
-    def _title(self, row: int) -> tuple[str, ...]:
-        """The label, once a column where columns are labels, and the seed."""
-        plan, seed = self.plan, f"seed {self.plan.seeds[row]}"
-        if plan.labels is None or row >= plan.layout["columns"] == len(set(plan.labels)):
+    def _title(self, row: int, width: int) -> tuple[str, ...]:
+        """What was asked for, once a column where it is the same all down the column, and the seed."""
+        plan, told, seed = self.plan, self.plan.told, f"seed {self.plan.seeds[row]}"
+        if row >= plan.layout["columns"] == told.kinds > 1 or (told.labels is None and told.captions is None):
             return (seed,)
-        return (plan.model.classes[plan.labels[row]], seed)
+        name = () if told.labels is None else (plan.model.classes[told.labels[row]],)
+        return (*name, *(() if told.captions is None else wrapped(told.captions[row], width)), seed)
 
 
 def _agreeing(method: Method, times: int | None, process: Process, settled: bool) -> Method:
@@ -190,11 +190,16 @@ def _same(found: Original | Mask, said: dict[str, Any] | None, named: str | None
     return f"{found.path} is another picture than {said['path']}: the same is done with it"
 
 
-def _labelled(plan: Plan) -> None:
-    """Refuse to leave the class to a model that never learnt to choose, and to follow a label nobody gave."""
-    if not plan.model.classes or plan.labels is not None:
-        return
-    if "label" not in plan.model.denoiser.nulls:
-        raise Refusal("this model never learnt to draw without being told a class; name one with --label")
-    if (plan.method.guidance or {}).get("part") == CFG:
-        raise Refusal("--guidance makes pictures follow their label, and none is given; name one with --label")
+def _asked(plan: Plan) -> None:
+    """Refuse to leave the choice to a model that never learnt to choose, and to follow what nobody asked for."""
+    model, told = plan.model, plan.told
+    for family, flag, known, given in (
+        ("label", "a class; name one with --label", model.classes, told.labels),
+        ("caption", "what to draw; say it with --caption", model.reads, told.captions),
+    ):
+        if known and given is None and family not in model.denoiser.nulls:
+            raise Refusal(f"this model never learnt to draw without being told {flag}")
+    nothing = told.labels is None and told.captions is None
+    if nothing and (model.classes or model.reads) and (plan.method.guidance or {}).get("part") == CFG:
+        what, flag = ("label", "--label") if model.classes else ("caption", "--caption")
+        raise Refusal(f"--guidance makes pictures follow their {what}, and none is given; name one with {flag}")

@@ -18,6 +18,7 @@ from mezzotint.cli.flags import Drawing, Drawn, changes_of, parameters_of
 
 if TYPE_CHECKING:
     from mezzotint.cli.method import Method
+    from mezzotint.core.condition import Condition
     from mezzotint.data import Data
     from mezzotint.metrics import Extractor
 
@@ -36,7 +37,7 @@ GOOD = {
 class Evaluate:
     """Judge a model against the pictures it was trained on and the ones held out.
 
-    Samples are drawn with the labels of the training set. Every number has a 95 % interval and stands
+    Samples are drawn with the labels or captions of the training set. Every number has a 95 % interval and stands
     beside what real pictures score in the samples' place, from as many pictures:
 
       accuracy               share of samples that an independent judge recognises as their label
@@ -45,10 +46,13 @@ class Evaluate:
       frechet_pixels         the same in pixels, where nothing was learnt
       neighbour_ratio        distance to the nearest training picture over that of held-out ones; far below 1 is copying
       close_share            share of samples closer to a training picture than real new ones usually are
+      follows                of scenes: share of what the captions say that readers find in the samples, beside
+                             what real scenes reach (the readers' ceiling) and the captions of others (chance)
 
     The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
-    there too. If the pictures have moved since training, say where they are with --set data.path=...; edits
-    of the sampler and the guidance are as in sample.
+    there too. The first three need labels: a model of captions is judged by the others. If the pictures have
+    moved since training, say where they are with --set data.path=...; edits of the sampler and the guidance
+    are as in sample.
 
     examples:
       mezzotint evaluate runs/digits
@@ -94,6 +98,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
+    from mezzotint.core.text import spoken
     from mezzotint.denoiser import Counted
     from mezzotint.samplers import Sampling
 
@@ -115,18 +120,19 @@ def _run(args: Evaluate, threads: int) -> int:
         )
     count = min(len(train), MOST) if args.count is None else args.count
     out = _out(args, count, method, edited=bool(mine))
-    labels = _labels(train, count) if model.classes else None
+    cond = _told(train, count, drawing.families(model.denoiser))
+    labels = cond["label"] if "label" in cond else None
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:
         batch = BATCH if given.batch is None else given.batch
-        x = drawing.draw(pipeline, drawing.asked(labels), keys, batch, meter, rows)
+        x = drawing.draw(pipeline, cond, keys, batch, meter, rows)
     asked_rows = int(ranks.total(torch.tensor(counted.rows)))
     if x is None:  # the first process judges
         return 0
     note("judging")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
-    asked = None if labels is None else torch.tensor(labels)
-    report = metrics.evaluate(x, asked, train, held_out, extractor=extractor, rng=Rng([args.seed]))
+    captions = spoken(cond["caption"]) if "caption" in cond else None
+    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=Rng([args.seed]))
     document = {
         "model": model.record(),
         **method.record(),
@@ -157,6 +163,7 @@ def describe(document: dict[str, Any]) -> str:
         return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
 
     rows = []
+    by_chance = any("chance" in found for found in document["measures"].values())
     for name, found in document["measures"].items():
         real, times = found.get("real"), document["times_real"].get(name)
         rows.append([
@@ -167,9 +174,11 @@ def describe(document: dict[str, Any]) -> str:
             number(real["value"]) if real else "-",
             spread(real) if real else "",
             f"{times:.2f}" if times is not None else "-",
-            GOOD.get(name, ""),
+            *([number(found["chance"]["value"]) if "chance" in found else "-"] if by_chance else []),
+            GOOD.get(name, "higher" if name.startswith("follows") else ""),
         ])  # fmt: skip
-    head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", "better")
+    chance = ("by chance",) if by_chance else ()
+    head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", *chance, "better")
     sampler, counts, extractor = document["sampler"], document["counts"], document["extractor"]
     lines = [table(head, rows), ""]
     name = str(sampler.get("part", "")).rpartition(".")[2]
@@ -223,16 +232,19 @@ def _data(run: str, changes: list[str]) -> Data:
     return data.sibling("train")
 
 
-def _labels(train: Data, count: int) -> list[int]:
-    """The labels of a fixed random subset of the training set, of all of it over and over where it is too small."""
+def _told(train: Data, count: int, families: tuple[str, ...]) -> Condition:
+    """What is told of a fixed random subset of the training set, of all of it over and over where it is too small."""
+    import numpy as np
+
     from mezzotint.core.errors import Refusal
     from mezzotint.metrics.pictures import subset
 
-    labels = train.labels
-    if labels is None:
-        raise Refusal("the model was trained with labels, but its data have none now")
-    rows = subset(len(labels), count)
-    return [int(labels[rows[i % len(rows)]]) for i in range(count)]
+    rows = np.resize(subset(len(train), count), count)
+    told, _ = train.condition(rows).take(*families)
+    for family in families:
+        if family not in told.families:
+            raise Refusal(f"the model was trained with {family}s, but its data have none now")
+    return told
 
 
 def _extractor(run: str, train: Data, held_out: Data) -> Extractor:

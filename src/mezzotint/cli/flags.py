@@ -38,6 +38,24 @@ def changes_of(given: tuple[str, ...] | None) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Telling:
+    """What the pictures show, in words.
+
+    For models that were trained with captions.
+    """
+
+    caption: Annotated[
+        Union[None, tuple[str, ...]],
+        arg(metavar="TEXT ...", help_behavior_hint="(default: those of a few held-out pictures)"),
+    ] = None
+    """What to draw, in words; several texts, each in quotes."""
+    caption_file: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
+    """Captions, one a line, in UTF-8."""
+    negative: Annotated[Optional[str], arg(metavar="TEXT", help_behavior_hint="")] = None
+    """What to keep clear of, in words; needs --guidance above 1, which then moves away from it."""
+
+
+@dataclass(frozen=True)
 class Drawing:
     """How pictures are drawn.
 
@@ -56,7 +74,7 @@ class Drawing:
     ] = None
     """Intervals; heun and churn ask the model twice in each, the others once."""
     guidance: Annotated[Optional[float], arg(metavar="SCALE", help_behavior_hint="(default: 1)")] = None
-    """Classifier-free guidance: 1 is the plain model, more follows the label more closely, 0 ignores it."""
+    """Classifier-free guidance: 1 is the plain model, more follows what was asked more closely, 0 ignores it."""
     interval: Annotated[Optional[str], arg(metavar="LOW-HIGH", help_behavior_hint="(default: all)")] = None
     """Guide only between these noise levels, from 0 (clean) to 1 (noise), such as 0.2-0.8."""
     set: Settings = None
@@ -88,12 +106,12 @@ class Output:
         arg(metavar="FILE", help_behavior_hint="(default: samples.png or edits.png, unless --each or --npz)"),
     ] = None
     """All pictures on one sheet, a PNG."""
-    columns: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: one a label)")] = None
+    columns: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: one a label or caption)")] = None
     """Columns of the sheet."""
     each: Annotated[Optional[str], arg(metavar="DIR", help_behavior_hint="")] = None
-    """Also one PNG a picture, named LABEL-SEED.png, at its own size."""
+    """Also one PNG a picture, LABEL-SEED.png or CAPTION-SEED.png by the caption's number, at its own size."""
     npz: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
-    """Also an .npz with images, labels and seeds; train and other tools read it."""
+    """Also an .npz with images, labels, captions and seeds; train and other tools read it."""
     like: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
     """Repeat the pictures of this PNG; refused where the weights are no longer the same."""
     overwrite: Flag = False
@@ -110,6 +128,8 @@ class Asked(Protocol):
     @property
     def seeds(self) -> str | None: ...
     @property
+    def telling(self) -> Telling: ...
+    @property
     def drawing(self) -> Drawing: ...
     @property
     def output(self) -> Output: ...
@@ -117,5 +137,6 @@ class Asked(Protocol):
     def json(self) -> bool: ...
 
 
+Said = OmitArgPrefixes[Telling]
 Drawn = OmitArgPrefixes[Drawing]
 Written = OmitArgPrefixes[Output]

@@ -32,6 +32,8 @@ VERBS = {
     "doctor": ("mezzotint.cli.doctor", "say what is wrong with this machine or with a run, and how to mend it"),
 }
 _DISK = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_LISTS = ("--set", "--caption")
+"""Flags that take several values, and may be said several times."""
 _ABOUT = "about-this-verb"
 _FULL = (5, 27, 28, 30, 122)  # EIO, EFBIG, ENOSPC, EROFS, EDQUOT
 
@@ -217,22 +219,21 @@ def _parse(name: str, module: Any, words: list[str], machine: bool) -> Any:
 
 
 def _gathered(words: list[str]) -> list[str]:
-    """``--set a --set b`` as ``--set a b``: the last one alone would count, without a word."""
+    """``--set a --set b`` as ``--set a b``, and so for ``--caption``: the last alone would count, without a word."""
     kept: list[str] = []
-    changes: list[str] = []
-    inside = False
+    lists: dict[str, list[str]] = {}
+    inside: str | None = None
     for word in words:
-        if word == "--set":
-            inside = True
-        elif word.startswith("--set="):
-            changes.append(word.removeprefix("--set="))
-            inside = False
-        elif inside and not word.startswith("--"):
-            changes.append(word)
+        flag, equals, value = word.partition("=")
+        if flag in _LISTS:
+            lists.setdefault(flag, []).extend([value] if equals else [])
+            inside = None if equals else flag
+        elif inside is not None and not word.startswith("--"):
+            lists[inside].append(word)
         else:
-            inside = False
+            inside = None
             kept.append(word)
-    return [*kept, "--set", *changes] if "--set" in words or changes else kept
+    return kept + [word for flag, values in lists.items() for word in (flag, *values)]
 
 
 def _sentence(error: Exception) -> str | None:

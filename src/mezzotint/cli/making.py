@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mezzotint.cli import drawing
-from mezzotint.cli.console import duration, emit, note, progress, use_threads
+from mezzotint.cli.console import duration, emit, note, printable, progress, use_threads
 from mezzotint.cli.flags import Asked
 from mezzotint.cli.plan import Plan, Verb
 from mezzotint.core.condition import Condition
@@ -39,6 +39,9 @@ def make(
         lay: makes the sheet; None: a grid.
         more: further settings that the pictures carry.
     """
+    remarks = plan.remarks()
+    for remark in remarks:
+        note(f"note: {printable(remark)}")
     threads = use_threads(plan.threads if args.drawing.threads is None else args.drawing.threads)
     for name in plan.files(args.output):
         drawing.exists(name, args.output.overwrite)
@@ -52,7 +55,7 @@ def make(
     settings = plan.settings(threads, **more)
     written = plan.write(args.output, x, settings, lay)
     if args.json:
-        emit({"written": written, "count": len(x), "seconds": seconds, "settings": settings})
+        emit({"written": written, "count": len(x), "seconds": seconds, "remarks": remarks, "settings": settings})
         return 0
     print(f"{len(x):,} pictures in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
     if args.output.like is None and plan.sheet is not None:

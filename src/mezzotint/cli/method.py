@@ -37,6 +37,7 @@ STEPS = {"samplers.Ancestral": 100, "samplers.Euler": 36}
 """Usual numbers of steps, where they are not ``USUAL``: the deterministic ones cost about the same."""
 USUAL = 18
 CFG = "guidance.CFG"
+NEGATIVE = "guidance.Negative"
 BETWEEN = "guidance.Between"
 REPAINT = "samplers.RePaint"
 JUMP = 1
@@ -178,7 +179,14 @@ class Method:
     parameters: int = PARAMETERS
 
     @classmethod
-    def of(cls, flags: Drawing, changes: list[str], usual: Sampler, old: Mapping[str, Any] | None = None) -> Method:
+    def of(
+        cls,
+        flags: Drawing,
+        changes: list[str],
+        usual: Sampler,
+        old: Mapping[str, Any] | None = None,
+        negative: bool = False,
+    ) -> Method:
         """Lay the flags over what was before.
 
         Arguments:
@@ -186,13 +194,14 @@ class Method:
             changes: the ``--set`` edits that are about the sampler or the guidance.
             usual: the model's own sampler.
             old: the settings inside a picture that is to be repeated.
+            negative: whether there is a text to move away from; then the usual guidance does.
         """
         old = old or {}
         sampler, changes = _chosen(changes, "sampler.part", flags.sampler)
         guidance, changes = _chosen(changes, "guidance.part", None)
         tree = {
             "sampler": named(sampler) if sampler is not None else old.get("sampler") or spec(usual),
-            "guidance": _guidance(flags, old, guidance),
+            "guidance": _guidance(flags, old, guidance, negative),
         }
         if flags.steps is not None:
             changes.insert(0, f"{way(tree['sampler'], 'steps')}={flags.steps}")
@@ -207,6 +216,16 @@ class Method:
         """The denoiser under the guidance, itself where there is none; each asked ``rows`` at a time."""
         even = _even(denoiser, rows)
         return even if self.guidance is None else around(even, self.guidance, self.parameters, rows)
+
+    @property
+    def negative(self) -> bool:
+        """Whether it moves away from what is told as ``negative``."""
+        tree: Any = self.guidance
+        while isinstance(tree, Mapping) and PART in tree:
+            if tree[PART] == NEGATIVE:
+                return True
+            tree = tree.get(_first(resolve(tree[PART], MODEL)))
+        return False
 
     def record(self) -> Tree:
         """What a picture or a report says of how it was drawn."""
@@ -246,9 +265,11 @@ def before(old: Mapping[str, Any]) -> Tree | None:
     return found
 
 
-def _guidance(flags: Drawing, old: Mapping[str, Any], name: str | None) -> Tree:
+def _guidance(flags: Drawing, old: Mapping[str, Any], name: str | None, negative: bool) -> Tree:
     """The guidance before ``--set``: another part than before begins anew."""
     tree = before(old) or {PART: CFG, "scale": 1.0}
+    if negative and tree.get(PART) == CFG:
+        tree = {**tree, PART: NEGATIVE}
     if name is not None:
         found = part(name, "guidance", "guidance")
         tree = tree if old and tree[PART] == found else {PART: found}
@@ -267,7 +288,7 @@ def _limited(tree: Any, interval: str | None) -> Tree | None:
         raise Refusal(f"a guidance is a part with its settings, such as {{part: {CFG}, scale: 2}}, and not {tree!r}")
     tree, scale = dict(tree), tree.get("scale")
     inner = scale.get("scale") if isinstance(scale, Mapping) and scale.get(PART) == BETWEEN else scale
-    plain = tree[PART] == CFG and inner == 1
+    plain = tree[PART] in (CFG, NEGATIVE) and inner == 1
     if interval is not None:
         low, high = wanted.interval(interval)
         if plain:

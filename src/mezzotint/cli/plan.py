@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from mezzotint.cli import drawing, wanted
+from mezzotint.cli import drawing, told, wanted
 from mezzotint.cli.console import note
 from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
 from mezzotint.cli.method import Method
+from mezzotint.cli.titled import captioned
+from mezzotint.cli.told import Told
 from mezzotint.core.errors import Refusal
 from mezzotint.training.pictures import Pixels, enlargement, grid, pixels, read_settings, save_png
 
 BATCH = 256
-SEEDS = "0-7"
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class Verb:
     Arguments:
         name: of the verb; settings of another verb carry the entry ``name`` and are refused.
         out: the sheet, where no other is named.
-        every: whether every class is drawn where no label is named; else none is asked for.
+        every: whether every class is drawn where no label is named, or the captions that a model brings; else nothing
+            is asked for.
         columns: of the sheet, where there are so many pictures of one label.
-        side: to about how many pixels a side a small picture is enlarged on the sheet.
-        titles: whether pictures stand under titles.
+        side: to about how many pixels a side a small picture is enlarged on the sheet; twice as many under captions.
+        titles: whether pictures always stand under titles, and not under captions alone.
     """
 
     name: str
@@ -54,7 +56,7 @@ class Plan:
 
     Arguments:
         model: with its weights.
-        labels: one a picture, or None where no class is asked for.
+        told: what each picture is asked to show.
         seeds: one a picture.
         method, batch, rows: how they are drawn.
         layout: ``columns``, ``scale`` and ``gap`` of the sheet, and whether it has ``titles``.
@@ -63,7 +65,7 @@ class Plan:
     """
 
     model: drawing.Model
-    labels: list[int] | None
+    told: Told
     seeds: list[int]
     method: Method
     batch: int
@@ -83,20 +85,30 @@ class Plan:
             changes: the ``--set`` edits, where they are not just those of the flags.
         """
         if args.run is None and not old:
-            raise Refusal("name a run folder, or a picture to repeat with --like")
+            last = "; it comes before --caption, which takes all that follows" if args.telling.caption else ""
+            raise Refusal(f"name a run folder, or a picture to repeat with --like{last}")
         given, output = args.drawing, args.output
         model = _model(args, verb, old)
-        labels, seeds = _rows(args, verb, old, model)
-        same = args.label is None and args.seeds is None and output.columns is None
+        wish, seeds = told.asked(args, verb.every, old, model)
+        same = old and wish == told.before(old) and seeds == old["seeds"] and output.columns is None
         wanted_sheet = output.out is not None or (output.each is None and output.npz is None)
+        changes = changes_of(given.set) if changes is None else changes
+        method = Method.of(given, changes, model.sampler, old, negative=wish.negative is not None)
+        if wish.negative is not None and not method.negative:
+            if args.telling.negative is not None:
+                raise Refusal(
+                    "--negative says what to move away from, and nothing moves: give a scale above 1, such as "
+                    "--guidance 2, and no other guidance than guidance.Negative"
+                )
+            wish = replace(wish, negative=None)
         return cls(
             model=model,
-            labels=labels,
+            told=wish,
             seeds=seeds,
-            method=Method.of(given, changes_of(given.set) if changes is None else changes, model.sampler, old),
+            method=method,
             batch=given.batch if given.batch is not None else old.get("batch", BATCH),
             rows=given.rows if given.rows is not None else old.get("rows") or drawing.rows_of(model.denoiser),
-            layout=old["layout"] if old and same else _layout(output, verb, labels, seeds, model),
+            layout=old["layout"] if same else _layout(output, verb, wish, seeds, model),
             sheet=(output.out or verb.out) if wanted_sheet else None,
             threads=_threads(old),
         )
@@ -106,7 +118,7 @@ class Plan:
         return {
             "model": self.model.record(),
             **more,
-            "labels": self.labels,
+            **self.told.record(),
             "seeds": self.seeds,
             **self.method.record(),
             "batch": self.batch,
@@ -119,11 +131,12 @@ class Plan:
 
     def _each(self, folder: str) -> list[str]:
         """One file name a picture."""
-        if self.labels is None:
-            return [str(Path(folder, f"{seed:06d}.png")) for seed in self.seeds]
-        digits = len(str(max(1, len(self.model.classes) - 1)))
-        pairs = zip(self.labels, self.seeds, strict=True)
-        return [str(Path(folder, f"{label:0{digits}d}-{seed:06d}.png")) for label, seed in pairs]
+        return [str(Path(folder, name)) for name in self.told.names(self.seeds, len(self.model.classes))]
+
+    def remarks(self) -> list[str]:
+        """Sentences about what of the texts does not reach the model."""
+        negative = self.told.negative
+        return self.model.remarks([*self.told.texts, *([] if negative is None else [negative])])
 
     def files(self, output: Output) -> list[str]:
         """Every file that will be written."""
@@ -139,22 +152,26 @@ class Plan:
             output: where they go.
             x: the pictures, (N, C, H, W).
             settings: what the PNGs carry.
-            lay: makes the sheet; None: a grid.
+            lay: makes the sheet; None: a grid, under captions where there are any.
         """
         written = []
         if self.sheet is not None:
-            save_png(self.sheet, grid(x, **self.layout) if lay is None else lay(x), settings)
+            save_png(self.sheet, self.grid(x) if lay is None else lay(x), settings)
             written.append(self.sheet)
         if output.npz is not None:
-            _save_npz(Path(output.npz), x, self.labels, self.seeds)
+            _save_npz(Path(output.npz), x, self.told, self.seeds)
             written.append(output.npz)
         if output.each is not None:
             one = {**settings, "layout": {"columns": 1, "scale": 1, "gap": 0}}
             for row, (name, tile) in enumerate(zip(self._each(output.each), pixels(x), strict=True)):
-                mine = {"labels": None if self.labels is None else [self.labels[row]], "seeds": [self.seeds[row]]}
-                save_png(name, tile, {**one, **mine})
+                save_png(name, tile, {**one, **self.told.row(row).record(), "seeds": [self.seeds[row]]})
                 written.append(name)
         return written
+
+    def grid(self, x: Tensor) -> Pixels:
+        """Pictures side by side, each column under its caption."""
+        layout = dict(self.layout)
+        return captioned(x, self.told.captions or [], **layout) if layout.pop("titles", False) else grid(x, **layout)
 
 
 def read(path: str | None, verb: Verb) -> dict[str, Any]:
@@ -165,7 +182,7 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     made = "edit" if "edit" in old else "sample"
     if made != verb.name:
         raise Refusal(f"{path!r} was made by mezzotint {made}; repeat it with mezzotint {made} --like")
-    model, layout, labels, seeds = (old.get(key) for key in ("model", "layout", "labels", "seeds"))
+    model, layout, seeds = (old.get(key) for key in ("model", "layout", "seeds"))
     whole = isinstance(model, dict) and isinstance(model.get("path"), str) and isinstance(model.get("sha256"), str)
     whole = whole and isinstance(layout, dict) and set(layout) - {"titles"} == {"columns", "scale", "gap"}
     whole = (
@@ -174,7 +191,7 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
         else False
     )
     whole = whole and _whole_numbers(seeds, 2**64) and 0 < len(seeds or []) <= wanted.MOST
-    whole = whole and (labels is None or (_whole_numbers(labels, 2**31) and len(labels) == len(seeds or [])))
+    whole = whole and told.before(old) is not None
     whole = whole and isinstance(old.get("versions", {}), dict) and _interval(old.get("interval"))
     whole = (
         whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
@@ -226,46 +243,18 @@ def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
     return model
 
 
-def _rows(args: Asked, verb: Verb, old: dict[str, Any], model: drawing.Model) -> tuple[list[int] | None, list[int]]:
-    """Labels and seeds, one of each a picture."""
-    if args.label is not None and not model.classes:
-        raise Refusal(f"the model in {model.path!r} knows no classes, so it takes no --label")
-    if old and args.label is None and args.seeds is None:
-        if (old["labels"] is None) < (not model.classes) or (old["labels"] is None and model.classes and verb.every):
-            raise Refusal(
-                f"the picture {args.output.like!r} and the model in {model.path!r} do not agree on whether there are "
-                "classes"
-            )
-        return old["labels"], old["seeds"]
-    seeds = wanted.seeds(args.seeds) if args.seeds is not None else old.get("seeds") or wanted.seeds(SEEDS)
-    seeds = list(dict.fromkeys(seeds))
-    if args.label is not None:
-        labels = wanted.labels(args.label, model.classes)
-    else:
-        labels = old.get("labels") or (list(range(len(model.classes))) if verb.every else [])
-    if not labels or not model.classes:
-        return None, seeds
-    labels = list(dict.fromkeys(labels))
-    if len(labels) * len(seeds) > wanted.MOST:
-        raise Refusal(
-            f"{len(labels)} labels with {len(seeds)} seeds are more than {wanted.MOST:,} pictures; ask in parts"
-        )
-    return labels * len(seeds), [seed for seed in seeds for _ in labels]
-
-
-def _layout(
-    output: Output, verb: Verb, labels: list[int] | None, seeds: list[int], model: drawing.Model
-) -> dict[str, int]:
-    """One column a label; the verb's own where there is one label or none."""
-    kinds = len(set(labels)) if labels is not None else 1
-    columns = kinds if kinds > 1 else verb.columns(len(seeds))
+def _layout(output: Output, verb: Verb, wish: Told, seeds: list[int], model: drawing.Model) -> dict[str, int]:
+    """One column a label or caption; the verb's own number where there is one of them or none."""
+    columns = wish.kinds if wish.kinds > 1 else verb.columns(len(seeds))
     if output.columns is not None:
         if output.columns < 1:
             raise Refusal(f"--columns is {output.columns}, but a sheet has at least one")
         columns = min(output.columns, len(seeds))
     height, width = model.denoiser.shape[-2:]
-    layout = {"columns": columns, "scale": enlargement(height, width, verb.side), "gap": 1}
-    return {**layout, "gap": 6, "titles": True} if verb.titles else layout
+    titles = verb.titles or wish.captions is not None
+    side = 2 * verb.side if titles and not verb.titles else verb.side
+    layout = {"columns": columns, "scale": enlargement(height, width, side), "gap": 6 if titles else 1}
+    return {**layout, "titles": True} if titles else layout
 
 
 def _threads(old: dict[str, Any]) -> int | None:
@@ -274,10 +263,12 @@ def _threads(old: dict[str, Any]) -> int | None:
     return threads if isinstance(threads, int) and 1 <= threads <= (os.cpu_count() or 1) else None
 
 
-def _save_npz(path: Path, x: Tensor, labels: list[int] | None, seeds: list[int]) -> None:
+def _save_npz(path: Path, x: Tensor, asked: Told, seeds: list[int]) -> None:
     arrays: dict[str, Any] = {"images": pixels(x), "seeds": np.array(seeds, np.uint64)}
-    if labels is not None:
-        arrays["labels"] = np.array(labels, np.int64)
+    if asked.labels is not None:
+        arrays["labels"] = np.array(asked.labels, np.int64)
+    if asked.captions is not None:
+        arrays["captions"] = np.array(asked.captions, dtype=np.str_)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)

@@ -11,18 +11,21 @@ from typing import Annotated, Optional
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, use_threads
-from mezzotint.cli.flags import Drawing, Drawn, Output, Run, Seeds, Written
+from mezzotint.cli.flags import Drawing, Drawn, Output, Run, Said, Seeds, Telling, Written
 
 
 @dataclass(frozen=True)
 class Sample:
     """Make pictures with a trained model.
 
-    Every label is drawn with every seed: one column a label, one row a seed (a single label fills a
+    Every label or caption is drawn with every seed: one column each, one row a seed (a single one fills a
     square). A picture depends on the weights, the settings and its own seed, not on its neighbours.
 
-    The PNG carries its settings: model, SHA-256 of the weights, labels, seeds, sampler, guidance, versions.
-    --like reads them back and makes the same pictures again; further flags change what they name.
+    A model that was trained with captions is told one by --caption, and what to keep clear of by --negative.
+    Words that it does not know are said on the way, and so is what of a long caption it does not read.
+
+    The PNG carries its settings: model, SHA-256 of the weights, labels, captions, seeds, sampler, guidance,
+    versions. --like reads them back and makes the same pictures again; further flags change what they name.
 
     examples:
       mezzotint sample runs/digits
@@ -32,6 +35,8 @@ class Sample:
       mezzotint sample runs/digits --sampler multistep --steps 12 --set sampler.order=3 --out fast.png
       mezzotint sample runs/digits --seeds 0-999 --npz many.npz         10,000 pictures as arrays
       mezzotint sample --like threes.png --seeds 64-127 --out more.png
+      mezzotint sample runs/emoji --caption "a red heart" "a black cat" --guidance 2 --out two.png
+      mezzotint sample runs/emoji --caption-file wishes.txt --negative "a face" --guidance 3 --each wishes
     """
 
     run: Positional[Run] = None
@@ -39,7 +44,8 @@ class Sample:
     label: Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: every class)")] = None
     """Classes by number or name: 3, cat, 0-9, 3,5 or cat,dog."""
     seeds: Seeds = None
-    """One picture a label and seed: 5, 0-63 or 3,5,9."""
+    """One picture a label or caption and seed: 5, 0-63 or 3,5,9."""
+    telling: Said = Telling()
     drawing: Drawn = Drawing()
     output: Written = Output()
     json: Flag = False
@@ -49,7 +55,7 @@ class Sample:
 def run(args: Sample) -> int:
     """Draw what ``args`` ask for."""
     use_threads(args.drawing.threads)
-    from mezzotint.cli import drawing, plan
+    from mezzotint.cli import plan
     from mezzotint.cli.making import make
     from mezzotint.samplers import Sampling
 
@@ -58,4 +64,4 @@ def run(args: Sample) -> int:
     def pipeline() -> Sampling:
         return Sampling(asked.method.sampler, asked.method.guided(asked.model.denoiser, asked.rows))
 
-    return make(args, plan.SAMPLE, asked, pipeline, drawing.asked(asked.labels))
+    return make(args, plan.SAMPLE, asked, pipeline, asked.told.cond())

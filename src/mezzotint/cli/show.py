@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mezzotint.cli.results import Result
 
 _BAR = 20
+_LISTED = 20  # values of a list, such as the words of a vocabulary
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,18 @@ def run(args: Show) -> int:
 
     result = _result(args.what) if is_run(args.what) else None
     parameters = _parameters(tree["model"], args.max_parameters)
-    classes = _classes(args.what, tree)
+    classes, captions = _classes(args.what, tree), _recorded(args.what, "captions")
     if args.json:
         known = result.plain() if result is not None else {}
+        known |= {"captions": captions} if captions else {}
         emit({"what": args.what, "kind": kind, "parameters": parameters, "classes": classes, **known, "config": tree})
         return 0
     print(f"{args.what}: {kind}, {parameters:,} parameters")
+    if captions:
+        print(f"draws what a caption says, such as {', '.join(map(repr, captions[:4]))}")
     if classes:
         print(f"{len(classes)} classes: {', '.join(classes[:12])}{', ...' if len(classes) > 12 else ''}")
-    elif kind != "recipe":
+    elif kind != "recipe" and not captions:
         print("no classes")
     print()
     for key in ("model", "data", "training", "sampler"):
@@ -126,17 +130,22 @@ def _parameters(tree: Any, most: str | None) -> int:
 
 def _classes(what: str, tree: dict[str, Any]) -> list[str]:
     """Class names where a model was exported, else by number from the encoder."""
-    from mezzotint.core.errors import Refusal
-    from mezzotint.core.store import model_config
-
-    try:
-        names = [printable(str(name)) for name in model_config(what).get("classes") or ()]
-    except Refusal:
-        names = []
+    names = _recorded(what, "classes")
     encoder = tree["model"].get("encoder") if isinstance(tree["model"], dict) else None
     label = encoder.get("label") if isinstance(encoder, dict) else None
     count = label.get("count") if isinstance(label, dict) else None
     return names or [str(i) for i in range(count if isinstance(count, int) else 0)]
+
+
+def _recorded(what: str, key: str) -> list[str]:
+    """The texts that a model was exported with under a name; none where there is no model yet."""
+    from mezzotint.core.errors import Refusal
+    from mezzotint.core.store import model_config
+
+    try:
+        return [printable(str(text)) for text in model_config(what).get(key) or ()]
+    except Refusal:
+        return []
 
 
 def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
@@ -155,7 +164,8 @@ def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_plain, value))}]"
+        more = [f"... {len(value)} in all"] if len(value) > _LISTED else []
+        return f"[{', '.join([*map(_plain, value[:_LISTED]), *more])}]"
     return "-" if value is None else str(value).lower() if isinstance(value, bool) else printable(str(value))
 
 

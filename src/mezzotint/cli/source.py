@@ -1,4 +1,4 @@
-"""What WHAT means on the command line: a recipe, the built-in digits, a folder of pictures, an .npz, or a run.
+"""What WHAT means on the command line: a recipe, digits or scenes, a folder of pictures, an .npz, or a run.
 
 Each becomes a config tree (``model``, ``data``, ``training``). A recipe is one already; for pictures the tree is
 written by :func:`mezzotint.recipes.of_data` from what they are.
@@ -14,10 +14,10 @@ from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
 from mezzotint.core.store import SCHEMA
-from mezzotint.data import Arrays, Data, Digits, Folder
+from mezzotint.data import Arrays, Data, Digits, Folder, Scenes
 from mezzotint.training.run import CHECKPOINTS, Run
 
-BUILT_IN = ("digits",)
+BUILT_IN = ("digits", "scenes")
 _RECIPES = (".yaml", ".yml")
 
 
@@ -53,7 +53,10 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
         raise Refusal(f"--size is {size}, but a size is a number of pixels, at least 1")
     path = Path(what)
     if what in BUILT_IN:
-        _without(what, size=size, held_out=held_out, skip_broken=skip_broken or None)
+        _without(what, held_out=held_out, skip_broken=skip_broken or None)
+        if what == "scenes":
+            return Scenes(size=size or 32, objects=(1, 2))
+        _without(what, size=size)
         return Digits()
     if (path / CHECKPOINTS).is_dir() and not (path / "config.yaml").is_file():
         raise Refusal(
@@ -65,7 +68,8 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
         return Folder(what, size=size, skip_broken=skip_broken)
     if what.lower().endswith(".npz"):
         _without(f"the file {what!r}", skip_broken=skip_broken or None)
-        return Arrays(what, label=_label_of(path), size=size, held_out_path=held_out)
+        label, caption = _told(path)
+        return Arrays(what, label=label, caption=caption, size=size, held_out_path=held_out)
     if path.is_file():
         raise Refusal(f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz file")
     hint = nearest(what, BUILT_IN) if "/" not in what and "." not in what else "check the path"
@@ -78,16 +82,19 @@ def _without(what: str, **options: object) -> None:
             raise Refusal(f"--{name.replace('_', '-')} says nothing about {what}; leave it out")
 
 
-def _label_of(path: Path) -> str | None:
-    """The name of the label array in an .npz, None where it holds pictures only."""
+def _told(path: Path) -> tuple[str | None, str | None]:
+    """The names of the arrays of an .npz with the labels and the captions of its pictures, None where it has none."""
     import zipfile
 
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
     except (OSError, zipfile.BadZipFile):
-        return "labels"  # the data set says what is wrong with the file
-    return None if names == ["images.npy"] else "labels"
+        return None, None  # the data set says what is wrong with the file
+    caption = "captions" if "captions" in names else None
+    # A file of pictures alone has no labels; one with further arrays but without labels probably calls them otherwise.
+    without = names == {"images"} or (caption is not None and "labels" not in names)
+    return None if without else "labels", caption
 
 
 def built(part: Any, kind: type, what: str, within: Collection[str] | None = None) -> Any:

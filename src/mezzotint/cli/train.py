@@ -28,9 +28,10 @@ class Train:
 
     WHAT is one of
       digits       the 1,437 real handwritten digits that come with scikit-learn
+      scenes       painted shapes and figures with captions, as many as are asked for (--size 16 to 256)
       a folder     of pictures, one sub-folder a class (or none, for a model without classes)
-      an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,)
-      a .yaml      a recipe with the entries model, data and training
+      an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
+      a .yaml      a recipe with the entries model, data and training, or data alone
       a run        with --resume to go on with it, with --out to train the same anew
 
     Training is counted in images seen. Checkpoints are whole or absent; a run that was stopped goes on with
@@ -178,9 +179,10 @@ def _free(folder: str) -> None:
 
 def _tree(args: Train, folder: str) -> dict[str, Any]:
     """The tree of WHAT; on resuming, what was not said is as it was."""
-    from mezzotint.cli.source import is_recipe, is_run, pictures, written
+    from mezzotint.cli.source import built, is_recipe, is_run, written
     from mezzotint.core import config
     from mezzotint.core.errors import Refusal
+    from mezzotint.data import Data
     from mezzotint.recipes import of_data
 
     before = written(folder) if args.resume and is_run(folder) else {}
@@ -189,30 +191,44 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
             f"the run in {folder!r} has the seed {before['training'].get('seed')}, and a run keeps its seed; "
             "leave --seed out"
         )
+    data: Any = None
     if is_recipe(args.what):
-        for name in ("width", "size", "held_out", "skip_broken"):
+        tree = written(args.what)
+        alone = set(tree) == {"data"}  # the rest is written from them, as it is from pictures
+        for name in ("width", "size", "held_out", "skip_broken")[alone:]:
             if getattr(args, name):
                 raise Refusal(
                     f"--{name.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; "
                     "edit it with --set"
                 )
-        return written(args.what)
+        if not alone:
+            return tree
+        data = built(tree["data"], Data, f"'data' of {args.what!r}").sibling("train")
     width = args.width
     if before and width is None:
         width = before["model"].get("network", {}).get("width")
     if width is not None and width < 1:
         raise Refusal(f"--width is {width}, but a network needs at least one channel")
+    if data is None:
+        data = _pictures(args, before)
+    images = config.count(args.images) if args.images is not None else 200_000
+    tree = of_data(data, images=images, width=width or 32, seed=args.seed or 0)
+    return {**tree, "training": before["training"]} if before else tree
+
+
+def _pictures(args: Train, before: dict[str, Any]) -> Data:
+    """The pictures that WHAT names, read as ``before``, where the run is to go on and nothing else is said."""
+    from mezzotint.cli.source import pictures
+
     size, held_out, skip = args.size, args.held_out, args.skip_broken
     if before and args.what not in ("digits",):
-        data = before["data"]
-        size = data.get("size") if size is None and isinstance(data.get("size"), int) else size
-        held_out = data.get("held_out_path") if held_out is None else held_out
-        skip = skip or bool(data.get("skip_broken"))
+        was = before["data"]
+        size = was.get("size") if size is None and isinstance(was.get("size"), int) else size
+        held_out = was.get("held_out_path") if held_out is None else held_out
+        skip = skip or bool(was.get("skip_broken"))
     found = pictures(args.what, size, held_out, skip)
     _say_skipped(found)
-    images = config.count(args.images) if args.images is not None else 200_000
-    tree = of_data(found, images=images, width=width or 32, seed=args.seed or 0)
-    return {**tree, "training": before["training"]} if before else tree
+    return found
 
 
 def _check(tree: dict[str, Any], parameters: int) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mezzotint.core.batched import Batched
 from mezzotint.core.errors import Refusal
+from mezzotint.core.text import filled, written
 
 if TYPE_CHECKING:
     from mezzotint.core.rng import Rng
@@ -33,7 +34,7 @@ class Condition(Batched):
 
     Arguments:
         values: tensors (B, ...) by name; dotted names are passed as ``Condition(**{"low.level": u})``. Numbers and
-            sequences become tensors.
+            sequences become tensors, and a list of strings the bytes that :mod:`mezzotint.core.text` writes.
     """
 
     __slots__ = ("values", "keep")
@@ -41,7 +42,7 @@ class Condition(Batched):
     keep: Mapping[str, Tensor]
 
     def __init__(self, **values: Any) -> None:
-        self._fill({name: torch.as_tensor(value) for name, value in values.items()}, {})
+        self._fill({name: _tensor(value) for name, value in values.items()}, {})
 
     def _fill(self, values: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> None:
         sizes = {name: len(value) if value.ndim else None for name, value in values.items()}
@@ -69,8 +70,14 @@ class Condition(Batched):
         # A family whose rows are all kept has no entry in keep; when another part of the join drops some, it needs one.
         everything = [self, *others]
         marked = {name for cond in everything for name in cond.keep}
-        filled = [_restore(cond.values, {name: cond.kept(name) for name in marked}) for cond in everything]
-        return Batched.joined(filled[0], filled[1:])
+        texts = {name for name, value in self.values.items() if all(_is_text(c.values.get(name)) for c in everything)}
+        for name in texts:  # texts that were written apart are as long as the longest of each
+            length = max(cond.values[name].shape[1] for cond in everything)
+            everything = [
+                _restore({**cond.values, name: filled(cond.values[name], length)}, cond.keep) for cond in everything
+            ]
+        first, *rest = (_restore(cond.values, {name: cond.kept(name) for name in marked}) for cond in everything)
+        return Batched.joined(first, rest)
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
@@ -103,10 +110,18 @@ class Condition(Batched):
         device = next((v.device for n, v in self.values.items() if family(n) == name), None)
         return torch.ones(len(self), dtype=torch.bool, device=device)
 
-    def drop(self, *families: str) -> Condition:
-        """The same condition with every row of these families (all, if none is named) to be ignored."""
+    def drop(self, *families: str, rows: Tensor | None = None) -> Condition:
+        """The same condition with rows of these families (all, if none is named) to be ignored.
+
+        Arguments:
+            rows: which, bool (B,); None: every row.
+        """
         named = [name for name in families or self.families if name in self.families]
-        return _restore(self.values, {**self.keep, **{f: torch.zeros_like(self.kept(f)) for f in named}})
+        left = dict(self.keep)
+        for name in named:
+            kept = self.kept(name)
+            left[name] = torch.zeros_like(kept) if rows is None else kept & ~rows.to(kept.device)
+        return _restore(self.values, left)
 
     def dropout(self, p: float | Mapping[str, float], rng: Rng) -> Condition:
         """Drop each family of each row with its own probability.
@@ -148,6 +163,15 @@ class Condition(Batched):
     def to(self, device: torch.device | str) -> Condition:
         """The same condition on another device."""
         return self.rebuild({name: leaf.to(device) for name, leaf in self.leaves().items()})
+
+
+def _tensor(value: Any) -> Tensor:
+    words = isinstance(value, str) or (isinstance(value, list | tuple) and any(isinstance(one, str) for one in value))
+    return written(value) if words else torch.as_tensor(value)
+
+
+def _is_text(value: Tensor | None) -> bool:
+    return value is not None and value.dtype == torch.uint8 and value.ndim == 2
 
 
 def _restore(values: Mapping[str, Tensor], keep: Mapping[str, Tensor]) -> Condition:

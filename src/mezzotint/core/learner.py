@@ -7,6 +7,7 @@ only moves it, counts, averages and stores.
 from __future__ import annotations
 
 from abc import ABC
+from itertools import chain
 
 import torch
 
@@ -36,6 +37,6 @@ class Learner(Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where its weights lie."""
-        for tensor in (*self.parameters(), *self.buffers()):
+        for tensor in chain(self.parameters(), self.buffers()):
             return tensor.device
         return torch.device("cpu")

@@ -214,9 +214,10 @@ def _model_config(folder: Path) -> dict[str, Any]:
         raise Refusal(
             f"{str(folder)!r} has schema {repr(tree.get('schema'))[:50]}, this version of mezzotint reads {SCHEMA}"
         )
-    names = tree.get("classes")
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise Refusal(f"'classes' in {where} is {repr(names)[:100]}, but the names of classes are a list of strings")
+    for key, what in (("classes", "the names of classes"), ("captions", "captions")):
+        said = tree.get(key)
+        if said is not None and not (isinstance(said, list) and all(isinstance(text, str) for text in said)):
+            raise Refusal(f"{key!r} in {where} is {repr(said)[:100]}, but {what} are a list of strings")
     return tree
 
 

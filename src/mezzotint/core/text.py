@@ -63,3 +63,8 @@ def spoken(rows: Tensor) -> list[str]:
             f"a text is bytes (B, L) as core.text.written makes them, not {rows.dtype} of shape {tuple(rows.shape)}"
         )
     return [bytes(row).split(b"\0", 1)[0].decode(errors="replace") for row in rows.cpu().numpy()]
+
+
+def filled(rows: Tensor, length: int) -> Tensor:
+    """Bytes (B, L) as the same texts in ``length`` bytes, which is L or more: zeros behind."""
+    return torch.nn.functional.pad(rows, (0, length - rows.shape[1]))

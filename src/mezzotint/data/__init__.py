@@ -3,6 +3,7 @@
 from mezzotint.data.arrays import Arrays
 from mezzotint.data.data import Data
 from mezzotint.data.digits import Digits
+from mezzotint.data.emoji import Emoji
 from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
@@ -10,4 +11,4 @@ from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.data.scenes.video import SceneVideos
 
-__all__ = ["Arrays", "Data", "Digits", "FashionMNIST", "Folder", "Fractal", "SceneVideos", "Scenes", "find"]
+__all__ = ["Arrays", "Data", "Digits", "Emoji", "FashionMNIST", "Folder", "Fractal", "SceneVideos", "Scenes", "find"]

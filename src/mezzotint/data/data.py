@@ -24,11 +24,15 @@ from torch import Tensor
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Part
+from mezzotint.core.text import spoken
 
 Rows = NDArray[np.int64]
 Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
 SPLITS = ("train", "held_out", "all")
+EXAMPLES = 10
+"""How many items stand for a set where a few of them are shown."""
 _CHUNK = 1024
+_SEARCHED = 256
 
 
 class Data(Part, ABC):
@@ -78,6 +82,30 @@ class Data(Part, ABC):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Condition]]:
         return (self[row] for row in range(len(self)))
+
+    def texts(self, index: Index = slice(None)) -> list[str]:
+        """What is written of these items, a text each; [] where the source has no captions."""
+        cond = self.condition(self._rows(index))
+        return spoken(cond["caption"]) if "caption" in cond else []
+
+    @cached_property
+    def examples(self) -> Condition:
+        """What is told of a few held-out items, of this split where none is held out: ten at most, no caption twice and
+        no empty one; ``NONE`` where no more is told than a label, which needs no examples.
+
+        For whoever shows what a model can do.
+        """
+        if not set(self.condition(self._numbers[:1]).families) - {"label"}:
+            return NONE
+        try:
+            others = self.held_out()
+        except Refusal:  # nothing was held out
+            others = self
+        cond = others.condition(others._numbers[:_SEARCHED])
+        texts = spoken(cond["caption"]) if "caption" in cond else list(map(str, range(len(cond))))
+        first = [texts.index(text) for text in dict.fromkeys(texts) if text.strip()] or [0]
+        few: Condition = cond[first[:EXAMPLES]]
+        return few
 
     def _rows(self, index: Index) -> Rows:
         if isinstance(index, Tensor):

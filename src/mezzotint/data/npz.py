@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ _KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what numpy writes; an LZM
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read(path: str | Path, names: Sequence[str], budget: int) -> list[NDArray[Any]]:
+def read(
+    path: str | Path, names: Sequence[str], budget: int, hints: Mapping[str, str] | None = None
+) -> list[NDArray[Any]]:
     """These arrays of a file.
 
     Arguments:
         path: the ``.npz``.
         names: of the arrays.
         budget: bytes that they may unpack to altogether.
+        hints: what to do where an array is not there, by name.
 
     Raises:
         Refusal: the file is missing, damaged, or holds no such arrays; or what it announces is larger than the budget.
@@ -40,8 +43,10 @@ def read(path: str | Path, names: Sequence[str], budget: int) -> list[NDArray[An
             items = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
             for name in names:
                 if name not in items:
-                    hint = "; pass label=None for a set without labels" if name == names[-1] and len(names) > 1 else ""
-                    raise Refusal(f"{path!r} has no array {name!r}: {nearest(name, list(items))}{hint}")
+                    hint = (hints or {}).get(name)
+                    raise Refusal(
+                        f"{path!r} has no array {name!r}: {nearest(name, list(items))}{f'; {hint}' if hint else ''}"
+                    )
             if sum(items[name].file_size for name in names) > budget:
                 raise Refusal(
                     f"the arrays of {path!r} unpack to more than budget = {budget} bytes; raise it if they fit"

@@ -8,6 +8,7 @@ is again a denoiser.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -77,14 +78,14 @@ class Denoiser(Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where its weights lie."""
-        for tensor in (*self.parameters(), *self.buffers()):
+        for tensor in chain(self.parameters(), self.buffers()):
             return tensor.device
         return torch.device("cpu")
 
     @property
     def dtype(self) -> torch.dtype:
         """The precision a run starts in: float64 for exact denoisers, otherwise float32."""
-        for tensor in (*self.parameters(), *self.buffers()):
+        for tensor in chain(self.parameters(), self.buffers()):
             if tensor.is_floating_point():
                 return torch.promote_types(tensor.dtype, torch.float32)
         return torch.float32

@@ -1,7 +1,8 @@
 """Guidance: denoiser -> denoiser."""
 
-from mezzotint.guidance.contrast import CFG, Autoguidance, Contrast, Without
+from mezzotint.guidance.contrast import CFG, Autoguidance, Contrast, Retold, Without
 from mezzotint.guidance.known import Known
+from mezzotint.guidance.negative import Instead, Negative
 from mezzotint.guidance.perturbed import Perturbed, Unmixed
 from mezzotint.guidance.projection import Projection
 from mezzotint.guidance.reward_gradient import AtEstimate, AtNoise, ThroughDenoiser, Uphill
@@ -17,9 +18,12 @@ __all__ = [
     "Between",
     "CFG",
     "Contrast",
+    "Instead",
     "Known",
+    "Negative",
     "Perturbed",
     "Projection",
+    "Retold",
     "ThroughDenoiser",
     "Unaware",
     "Unmixed",

@@ -20,6 +20,8 @@ diffusion model with a bad version of itself" (2406.02507, eq. 2).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -70,9 +72,7 @@ class Contrast(Denoiser):
         strong, weak = self._beside
         cond = cond | self.strong.prepare(cond.take(*strong)[1])
         if self._shared:  # the same encoders, which have run
-            if isinstance(self.weak, Without):
-                self.weak.without(cond)  # refuses here and not in the middle of a run
-            return cond
+            return cond | self.weak.ready(cond.take(*weak)[1]) if isinstance(self.weak, Retold) else cond
         return cond | self.weak.prepare(cond.take(*weak)[1])
 
     @property
@@ -90,17 +90,38 @@ class Contrast(Denoiser):
             return self.weak(x, t, cond.take(*self._beside[1])[1], want)
 
         def contrast(x: Tensor, t: Tensor, cond: Condition, rows: Tensor | slice) -> Distribution:
-            if self._shared and isinstance(self.weak, Without):  # one network: both questions in one batch
-                cond = cond.take(*self._beside[0])[1]
-                conds = cat([cond, self.weak.without(cond)]) if cond else cond
-                both = self.strong(torch.cat([x, x]), torch.cat([t, t]), conds, want)
-                return both[len(x) :].lerp(both[: len(x)], scale[rows])
+            if self._shared and isinstance(self.weak, Retold):  # one network: both questions in one batch
+                told, other = cond.take(*self._beside[0])[1], self.weak.told(cond.take(*self._beside[1])[1])
+                if told.values.keys() == other.values.keys():
+                    conds = cat([told, other]) if told else told
+                    both = self.strong(torch.cat([x, x]), torch.cat([t, t]), conds, want)
+                    return both[len(x) :].lerp(both[: len(x)], scale[rows])
             return weak(x, t, cond, rows, ()).lerp(strong(x, t, cond, rows), scale[rows])
 
         return ask([(plain, strong), (dropped, weak), (~plain & ~dropped, contrast)], x, t, cond)
 
 
-class Without(Wrapper):
+class Retold(Wrapper, ABC):
+    """The same model, told something else: the weak side of a contrast that asks one network two questions."""
+
+    @abstractmethod
+    def told(self, cond: Condition) -> Condition:
+        """The condition as this model sees it."""
+
+    def ready(self, cond: Condition) -> Condition:
+        """A condition that the model within has prepared, prepared for this one; what cannot be is refused."""
+        self.told(cond)
+        return cond
+
+    def prepare(self, cond: Condition) -> Condition:
+        mine, rest = cond.take(*self.takes)
+        return self.ready(self.denoiser.prepare(rest) | mine)
+
+    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
+        return self.denoiser(x, t, self.told(cond), want)
+
+
+class Without(Retold):
     """The same model with families of the condition dropped: what it says without being told.
 
     A null that was never trained is refused when the model is first asked or prepared, and not before: the weights of a
@@ -137,17 +158,9 @@ class Without(Wrapper):
             self._families = self._named or known
         return self._families
 
-    def without(self, cond: Condition) -> Condition:
-        """The condition as this model sees it."""
+    def told(self, cond: Condition) -> Condition:
         present = [name for name in self.families if name in cond.families]
         return cond.drop(*present) if present else cond
-
-    def prepare(self, cond: Condition) -> Condition:
-        self.without(cond)
-        return super().prepare(cond)
-
-    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
-        return self.denoiser(x, t, self.without(cond), want)
 
 
 class CFG(Contrast):

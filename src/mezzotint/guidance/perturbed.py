@@ -22,6 +22,7 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
+from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.distribution import Distribution
 from mezzotint.core.errors import Refusal
@@ -31,8 +32,13 @@ from mezzotint.guidance.contrast import Contrast
 
 
 def attentions(model: nn.Module) -> dict[str, nn.Module]:
-    """The self-attention modules of a model by qualified name, in order: those with a switch ``identity``."""
-    return {name: m for name, m in model.named_modules() if isinstance(getattr(m, "identity", None), bool)}
+    """The self-attention modules of a model by qualified name, in order: those with a switch ``identity``.
+
+    What an encoder of conditions attends to are words and no places of a sample, so its attention is left out.
+    """
+    told = {id(inner) for part in model.modules() if isinstance(part, ConditionPart) for inner in part.modules()}
+    switched = {name: m for name, m in model.named_modules() if isinstance(getattr(m, "identity", None), bool)}
+    return {name: m for name, m in switched.items() if id(m) not in told}
 
 
 def chosen(model: nn.Module, where: Iterable[str] = ()) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from mezzotint.metrics.coverage import precision, recall
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
@@ -20,6 +21,7 @@ __all__ = [
     "close_share",
     "energy_distance",
     "evaluate",
+    "following",
     "frechet",
     "gaussian_frechet",
     "nearest",

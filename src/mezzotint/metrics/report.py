@@ -7,7 +7,8 @@ cancels. What was measured with what (extractor, judge, counts, fingerprints) is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
+from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet
 from mezzotint.metrics.judge import ROWS, Judge, classification_accuracy
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
@@ -24,6 +27,8 @@ from mezzotint.metrics.pictures import Source, checked, fingerprint, flat, subse
 
 PIXEL_SIDE = 16
 TRAIN_LIMIT = 60_000
+FOLLOWED = 1_000
+"""How many pictures of scenes are read, which takes longer than to look at them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class Report:
     Arguments:
         measures: estimates of the samples by name: ``accuracy``, ``classification_score``, ``frechet_features``,
             ``frechet_pixels``, ``neighbour_ratio``, ``close_share``; the first three need labels.
+            Of scenes with captions also ``follows`` and its kin (:mod:`mezzotint.metrics.following`).
         real: estimates of real pictures by the same names, where they have a meaning.
+        chance: what the samples score by accident, where that can be measured: held to the captions of others.
         extractor: the record of the feature extractor, or None.
         counts: pictures by role, and fingerprints of the sets.
     """
@@ -42,6 +49,7 @@ class Report:
     real: dict[str, Estimate]
     extractor: dict[str, Any] | None
     counts: dict[str, Any]
+    chance: dict[str, Estimate] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Estimate:
         return self.measures[name]
@@ -54,7 +62,11 @@ class Report:
         """The report as plain data for JSON."""
         return {
             "measures": {
-                name: {**found.plain(), "real": self.real[name].plain() if name in self.real else None}
+                name: {
+                    **found.plain(),
+                    "real": self.real[name].plain() if name in self.real else None,
+                    **({"chance": self.chance[name].plain()} if name in self.chance else {}),
+                }
                 for name, found in self.measures.items()
             },
             "times_real": {name: self.times_real(name) for name in self.measures if name.startswith("frechet")},
@@ -69,6 +81,7 @@ def evaluate(
     train: Source,
     held_out: Source,
     *,
+    captions: Sequence[str] | None = None,
     extractor: Extractor | None = None,
     rng: Rng | None = None,
     draws: int = 100,
@@ -83,6 +96,8 @@ def evaluate(
         samples: pictures (N, C, H, W).
         labels: the classes they were asked to show (N,), or None.
         train, held_out: splits of a data set; of more than 60,000 pictures a fixed random subset.
+        captions: what the samples were asked to show, where they are scenes; a fixed random subset of at most
+            ``FOLLOWED`` is read, beside as many held-out scenes with their own captions.
         extractor: one made before on this train split; else one is trained and its record is in the report.
         rng: one key for the bootstrap.
         draws: resamplings for each Frechet distance; four times as many for neighbours. 0 for no intervals there.
@@ -123,6 +138,14 @@ def evaluate(
     near, apart = nearest(samples, x), nearest(z, x)
     measures["neighbour_ratio"] = neighbour_ratio(near, apart, rng.at("neighbours"), 4 * draws)
     measures["close_share"] = close_share(near, apart, rng.at("neighbours"), 4 * draws)
+    chance: dict[str, Estimate] = {}
+    if captions is not None and isinstance(held_out, Scenes):
+        some = subset(len(samples), FOLLOWED)
+        own, chance = following(samples[some], [captions[row] for row in some], rng.at("following"), 4 * draws)
+        rows = subset(len(held_out), len(some))
+        ceiling, _ = following(held_out[rows][0], held_out.texts(rows), rng.at("following"), 4 * draws)
+        measures |= own
+        real |= {name: found for name, found in ceiling.items() if name in own}
     counts = {
         "samples": len(samples),
         "train": len(x),
@@ -131,4 +154,4 @@ def evaluate(
         "train_sha256": fingerprint(x, torch.empty(0) if y is None else y),
         "held_out_sha256": fingerprint(z, torch.empty(0) if w is None else w),
     }
-    return Report(measures, real, None if extractor is None else extractor.record, counts)
+    return Report(measures, real, None if extractor is None else extractor.record, counts, chance)

@@ -1,18 +1,26 @@
-"""A model of any picture set: unconditional, or conditional on its classes.
+"""A model of any picture set: unconditional, or conditional on its classes or its captions.
 
-``usual`` measures a data set (shape, spread, classes) and settles the whole training from it, so that a person
-who has only pictures need not know one name of the house, and can still edit every value afterwards.
+``usual`` measures a data set (shape, spread, classes, captions) and settles the whole training from it, so that a
+person who has only pictures need not know one name of the house, and can still edit every value afterwards.
+
+Of a set with both, captions are learnt and classes are not: a caption says more, and usually says the class too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
+from mezzotint.conditions.text import Text
+from mezzotint.conditions.tokenizers import Bytes, Tokenizer, Words
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
+from mezzotint.data.arrays import Arrays
 from mezzotint.data.data import Data
 from mezzotint.denoiser.preconditioned import Preconditioned
 from mezzotint.evidence.recipe import Training
@@ -28,6 +36,12 @@ from mezzotint.training.trainer import Trainer
 DEMO: dict[str, Any] = {"images": 64_000, "width": 32, "steps": 9, "peak": 3e-3}
 """What ``mezzotint demo`` trains: about 80 seconds on two cores."""
 
+TEXT = 128
+"""Features of a token, and of the vector that stands for a whole caption."""
+SHORTEST, LONGEST = 8, {"words": 77, "bytes": 256}
+"""Tokens of a caption that are read: as many as the longest of the set has, within these bounds."""
+_READ = 20_000  # captions from which a vocabulary is made, spread evenly over the set
+
 
 def usual(
     data: Data,
@@ -37,10 +51,10 @@ def usual(
     peak: float = 2e-3,
     process: Continuous | None = None,
 ) -> Training:
-    """The training of a class-conditional EDM model of ``data``.
+    """The training of an EDM model of ``data``, conditional on its captions or else on its classes.
 
     Arguments:
-        data: the pictures; its classes, if any, become the condition ``label``.
+        data: the pictures; its captions, if any, become the condition ``caption``, else its classes ``label``.
         images: how long to train.
         width: channels of the U-Net at full size; the one dial for its capacity.
         steps: of the model's usual sampler (Heun).
@@ -51,6 +65,7 @@ def usual(
     """
     if data.std < 1e-3:
         raise Refusal("these pictures hardly differ from one constant shade, so there is nothing to learn from them")
+    data, texts = _settled(data)
     smaller = min(data.shape[-2:])
     multipliers = (1, 2) if smaller < 16 else (1, 2, 2) if smaller <= 32 else (1, 1, 2, 2)
     network = UNet(
@@ -62,12 +77,16 @@ def usual(
         # equal time the held-out loss on digits was lower.
         middle="none" if smaller < 16 else "attention",
         resample="mean",
+        tokens=TEXT if texts else None,
+        cross=(-1,) if texts and smaller < 16 else None,
     )
-    encoder = Encoder(label=Classes(len(data.classes))) if data.classes else None
+    encoder = Encoder(caption=text(texts)) if texts else None
+    if encoder is None and data.classes:
+        encoder = Encoder(label=Classes(len(data.classes)))
     # EDM's levels were chosen for data of standard deviation 0.5; they scale with it.
     middle = -1.2 + math.log(data.std / 0.5)
     trainer = Trainer(
-        Denoising(LogNormal(round(middle, 3), 1.2), dropout=0.1 if data.classes else 0.0),
+        Denoising(LogNormal(round(middle, 3), 1.2), dropout=0.0 if encoder is None else 0.1),
         images=count(images),
         batch=128,
         rate=Rate(peak=peak, warmup=min(5_000, count(images) // 10), cooldown=0.6),
@@ -76,6 +95,44 @@ def usual(
     )
     model = Preconditioned(network, EDM() if process is None else process, encoder, sigma_data=round(data.std, 4))
     return Training(model, data, trainer)
+
+
+def _settled(data: Data) -> tuple[Data, list[str]]:
+    """The data as they tell no more than the model is to learn, and their captions; [] for a set without."""
+    told = data.condition(np.zeros(1, dtype=np.int64)).families
+    others = [name for name in told if name not in ("label", "caption")]
+    if others:
+        raise Refusal(
+            f"these data tell {', '.join(others)}, and the recipe that is written from data knows label and caption "
+            "alone; let the data tell no more, or write the model into the recipe"
+        )
+    if "caption" not in told:
+        return data, []
+    if "label" in told:
+        if "label" not in {field.name for field in dataclasses.fields(cast(Any, data))}:
+            raise Refusal(
+                "these data tell labels beside captions, and the recipe that is written from data learns captions "
+                "alone; let the data tell one of them"
+            )
+        data = dataclasses.replace(cast(Any, data), label=None, **({"classes": ()} if isinstance(data, Arrays) else {}))
+    return data, data.texts(np.linspace(0, len(data) - 1, min(len(data), _READ)).astype(np.int64))
+
+
+def text(texts: list[str]) -> Text:
+    """An encoder for captions such as these.
+
+    Its tokens are words where these come back, half as often again as there are different ones; else the captions are
+    too different, or in a script without spaces, and its tokens are bytes.
+    """
+    tokenizer: Tokenizer
+    try:
+        tokenizer = Words.of(texts)
+        if 2 * sum(len(tokenizer.encode(text)) for text in texts) < 3 * tokenizer.size:
+            tokenizer = Bytes()
+    except Refusal:  # more words than a config holds
+        tokenizer = Bytes()
+    longest = max(len(tokenizer.encode(text)) for text in texts)
+    return Text(tokenizer, width=TEXT, length=max(SHORTEST, min(longest, LONGEST[tokenizer.unit])), pooled=TEXT)
 
 
 def of_data(

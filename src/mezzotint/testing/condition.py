@@ -12,16 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.frozen_text import FrozenText
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.condition import family
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
+from mezzotint.core.text import written
 from mezzotint.networks.context import Context
 from mezzotint.testing.expect import Broken, close, expect, finite, same, works
 from mezzotint.testing.spec import check_made
 from mezzotint.testing.truth import nudge
 
 _COUNT = 5
+TEXTS = ("a red circle", "two blue squares", "nothing green", "a small circle on two squares", "squares")
+"""What a part that takes texts is told: five that differ."""
 
 
 def check_condition_part(part: ConditionPart, values: Mapping[str, Tensor] | None = None) -> None:
@@ -30,7 +34,7 @@ def check_condition_part(part: ConditionPart, values: Mapping[str, Tensor] | Non
     Arguments:
         part: an instance.
         values: of one family by dotted name, five rows that differ; None: the first of some guesses (integers, vectors,
-            pictures) that the part does not refuse.
+            pictures, texts) that the part does not refuse.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -81,6 +85,13 @@ def guesses(part: ConditionPart) -> Iterator[dict[str, Tensor]]:
     shapes = [tuple(v) for v in part._arguments.values() if isinstance(v, tuple | list) and v]
     for shape in [*shapes, *((n,) for n in numbers), *((n, 4, 6) for n in numbers), *((5, n) for n in numbers)]:
         yield {"it": rng.normal("it", shape)}
+    texts = {"it": written(TEXTS)}
+    yield texts
+    if isinstance(part, FrozenText):  # as its encoder may have left them on a machine where its folder is
+        mask = torch.arange(part.length) < torch.arange(1, _COUNT + 1)[:, None]
+        made = {"features": rng.normal("features", (part.length, part.width)), "mask": mask}
+        made |= {"pooled": rng.normal("pooled", (part.pooled,))} if part.pooled else {}
+        yield texts | {f"it.{name}": value for name, value in (made | {"stamp": part.stamp(list(TEXTS))}).items()}
 
 
 def _guess(part: ConditionPart, who: str) -> dict[str, Tensor]:
@@ -92,7 +103,8 @@ def _guess(part: ConditionPart, who: str) -> dict[str, Tensor]:
             continue
         return values
     raise Broken(
-        f"{who} should take integers, vectors or pictures but refuses all guesses; give check_condition_part values"
+        f"{who} should take integers, vectors, pictures or texts but refuses all guesses; give "
+        "check_condition_part values"
     )
 
 

@@ -56,6 +56,15 @@ def check_data(data: Data) -> None:
             x[[2, 0]],
             "the order is decided by whoever reads",
         )
+        told = data.condition(np.array([2, 0]))
+        expect(told.families == cond.families, f"{who} should tell the same with its pictures and without them")
+        for name in told.values:
+            same(
+                f"{name!r} told by {who} without the pictures",
+                told[name],
+                cond[name][[2, 0]],
+                "what is asked of a model is read without the pictures",
+            )
         if "label" in cond:
             labels = cond["label"]
             expect(

@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from mezzotint.conditions import Classes, Encoder
+from mezzotint.conditions import Classes, Encoder, Words
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import parameters
 from mezzotint.denoiser.base import Denoiser
@@ -32,6 +32,7 @@ from mezzotint.objectives import Denoising, LogNormal
 from mezzotint.operators import Mask
 from mezzotint.processes import EDM, Continuous
 from mezzotint.samplers import Ancestral, Euler, Karras, Sampling
+from mezzotint.testing.condition import TEXTS
 from mezzotint.testing.expect import Broken
 from mezzotint.testing.parts import kind_of
 from mezzotint.testing.truth import CLASSES, SHAPE, Slope, mixture, model
@@ -81,6 +82,10 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "alphas": lambda on: _just(tuple(math.cos(math.pi * i / 16) for i in range(1, 8)) + (0.0,)),
         "sigmas": lambda on: _just(tuple(math.sin(math.pi * i / 16) for i in range(1, 9))),
         "data": lambda on: [lambda: torch.linspace(-1, 1, 42).reshape(7, 1, 2, 3)],
+        "vocabulary": lambda on: [lambda: Words.of(TEXTS).vocabulary],
+        "tokenizer": lambda on: [lambda: Words.of(TEXTS)],
+        "folder": lambda on: _just("encoder"),
+        "sha256": lambda on: _just("0" * 64),
         "path": lambda on: [lambda: _pictures()[1], lambda: _pictures()[2]],
         "weak": lambda on: [lambda: mixture(on, spread=2.0), lambda: model(on)],
         "network": lambda on: [lambda: Classifier(SHAPE, CLASSES), lambda: model(on).network],

@@ -75,7 +75,8 @@ def check_guidance(
 def usual(guided: Denoiser, count: int) -> Condition:
     """Labels where the model may be told some, and rows for every family that a guidance takes.
 
-    Those are ``known`` entries, what an operator inside ``observed``, or else a number from 0 to 2: a scale a row.
+    Those are ``known`` entries, what an operator inside ``observed``, another label as a ``negative``, or else a number
+    from 0 to 2: a scale a row.
     """
     told = labels(count) if "label" in guided.nulls else NONE
     draws, shape = Rng(range(count)), tuple(guided.shape)
@@ -88,6 +89,8 @@ def usual(guided: Denoiser, count: int) -> Condition:
             operator = next(value for value in arguments if isinstance(value, Operator))
             read = observed(count, shape)
             told |= read | Condition(**{"observed.y": operator.forward(draws.normal("seen", shape), read)})
+        elif name == "negative":
+            told |= Condition(**{"negative.label": labels(count + 1)["label"][1:]}) if "label" in told else NONE
         else:
             told |= Condition(**{name: torch.linspace(0, 2, count)})
     return told

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mezzotint.core import ranks
 from mezzotint.core.errors import Refusal
 from mezzotint.core.store import Header, check_fit, fill_module, header, load_tensors, save_model
+from mezzotint.core.text import spoken
 from mezzotint.data.data import Data
 from mezzotint.samplers.base import Sampler
 from mezzotint.training.ema import PowerAverage, combination, combine, gamma_of
@@ -193,6 +194,8 @@ def _check_moments(found: Header, optimizer: Any, where: str) -> None:
 
 def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images: int) -> None:
     """Write ``model/``: the average of the weights with its config, its usual sampler and its card."""
+    examples = data.examples
+    captions = spoken(examples["caption"]) if "caption" in examples else []
     lines = [
         f"# A model of {len(data)} pictures",
         "",
@@ -201,6 +204,7 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
         "",
         f"Classes: {', '.join(data.classes) or 'none'}.",
         "",
+        *(["It draws what a caption says, such as:", "", *_listed(captions), ""] if captions else []),
         "It was judged on nothing but what the run's report says, and it knows nothing but its data: do not use its "
         "pictures as evidence of anything, and mind the rights in the pictures it was trained on.",
         "",
@@ -212,7 +216,14 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
         sampler=sampler,
         classes=tuple(data.classes),
         data=data,
+        **({"captions": tuple(captions)} if captions else {}),
     )
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    """Texts as a list in markdown; what is in one must not become markup."""
+    plain = (" ".join(text.split()).translate({ord(c): None for c in "`"}) for text in texts)
+    return [f"- `{text}`" for text in plain if text]
 
 
 def reconstruct(run: Run, sigma_rel: float, model: nn.Module, images: int | None = None) -> nn.Module:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from mezzotint.conditions.captions import TextWarning
 from mezzotint.core import ranks
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
@@ -24,22 +28,33 @@ from mezzotint.training.run import Run
 _ROWS, _COLUMNS, _HELD_OUT, _POINTS = 4, 10, 512, 1000
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What an average does not hear of a text is for whoever asks it later; a training has seen the texts it has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TextWarning)
+        yield
+
+
+@quiet()
 def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: int) -> None:
     """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row.
 
+    Where more than a class is told of the data, such as a caption, a column is what is told of a held-out picture.
     Points in the plane are drawn as dots over real ones. A model that is no denoiser draws none, and samples that are
     neither pictures nor such points are not drawn.
     """
     plane = tuple(data.shape) == (2,)
     if not isinstance(model, Denoiser) or not (plane or len(data.shape) == 3):
         return
-    columns = min(_COLUMNS, len(data.classes)) if data.classes else _COLUMNS
-    labels = torch.arange(columns).repeat(_POINTS // columns if plane else _ROWS)
-    cond = Condition(label=labels) if data.classes else NONE
-    x = sampler(model, cond, rng=Rng(range(len(labels))))
+    more = data.examples
+    columns = len(more) or min(_COLUMNS, len(data.classes) or _COLUMNS)
+    rows = torch.arange(columns).repeat(max(1, _POINTS // columns) if plane else _ROWS)
+    cond = more[rows] if more else Condition(label=rows) if data.classes else NONE
+    x = sampler(model, cond, rng=Rng(range(len(rows))))
     if plane:
         real = data[list(range(min(_POINTS, len(data))))][0]
-        drawn = scatter(x, labels if data.classes else None, real)
+        drawn = scatter(x, rows if cond else None, real)
     else:
         height, width = data.shape[-2:]
         drawn = grid(x, columns, enlargement(height, width))
@@ -47,6 +62,7 @@ def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: in
         save_png(run.path / "samples" / f"{images:010d}.png", drawn)
 
 
+@quiet()
 @torch.no_grad()
 def held_out(objective: Objective, model: nn.Module, data: Data, seed: int) -> dict[str, Any] | None:
     """The loss on up to 512 held-out pictures under fixed keys, and the error by level; None without any."""

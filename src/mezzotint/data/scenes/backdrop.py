@@ -111,7 +111,7 @@ def _bases(height: int, width: int, sigma: float) -> tuple[Doubles, Doubles, Dou
     ones = np.ones((height, width))
     middle = [line.astype(np.float64) - 0.5 * (float(line[0]) + float(line[-1])) for line in (x, y)]
     plane = np.stack([ones, ones * middle[0], ones * middle[1][:, None]], -1).reshape(-1, 3)
-    (left, across), (top, down) = knots(x, width / short), knots(y, height / short)
+    (left, across), (top, down) = (knots(z.astype(np.float32), full / short) for z, full in ((x, width), (y, height)))
     columns, rows = np.zeros((width, NOISE)), np.zeros((height, NOISE))
     for table, first, share in ((columns, left, across), (rows, top, down)):
         at = np.arange(len(table))

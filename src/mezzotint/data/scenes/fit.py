@@ -15,7 +15,7 @@ import numpy as np
 
 from mezzotint.data.scenes import forms, surfaces
 from mezzotint.data.scenes.numbers import Doubles, Floats, Ints
-from mezzotint.data.scenes.paint import PARTS
+from mezzotint.data.scenes.paint import LIGHT_OF
 from mezzotint.data.scenes.plan import RADII, TALL, posed
 from mezzotint.data.scenes.words import FIGURE
 
@@ -70,7 +70,7 @@ def drawn(form: Ints, at: Doubles, frame: Frame) -> tuple[Floats, Floats, Floats
     pixel = (1 / r).astype(np.float32)[:, :, None]
     if form[0] == FIGURE:
         away, bone = forms.figure(a, b, posed(at[:, POSE]).astype(np.float32))
-        return a, b, away, pixel, PARTS[bone]
+        return a, b, away, pixel, LIGHT_OF[bone]
     away = np.empty_like(a)
     for which in set(form.tolist()):
         mine = np.flatnonzero(form == which)

@@ -92,9 +92,7 @@ def _bent(plan: Plan, here: Ints, there: Ints, slot: Ints, p: Doubles, q: Double
     start, end = np.array(BONES).T[:, piece[bone] - 1]
     before, after = (posed(plan.bends[row[bone], slot[bone]]) for row in (here, there))
     each = np.arange(len(bone))
-    (a, b), (c, d) = (
-        ((joints[each, end] - joints[each, start])[:, axis] for axis in (0, 1)) for joints in (before, after)
-    )
+    (a, b), (c, d) = ((joints[each, end] - joints[each, start]).T for joints in (before, after))
     square = a * a + b * b
     across, down = p[bone] - before[each, start, 0], q[bone] - before[each, start, 1]
     along, aside = (across * a + down * b) / square, (down * a - across * b) / square

@@ -20,7 +20,7 @@ REACH = 1.1
 """How far a form, with the raised hand of a figure, goes out from its centre, over its radius."""
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _EDGES = (0.0, 0.2, 0.32, np.inf)  # of the radii that share boxes of one size
-PARTS = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
+LIGHT_OF = np.array([0.80, *[0.92] * 8, 1.0], dtype=np.float32)
 """How light each bone of a figure is, its trunk first and its head last."""
 
 
@@ -219,7 +219,7 @@ def _lit(plan: Plan, where: Boxes, a: Floats, b: Floats, pixel: Floats, bone: In
     form, kind, angle = (getattr(plan, name)[row, slot] for name in ("form", "texture", "angle"))
     light, c, s = plan.light[row], cosine(angle), sine(angle)
     turned = np.stack([c * light[:, 0] + s * light[:, 1], c * light[:, 1] - s * light[:, 0]], -1).astype(np.float32)
-    lit = PARTS[bone]
+    lit = LIGHT_OF[bone]
     for which in np.unique(kind):
         mine = np.flatnonzero((kind == which) & (form != FIGURE))
         if len(mine):

@@ -19,11 +19,9 @@ Conventions, for everything here:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -32,29 +30,26 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal, nearest
-from mezzotint.core.spec import spec
 from mezzotint.core.text import written
-from mezzotint.data.data import Data, Rows, check_split
+from mezzotint.data.data import Index, Rows, check_split
 from mezzotint.data.resize import sides
 from mezzotint.data.scenes import captions, styles
 from mezzotint.data.scenes.numbers import Array, cosine, sine
 from mezzotint.data.scenes.paint import Painting, paint
+from mezzotint.data.scenes.painted import Painted
 from mezzotint.data.scenes.plan import Choices, Plan
 from mezzotint.data.scenes.stage import scenes
 from mezzotint.data.scenes.words import COLOURS, FIGURE, FORMS, JOINTS, RELATIONS, SIZES, TEXTURES
 
-VERSION = 1
-"""Of what a scene looks like: it changes whenever a pixel or a word of any scene does."""
 SMALLEST, LARGEST = 16, 256
-CHUNK = 2**16
+CHUNK = 2**18
 """Pixels that are painted at once: they and what is worked out of them stay in the caches."""
 PLANNED = 512
 """Pictures that are planned at once."""
-_MOMENTS = 2048
 
 
 @dataclass(frozen=True)
-class Scenes(Data):
+class Scenes(Painted):
     """Pictures x (3, H, W) in [-1, 1] with whatever is told of them.
 
     What may be told, by name (H, W the picture, K the most objects):
@@ -81,7 +76,7 @@ class Scenes(Data):
         forms, colours, sizes, textures: words to draw from.
         figures: the share of objects that are figures, where figures are among the forms.
         overlap: the probability that an object covers a part of an earlier one.
-        captions: ``mixed``, ``short``, ``full``, ``dense`` or ``relations``.
+        phrasing: of captions: ``mixed``, ``short``, ``full``, ``dense`` or ``relations``.
         layout: whether the map tells the ``colour`` or the ``form``.
         style: ``photo``, ``night``, ``faded``, ``sketch`` or ``poster``.
         subject: a word for a private subject: the first object of every scene is then the same one, with a texture that
@@ -101,7 +96,7 @@ class Scenes(Data):
     textures: tuple[str, ...] = TEXTURES
     figures: float = 0.12
     overlap: float = 0.6
-    captions: str = "mixed"
+    phrasing: str = "mixed"
     layout: str = "colour"
     style: str = "photo"
     subject: str = ""
@@ -126,7 +121,7 @@ class Scenes(Data):
                     raise Refusal(f"scenes have no {word!r} among their {name}: {nearest(str(word), known)}")
             object.__setattr__(self, name, tuple(words))
         for name, choices in (
-            ("captions", captions.STYLES), ("layout", ("colour", "form")), ("style", styles.STYLES),
+            ("phrasing", captions.STYLES), ("layout", ("colour", "form")), ("style", styles.STYLES),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise Refusal(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -178,6 +173,14 @@ class Scenes(Data):
     def condition(self, rows: Rows) -> Condition:
         return self.items(rows)[1]
 
+    def texts(self, index: Index = slice(None)) -> list[str]:
+        """What is written of these items, a text each; nothing is painted for it."""
+        if "caption" not in self.tells:
+            return []
+        rows = self._rows(index)
+        pieces = (self.plan(rows[at : at + PLANNED]) for at in range(0, len(rows), PLANNED))
+        return [text for plan in pieces for text in captions.describe(plan, self.phrasing, self.subject)]
+
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         pictures, told = [], []
         for plan, painting in self._painted(rows):
@@ -226,20 +229,6 @@ class Scenes(Data):
                 piece = plan[at : at + some]
                 yield piece, paint(piece, self._sides)
 
-    @cached_property
-    def _moments(self) -> tuple[float, float]:
-        """Of the first pictures only: there is no end of them."""
-        train = self.sibling("train")
-        if train is not self:
-            return train._moments
-        x = self.read(self._numbers[:_MOMENTS]).double()
-        return float(x.mean()), float(x.std(correction=0))
-
-    @cached_property
-    def mark(self) -> str:
-        said = {**spec(dataclasses.replace(self, split="all")), "version": VERSION, "split": self.split}
-        return blake2b(repr(sorted(said.items())).encode(), digest_size=16).hexdigest()
-
 
 def _label(plan: Plan, painting: Painting) -> Rows:
     most = painting.visible.argmax(1)
@@ -285,7 +274,7 @@ def _attributes(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict
 
 
 def _caption(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict[str, Tensor]:
-    return {"caption": written(captions.describe(plan, data.captions, data.subject), data.length)}
+    return {"caption": written(captions.describe(plan, data.phrasing, data.subject), data.length)}
 
 
 def _layout(data: Scenes, plan: Plan, painting: Painting, x: Tensor) -> dict[str, Tensor]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -16,23 +14,22 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
-from mezzotint.core.spec import spec
-from mezzotint.data.data import Data, Rows, check_split
+from mezzotint.data.data import Rows, check_split
 from mezzotint.data.scenes.flow import flow
 from mezzotint.data.scenes.motion import Motion, moved
 from mezzotint.data.scenes.paint import Painting, paint
+from mezzotint.data.scenes.painted import Painted
 from mezzotint.data.scenes.plan import Plan
-from mezzotint.data.scenes.scenes import CHUNK, PLANNED, TELLS, VERSION, Scenes
+from mezzotint.data.scenes.scenes import CHUNK, PLANNED, TELLS, Scenes
 
 MOST = 64
 """Frames of the longest video."""
 _ONCE = ("label", "attributes", "caption")
 _PLANES = ("layout.edges", "depth", "mask", "low")  # have an axis of channels before that of time
-_MOMENTS = 256
 
 
 @dataclass(frozen=True)
-class SceneVideos(Data):
+class SceneVideos(Painted):
     """Videos x (3, T, H, W) in [-1, 1] of scenes in which objects, limbs and whoever looks move.
 
     Frame 0 of video k is picture k of the scenes, and what they tell is told: the ``label``, the ``attributes`` and the
@@ -158,20 +155,6 @@ class SceneVideos(Data):
             for key, value in ((name, found.way), (f"{name}_hidden", found.hidden[:, None])):
                 values[f"flow.{key}"] = _timed(torch.from_numpy(value), self.frames - 1).transpose(1, 2).contiguous()
         return values
-
-    @cached_property
-    def _moments(self) -> tuple[float, float]:
-        """Of the first videos only: there is no end of them."""
-        train = self.sibling("train")
-        if train is not self:
-            return train._moments
-        x = self.read(self._numbers[:_MOMENTS]).double()
-        return float(x.mean()), float(x.std(correction=0))
-
-    @cached_property
-    def mark(self) -> str:
-        said = {**spec(dataclasses.replace(self, split="all")), "version": VERSION, "split": self.split}
-        return blake2b(repr(sorted(said.items())).encode(), digest_size=16).hexdigest()
 
 
 def _timed(value: Tensor, frames: int) -> Tensor:
