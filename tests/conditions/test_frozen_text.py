@@ -236,6 +236,35 @@ def test_pickled_weights_other_models_and_broken_folders_are_refused(folders: di
             frozen(folders["clip"], **more).prepare(Condition(caption=TEXTS).values)
 
 
+def test_files_outside_of_the_folder_have_no_say(folders: dict[str, Path], tmp_path: Path) -> None:
+    """A tokenizer's settings may name files; the hash does not know these, so they are not read."""
+    folder, elsewhere = tmp_path / "clip", tmp_path / "vocab.json"
+    shutil.copytree(folders["clip"], folder)
+    known = json.loads((folder / "vocab.json").read_text())
+    swapped = dict(zip(known, [*list(known.values())[:-2][::-1], *list(known.values())[-2:]], strict=True))
+    elsewhere.write_text(json.dumps(swapped))
+    named = {"vocab_file": str(elsewhere), "vocab": str(elsewhere), "auto_map": {"AutoTokenizer": ["evil.It", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named))
+    cond = Condition(caption=["a red circle"])
+    plain, told = (frozen(each).prepare(dict(cond.values)) for each in (folders["clip"], folder))
+    assert torch.equal(plain["caption.features"], told["caption.features"])
+    (folder / "tokenizer_config.json").write_text(json.dumps({"truncation_side": "left", "padding_side": "left"}))
+    other = frozen(folder).prepare(dict(cond.values))
+    assert not other["caption.mask"][0, 0] and plain["caption.mask"][0, 0]  # what is heard is heard
+
+
+@pytest.mark.parametrize(("kind", "name"), [("clip", "num_hidden_layers"), ("t5", "num_layers"), ("t5", "vocab_size")])
+def test_a_config_larger_than_its_weights_is_refused_before_it_is_made(
+    folders: dict[str, Path], tmp_path: Path, kind: str, name: str
+) -> None:
+    folder = tmp_path / kind
+    shutil.copytree(folders[kind], folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, name: 10**10}))
+    with pytest.raises(Refusal, match="belong"):
+        frozen(folder).prepare(dict(Condition(caption=["a red circle"]).values))
+
+
 def test_the_whole_of_clip_and_old_names_of_its_weights(folders: dict[str, Path], tmp_path: Path) -> None:
     """A folder with the encoder of pictures beside it, as CLIP is given away, and sharded weights."""
     from safetensors.torch import load_file, save_file

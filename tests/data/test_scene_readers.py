@@ -11,7 +11,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build, spec
 from mezzotint.core.text import spoken
 from mezzotint.data.scenes import paint
-from mezzotint.data.scenes.captions import claims
+from mezzotint.data.scenes.captions import claims, place_of
 from mezzotint.data.scenes.following import KINDS, followed, held, total
 from mezzotint.data.scenes.plan import RADII, TALL, Plan
 from mezzotint.data.scenes.reader import Reader
@@ -197,6 +197,35 @@ def test_captions_are_held_to_a_reading_word_by_word():
     assert answers(held(two, claims("a red circle on a plain grey background")), "tint") == (1, 1, 0)
     assert held(reading(), claims("a red circle")).met == (0,) * 9
     assert held(two, claims("a red circle, a red circle and a red circle")).met[1] == 1
+
+
+def test_what_another_group_speaks_of_is_not_counted():
+    ring, striped = seen("ring", "red", x=0.2), seen("ring", "red", texture=TEXTURES.index("striped"), x=0.8)
+    said = claims("two small red rings and a small striped red ring")
+    assert held(reading(ring, striped, ring), said).whole == 1
+    assert answers(held(reading(ring, striped, ring, ring), said), "count") == (1, 0, 0)
+    assert answers(held(reading(ring, striped), said), "count") == (1, 0, 0)
+    assert answers(held(reading(ring, ring, ring), claims("two red rings and a blue square")), "count") == (1, 0, 0)
+
+
+@pytest.mark.parametrize("words", [{"objects": (4, 8)}, {"colours": ("red",), "textures": ("plain", "striped")}])
+def test_the_truth_follows_every_caption(words):
+    scenes = data.Scenes(split="held_out", **words)
+    rows = np.arange(1500)
+    plan, none = scenes.plan(rows), torch.zeros(4, 4, dtype=torch.uint8)
+    height, width = plan.aspect
+    for row, text in enumerate(scenes.texts(rows)):
+        there = []
+        for k in np.flatnonzero(plan.form[row] >= 0):
+            form, colour, size, texture = (
+                int(getattr(plan, name)[row, k]) for name in ("form", "colour", "size", "texture")
+            )
+            x, y, r = (float(getattr(plan, name)[row, k]) for name in ("x", "y", "r"))
+            place = place_of(x / width, y / height)
+            there.append(Seen(form, colour, size, texture, place, x, y, r, 0.0, (), 1.0, 1.0))
+        ground, tint = int(plan.ground[row]), int(plan.tint[row])
+        told = Reading(tuple(there), len(there), ground, tint, 0.0, 0.0, none, none)
+        assert held(told, claims(text)).whole == 1, text
 
 
 def test_what_is_not_said_is_not_met_and_is_counted():

@@ -259,6 +259,8 @@ def test_a_subject_is_the_same_everywhere_and_nowhere_else() -> None:
     assert not (told["attributes.texture"][:, 1:] == len(TEXTURES)).any()
     said = spoken(told["caption"])
     assert sum("zwx" in sentence for sentence in said) > 40
+    wide = Scenes(subject="東" * 120, objects=(1, 1), pictures=20)  # three bytes each
+    assert all("東" * 120 in sentence for sentence in spoken(wide[:20][1]["caption"]))
     other = Scenes(subject="abc", pictures=50)
     assert (data.plan(np.arange(1)).own != other.plan(np.arange(1)).own).any()
 

@@ -2,13 +2,17 @@
 
 The hash is one SHA-256 for everything that decides what the encoder says - the weights, their config and the files of
 the tokenizer - so that a word list that was exchanged is found like a weight that was. It is compared before anything
-of the folder is read otherwise. Nothing is ever downloaded, weights are safetensors only, and of the config a list of
-numbers is heard: a line of it that names code, another kind of attention or other files has no effect.
+of the folder is read otherwise. Nothing is ever downloaded, weights are safetensors only, and of both configs, the
+encoder's and the tokenizer's, a list of settings is heard: a line that names code, another kind of attention or files
+outside of the folder, which no hash would know, has no effect.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +28,11 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import sha256
 from mezzotint.core.store import load_tensors
 
+_SETTINGS = "tokenizer_config.json"
 _NAMES = (
     "config.json",
     "tokenizer.json",
-    "tokenizer_config.json",
+    _SETTINGS,
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
@@ -42,6 +47,11 @@ _CLIP = (
 _T5 = (
     "vocab_size d_model d_kv d_ff num_layers num_heads relative_attention_num_buckets relative_attention_max_distance "
     "layer_norm_epsilon feed_forward_proj pad_token_id eos_token_id"
+)
+_TOKENIZER = (
+    "unk_token bos_token eos_token pad_token extra_ids additional_special_tokens extra_special_tokens "
+    "added_tokens_decoder padding_side truncation_side add_prefix_space do_lower_case clean_up_tokenization_spaces "
+    "split_special_tokens legacy errors"
 )
 
 
@@ -191,29 +201,62 @@ class TransformersFolder:
         kind, settings = described(folder)
         model = _filled(kind, settings, folder)
         try:
-            tokenizer = getattr(transformers, kind.tokenizer).from_pretrained(self.folder, local_files_only=True)
+            with tempfile.TemporaryDirectory() as place:
+                _set_apart(folder, Path(place))
+                tokenizer = getattr(transformers, kind.tokenizer).from_pretrained(place, local_files_only=True)
         except Exception as error:  # of whatever kind: what is in the files decides that
             why = str(error).strip().partition("\n")[0]
             raise Refusal(f"the tokenizer in {self.folder!r} cannot be read: {why[:300]}") from None
         return model.eval().requires_grad_(False), tokenizer
 
 
+def _set_apart(folder: Path, place: Path) -> None:
+    """Copy the files of a tokenizer, with those of its settings that are heard."""
+    for name in _NAMES:
+        if (folder / name).is_file() and name != _SETTINGS:
+            shutil.copyfile(folder / name, place / name)
+    if (folder / _SETTINGS).is_file():
+        tree = read_json(folder / _SETTINGS)
+        heard = {name: tree[name] for name in _TOKENIZER.split() if name in tree} if isinstance(tree, dict) else {}
+        (place / _SETTINGS).write_text(json.dumps(heard))
+
+
 def _filled(kind: _Kind, settings: Mapping[str, Any], folder: Path) -> nn.Module:
     """The model of a config with the weights of a folder, in float32."""
-    import transformers
-
-    try:
-        with torch.random.fork_rng(devices=()), torch.device("cpu"):  # a run that goes on reads it at another step
-            config = getattr(transformers, kind.config)(**settings)
-            model: nn.Module = getattr(transformers, kind.model)(config).float()
-    except Exception as error:  # of whatever kind: what is in the file decides that
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise Refusal(f"the config.json of {str(folder)!r} describes no {kind.model}: {why[:300]}") from None
     found: dict[str, Tensor] = {}
     for file in sorted(folder.glob("model*.safetensors")):
         found |= {name.removeprefix("text_model."): value for name, value in load_tensors(file).items()}
     if "shared.weight" in found:  # what T5's encoder and decoder share is there under one name
         found.setdefault("encoder.embed_tokens.weight", found["shared.weight"])
+    layers = settings.get("num_hidden_layers", settings.get("num_layers"))
+    if isinstance(layers, int) and layers > len(found):
+        raise Refusal(
+            f"the config.json of {str(folder)!r} has {layers} layers and its weights {len(found)} tensors, so they do "
+            "not belong to one another"
+        )
+    # First without memory: what a config asks for is not made before the weights have the same sizes.
+    _weights(_made(kind, settings, folder, "meta"), found, folder)
+    model = _made(kind, settings, folder, "cpu")
+    model.load_state_dict(_weights(model, found, folder))
+    return model
+
+
+def _made(kind: _Kind, settings: Mapping[str, Any], folder: Path, device: str) -> nn.Module:
+    """The model of a config, in float32."""
+    import transformers
+
+    try:
+        with torch.random.fork_rng(devices=()), torch.device(device):  # a run that goes on reads it at another step
+            config = getattr(transformers, kind.config)(**settings)
+            model: nn.Module = getattr(transformers, kind.model)(config).float()
+    except Exception as error:  # of whatever kind: what is in the file decides that
+        why = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise Refusal(f"the config.json of {str(folder)!r} describes no {kind.model}: {why[:300]}") from None
+    return model
+
+
+def _weights(model: nn.Module, found: Mapping[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """Those of the tensors that a model has, by its names."""
     weights = {}
     for name, own in model.state_dict().items():
         value = found.get(name.removeprefix("text_model."))
@@ -221,5 +264,4 @@ def _filled(kind: _Kind, settings: Mapping[str, Any], folder: Path) -> nn.Module
             what = "lack" if value is None else "hold in another shape"
             raise Refusal(f"the weights in {str(folder)!r} {what} {name!r}, so they do not belong to its config.json")
         weights[name] = value
-    model.load_state_dict(weights)
-    return model
+    return weights

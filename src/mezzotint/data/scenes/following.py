@@ -96,9 +96,15 @@ def held(reading: Reading, claimed: Claims) -> Following:
         seen = None if which is None else reading.objects[which]
         for kind, word in _said(claim):
             ask(kind, False if seen is None else _answer(seen, kind, word))
-    for claim in claimed.objects:
+    for number, claim in enumerate(claimed.objects):
         if claim.count != 1:
-            ask("count", _counted(reading, claim))
+            # "two red rings and a striped red ring" are three red rings: what another group speaks of is not counted.
+            others = {
+                which
+                for (group, other), which in zip(slots, chosen, strict=True)
+                if which is not None and group != number and _all_of(reading.objects[which], other)
+            }
+            ask("count", _counted(reading, claim, others))
     for first, relation, second in claimed.relations:
         pair = [chosen[k] for number in (first, second) for k, slot in enumerate(slots) if slot[0] == number]
         ask("relation", _related(reading, pair, relation))
@@ -119,9 +125,15 @@ def _answer(seen: Seen, kind: str, word: str) -> bool | None:
     return None if read == ABSTAINS else WORDS[kind][read] == word
 
 
-def _counted(reading: Reading, claim: Claim) -> bool | None:
-    """Whether as many as are claimed are as claimed."""
-    answers = [[_answer(seen, kind, word) for kind, word in _said(claim)] for seen in reading.objects]
+def _all_of(seen: Seen, claim: Claim) -> bool:
+    """Whether an object is everything that is said of it."""
+    return all(_answer(seen, kind, word) is True for kind, word in _said(claim))
+
+
+def _counted(reading: Reading, claim: Claim, others: set[int]) -> bool | None:
+    """Whether as many as are claimed are as claimed, without the others, which are spoken of elsewhere."""
+    left = [seen for k, seen in enumerate(reading.objects) if k not in others]
+    answers = [[_answer(seen, kind, word) for kind, word in _said(claim)] for seen in left]
     alike = sum(all(answer is True for answer in each) for each in answers)
     perhaps = sum(all(answer is not False for answer in each) for each in answers)
     if alike == perhaps:

@@ -59,7 +59,9 @@ class Reader(Part):
     residue: float = 0.16
 
     def read(self, x: Tensor) -> list[Reading]:
-        """What is in pictures (B, 3, H, W) in [-1, 1]; values beyond are clamped.
+        """What is in pictures (B, 3, H, W) in [-1, 1] of the style ``photo``.
+
+        Values a little beyond, as noise has them, are taken as they are.
 
         Raises:
             Refusal: they are no colour pictures, or smaller than 12 pixels, or hold a NaN.

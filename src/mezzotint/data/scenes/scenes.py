@@ -165,7 +165,7 @@ class Scenes(Painted):
     @property
     def length(self) -> int:
         """Bytes of a caption, with the zeros behind it."""
-        return 64 + (72 + len(self.subject)) * self.objects[1]
+        return 64 + (72 + len(self.subject.encode())) * self.objects[1]
 
     def read(self, rows: Rows) -> Tensor:
         return torch.cat([self.picture(painting) for _, painting in self._painted(rows)])
