@@ -31,21 +31,31 @@ from mezzotint.data.scenes.reader import Reader  # noqa: E402
 from mezzotint.data.scenes.scoring import ATTRIBUTES, scored  # noqa: E402
 from mezzotint.data.scenes.segment import blurred  # noqa: E402
 
-KINDS = {"clean": (0.0, 0.0), "blurred": (1.0, 0.0), "noisy": (0.0, 0.1), "both": (1.0, 0.1)}
-"""Pixels of the blur, and standard deviation of the noise that is added after it, on pictures in [-1, 1]."""
+KINDS = {
+    "clean": (0.0, 0.0, False),
+    "blurred": (1.0, 0.0, False),
+    "noisy": (0.0, 0.1, False),
+    "both": (1.0, 0.1, False),
+    "saved": (1.0, 0.1, True),
+}
+"""Pixels of the blur, and standard deviation of the noise that is added after it, on pictures in [-1, 1]; whether they
+are then clamped and rounded to bytes, as pictures are that were saved."""
+SEED = 2026
+"""Of the scenes: none that the readers were made or tested on."""
 
 
-def corrupted(x: torch.Tensor, blur: float, noise: float, seed: int = 0) -> torch.Tensor:
+def corrupted(x: torch.Tensor, blur: float, noise: float, saved: bool = False, seed: int = 0) -> torch.Tensor:
     """Pictures, blurred and then noisy."""
     soft = torch.from_numpy(blurred(x.double().numpy(), blur, True).copy())
     draws = np.random.Generator(np.random.PCG64(seed)).standard_normal(soft.shape)
-    return soft + noise * torch.from_numpy(draws)
+    bad = soft + noise * torch.from_numpy(draws)
+    return ((bad.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1 if saved else bad
 
 
 def readers(given: argparse.Namespace) -> dict[str, Any]:
     """How right the readers are, on pictures held out that are clean, blurred, noisy, or both."""
     size = given.size[0] if len(given.size) == 1 else tuple(given.size)
-    data = Scenes(split="held_out", size=size, tells=("caption", "layout"))
+    data = Scenes(split="held_out", size=size, seed=SEED, tells=("caption", "layout"))
     reader, made = Reader(), {}
     for kind in given.kinds:
         score, own, other, spent = None, [], [], 0.0
@@ -85,7 +95,7 @@ def readers(given: argparse.Namespace) -> dict[str, Any]:
             "milliseconds": round(1000 * spent / given.count, 1),
         }
         tell(kind, made[kind])
-    return {"size": given.size, "kinds": made}
+    return {"size": given.size, "seed": SEED, "kinds": made}
 
 
 def tell(kind: str, found: dict[str, Any]) -> None:

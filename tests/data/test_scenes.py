@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -237,6 +238,13 @@ def test_captions_say_what_is_there_and_are_read_back(style: str) -> None:
 
 def _words(told: Condition, row: int, k: int) -> dict[str, int]:
     return {name: int(told[f"attributes.{name}"][row, k]) for name in ("form", "colour", "size", "texture", "place")}
+
+
+def test_a_long_caption_is_read_in_its_length() -> None:
+    for piece in ("on a ", "a x-", "a small ", "on a sand tiled "):
+        start = time.process_time()
+        assert captions.claims((piece * 4000)[: 2**14]).objects == ()
+        assert time.process_time() - start < 1
 
 
 def test_claims_of_other_peoples_sentences() -> None:

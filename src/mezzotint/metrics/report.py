@@ -139,7 +139,7 @@ def evaluate(
     measures["neighbour_ratio"] = neighbour_ratio(near, apart, rng.at("neighbours"), 4 * draws)
     measures["close_share"] = close_share(near, apart, rng.at("neighbours"), 4 * draws)
     chance: dict[str, Estimate] = {}
-    if captions is not None and isinstance(held_out, Scenes):
+    if captions is not None and isinstance(held_out, Scenes) and held_out.style == "photo":  # others cannot be read
         some = subset(len(samples), FOLLOWED)
         own, chance = following(samples[some], [captions[row] for row in some], rng.at("following"), 4 * draws)
         rows = subset(len(held_out), len(some))

@@ -169,10 +169,10 @@ def _listed(parts: list[str]) -> str:
 
 _NUMBER = rf"(?:{'|'.join(NUMBERS)}|an|one)\b"
 _OBJECT = re.compile(
-    rf"\b({_NUMBER})\s+((?:(?!{_NUMBER})[\w-]+\s+)*?)({'|'.join(sorted(_FORM, key=len, reverse=True))})\b"
+    rf"\b({_NUMBER})\s+((?:(?!{_NUMBER})[\w-]+\s+){{0,8}}?)({'|'.join(sorted(_FORM, key=len, reverse=True))})\b"
     rf"(?:\s+(?:at|in|on)\s+the\s+({'|'.join(sorted(PLACES, key=len, reverse=True))})\b)?"
 )
-_BACKGROUND = re.compile(r"\bon an? ((?:[\w-]+ )*)background\b")
+_BACKGROUND = re.compile(r"\bon an? ((?:[\w-]+ ){0,8})background\b")  # bounded, or a long caption takes its square
 
 
 def claims(text: str) -> Claims:
