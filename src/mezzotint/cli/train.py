@@ -28,7 +28,7 @@ class Train:
 
     WHAT is one of
       digits       the 1,437 real handwritten digits that come with scikit-learn
-      scenes       painted shapes and figures with captions, as many as are asked for (--size 16 to 256)
+      scenes       painted shapes and figures with captions, one or two a picture (--size 16 to 256)
       a folder     of pictures, one sub-folder a class (or none, for a model without classes)
       an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
       a .yaml      a recipe with the entries model, data and training, or data alone

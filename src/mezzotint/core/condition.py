@@ -167,7 +167,11 @@ class Condition(Batched):
 
 def _tensor(value: Any) -> Tensor:
     words = isinstance(value, str) or (isinstance(value, list | tuple) and any(isinstance(one, str) for one in value))
-    return written(value) if words else torch.as_tensor(value)
+    if getattr(getattr(value, "dtype", None), "kind", None) == "U":  # an array of strings
+        return written(value.tolist())
+    if words:
+        return written(value)
+    return torch.as_tensor(value)
 
 
 def _is_text(value: Tensor | None) -> bool:

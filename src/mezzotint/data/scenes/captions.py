@@ -167,6 +167,13 @@ def _listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+WORDS = frozenset(
+    word
+    for words in (FORMS, _FORM, COLOURS, SIZES, TEXTURES, PLACES, GROUNDS, TINTS, RELATIONS, NUMBERS, _OPENINGS)
+    for phrase in words
+    for word in phrase.split()
+)
+"""Every word that captions know."""
 _NUMBER = rf"(?:{'|'.join(NUMBERS)}|an|one)\b"
 _OBJECT = re.compile(
     rf"\b({_NUMBER})\s+((?:(?!{_NUMBER})[\w-]+\s+){{0,8}}?)({'|'.join(sorted(_FORM, key=len, reverse=True))})\b"

@@ -133,6 +133,8 @@ class Scenes(Painted):
             raise Refusal(f"figures and overlap are shares in [0, 1], not {self.figures} and {self.overlap}")
         if self.subject and (not self.subject.isalnum() or self.subject != self.subject.lower()):
             raise Refusal(f"subject is a word in small letters, not {self.subject!r}")
+        if self.subject in captions.WORDS:
+            raise Refusal(f"captions say {self.subject!r} of other things; take a word that they do not know")
         if "low" in self.tells and any(side % 4 for side in found):
             raise Refusal(f"a quarter of the size asks for sides that 4 divides, not {self.size}")
         if count(self.pictures) < 1 or count(self.held_out_pictures) < 1:
