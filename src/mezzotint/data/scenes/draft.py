@@ -23,6 +23,8 @@ _LEGS = [(spread, -folded) for spread in (0.02, 0.045, 0.075) for folded in (0.0
 """Turns of an upper limb, and of the lower one from it, that are tried."""
 NOISIEST, MOST = 0.12, 14
 """The strongest noise, on pictures in [0, 1], and the most parts of a picture that is read."""
+_BEYOND = 14
+"""Pixels of a part, at 32 pixels a side, that its object does not explain and that are looked at by themselves."""
 _WORTH = 0.3
 """The least that an object lowers the squared error of a picture in [0, 1] by."""
 _SIGMAS = (0.0, 0.6, 0.8, 1.0, 1.25, 1.5)
@@ -103,6 +105,9 @@ def draft(picture: Doubles) -> Draft | None:
             k = len(made.things)
             tries = coloured(made, k, begun(made, k))
         made.things.append(tries)
+        beyond = made.parts[k].mask & ~grown(tries[0].cover(Frame(0, 0, *scenery.size)) > 0.1, 1)
+        if beyond.sum() > _BEYOND * (scenery.short / 32) ** 2 and len(made.parts) < MOST:
+            made.parts.append(pixels.Part(made.parts[k].colour, beyond, int(beyond.sum())))
     joined(made)
     return made
 
