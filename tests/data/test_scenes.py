@@ -177,6 +177,15 @@ def test_forms_are_what_another_library_draws(form: str) -> None:
         assert both / either > 0.995, (form, row, both / either)
 
 
+def test_what_touches_has_another_colour() -> None:
+    data = Scenes(size=64, figures=0.4, tells=("layout", "layout.instances"), pictures=600)
+    told = data[:600][1]
+    instances, layout = told["layout.instances"], told["layout"]
+    for here, there in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :, 1:], np.s_[:, :, :-1])):
+        border = instances[here] != instances[there]
+        assert border.any() and not (border & (layout[here] == layout[there])).any()
+
+
 def test_keypoints_lie_on_their_figure_in_its_proportions() -> None:
     data = Scenes(size=64, forms=("figure",), objects=(1, 2), tells=("keypoints", "layout.instances"), pictures=200)
     told = data[:200][1]
@@ -290,7 +299,8 @@ def test_a_config_makes_the_same_scenes_and_what_cannot_be_is_refused() -> None:
     for wrong in (
         {"size": 8}, {"size": 512}, {"forms": ("blob",)}, {"forms": ()}, {"colours": "red"}, {"tells": ("text",)},
         {"objects": (0, 2)}, {"objects": (3, 2)}, {"objects": (1, 9)}, {"figures": 1.5}, {"overlap": -1},
-        {"phrasing": "long"}, {"layout": "class"}, {"style": "oil"}, {"subject": "two words"}, {"subject": "circle"}, {"pictures": 0},
+        {"phrasing": "long"}, {"layout": "class"}, {"style": "oil"}, {"subject": "two words"}, {"pictures": 0},
+        {"subject": "circle"},
         {"size": 18, "tells": ("low",)}, {"textures": ("plain", "plain")},
     ):  # fmt: skip
         with pytest.raises(Refusal):

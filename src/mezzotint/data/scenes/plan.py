@@ -29,7 +29,7 @@ NOISE = 6
 CELLS = 5
 """Patches of a subject's own texture along a side."""
 _TRIES = 24
-_GAP, _SAME_GAP, _LINE, _RIM = 0.04, 0.10, 0.02, 0.015
+_GAP, _SAME_GAP, _LINE, _RIM = 0.04, 0.08, 0.02, 0.015
 _OVERLAP = (0.52, 0.80)  # distance of the centres of two that overlap, over the sum of their radii
 _FIGURE_REACH = 0.62  # a figure is slim: this much of its half height keeps others away
 
@@ -243,8 +243,9 @@ def _placed(
         for line in (1 / 3, 2 / 3):
             fits &= (np.abs(try_x - line * width) > _LINE) & (np.abs(try_y - line * height) > _LINE)
         for j in range(k):
-            gap = np.where(colour[:, j] == colour[:, k], _SAME_GAP, _GAP)
-            least = (reach[:, j] + reach[:, k] + gap)[:, None]
+            # Slim as a figure is, its hands and feet go out to its radius, where its own colour must not be met.
+            wide, slim = r[:, j] + r[:, k] + _SAME_GAP, reach[:, j] + reach[:, k] + _GAP
+            least = np.where(colour[:, j] == colour[:, k], wide, slim)[:, None]
             across, down = try_x - x[:, j, None], try_y - y[:, j, None]
             clear = across * across + down * down > least * least
             fits &= clear | ~found[:, j, None] | (paired & (partner == j)[:, None])
