@@ -61,13 +61,13 @@ def painted(plan: Plan, size=32) -> torch.Tensor:
 
 
 def test_clean_scenes_are_read():
-    found = score(*pictures(30)[:3])
+    found = score(*pictures(24)[:3])
     assert found.share() >= 0.995
     assert found.overlap >= 0.98
 
 
 def test_blurred_and_noisy_scenes_are_read():
-    x, plan, layout, _ = pictures(20, first=100)
+    x, plan, layout, _ = pictures(14, first=100)
     found = score(corrupted(x, 1.0, 0.1), plan, layout)
     assert found.share() >= 0.97
     assert found.share(answered=True) >= 0.98

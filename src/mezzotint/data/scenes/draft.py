@@ -88,6 +88,7 @@ def draft(picture: Doubles) -> Draft | None:
     made = Draft(scenery, behind, noise, [], found, picture)
     if not found:
         return made
+    again = 2  # what is looked at by itself may be joined again: not for ever
     while len(made.things) < len(made.parts):
         k = len(made.things)
         starts = begun(made, k, k == 0)
@@ -106,7 +107,8 @@ def draft(picture: Doubles) -> Draft | None:
             tries = coloured(made, k, begun(made, k))
         made.things.append(tries)
         beyond = made.parts[k].mask & ~grown(tries[0].cover(Frame(0, 0, *scenery.size)) > 0.1, 1)
-        if beyond.sum() > _BEYOND * (scenery.short / 32) ** 2 and len(made.parts) < MOST:
+        if beyond.sum() > _BEYOND * (scenery.short / 32) ** 2 and again:
+            again -= 1
             made.parts.append(pixels.Part(made.parts[k].colour, beyond, int(beyond.sum())))
     joined(made)
     return made
