@@ -177,6 +177,14 @@ def test_forms_are_what_another_library_draws(form: str) -> None:
         assert both / either > 0.995, (form, row, both / either)
 
 
+def test_as_many_objects_as_are_asked_for() -> None:
+    for low, high in ((2, 2), (3, 4), (4, 4)):
+        counts = Scenes(objects=(low, high), tells=("attributes",), pictures=200)[:200][1]["attributes.count"]
+        assert counts.max() <= high and (counts >= low).float().mean() > (0.99 if low < 4 else 0.8)
+    figures = Scenes(objects=(4, 4), forms=("figure",), tells=("attributes",), pictures=20)[:20][1]["attributes.count"]
+    assert (figures >= 1).all()  # there is no room for four, and that is told
+
+
 def test_what_is_near_has_another_colour() -> None:
     """Four of 64 pixels lie between objects of one colour, along a row or a column, the hands of figures too."""
     told = Scenes(size=64, figures=0.4, tells=("layout", "layout.instances"), pictures=1200)[:1200][1]
@@ -301,7 +309,7 @@ def test_a_config_makes_the_same_scenes_and_what_cannot_be_is_refused() -> None:
         {"size": 8}, {"size": 512}, {"forms": ("blob",)}, {"forms": ()}, {"colours": "red"}, {"tells": ("text",)},
         {"objects": (0, 2)}, {"objects": (3, 2)}, {"objects": (1, 9)}, {"figures": 1.5}, {"overlap": -1},
         {"phrasing": "long"}, {"layout": "class"}, {"style": "oil"}, {"subject": "two words"}, {"pictures": 0},
-        {"subject": "circle"},
+        {"subject": "circle"}, {"objects": 2},
         {"size": 18, "tells": ("low",)}, {"textures": ("plain", "plain")},
     ):  # fmt: skip
         with pytest.raises(Refusal):

@@ -52,5 +52,7 @@ def test_what_cannot_be_followed_is_refused() -> None:
     x, _ = SCENES[:4]
     with pytest.raises(Refusal, match="each with its caption"):
         following(x, ["a red circle"])
+    with pytest.raises(Refusal, match="not torch.uint8"):
+        following(x.byte(), ["a red circle"] * 4)
     with pytest.raises(Refusal, match="nothing to follow"):
         following(x, ["hello"] * 4)

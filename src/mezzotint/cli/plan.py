@@ -94,12 +94,14 @@ class Plan:
         wanted_sheet = output.out is not None or (output.each is None and output.npz is None)
         changes = changes_of(given.set) if changes is None else changes
         method = Method.of(given, changes, model.sampler, old, negative=wish.negative is not None)
-        if wish.negative is not None and not method.negative:
-            if args.telling.negative is not None:
+        towards = given.guidance is not None and given.guidance < 1  # below 1 it would move to it
+        if wish.negative is not None and (towards or not method.negative):
+            if args.telling.negative is not None or towards:
                 raise Refusal(
                     "--negative says what to move away from, and nothing moves: give a scale above 1, such as "
                     "--guidance 2, and no other guidance than guidance.Negative"
                 )
+            note("nothing moves away from the negative of that picture, so it is left out")
             wish = replace(wish, negative=None)
         return cls(
             model=model,

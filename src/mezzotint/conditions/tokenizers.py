@@ -116,6 +116,9 @@ class Words(Tokenizer):
             texts: any number of strings.
             least: how often a word has to be there; what is rarer stays unknown.
         """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if not texts or least < 1:
+            raise Refusal("a vocabulary is made of texts, one at least, and of words that are there once or more")
         found = Counter(word for text in texts for word in words(text))
         return cls(tuple(sorted(word for word, count in found.items() if count >= least)))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.stop import poll
+from mezzotint.core.text import spoken
 from mezzotint.data.scenes.captions import Claims, claims
 from mezzotint.data.scenes.following import KINDS, Following, held
 from mezzotint.data.scenes.reader import Reader
@@ -27,7 +28,7 @@ _AT_ONCE = 64
 
 
 def following(
-    images: Tensor, captions: Sequence[str], rng: Rng | None = None, draws: int = 400
+    images: Tensor, captions: Sequence[str] | Tensor, rng: Rng | None = None, draws: int = 400
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     """Shares of what captions say that pictures show, and of what the captions of others say.
 
@@ -37,7 +38,7 @@ def following(
 
     Arguments:
         images: pictures of scenes (N, 3, H, W) in [-1, 1].
-        captions: of each, such as scenes are described by.
+        captions: of each, such as scenes are described by; strings, or their bytes uint8 (N, L).
         rng: one key for the bootstrap.
         draws: its resamplings.
 
@@ -47,6 +48,9 @@ def following(
     Raises:
         Refusal: there is not a caption a picture, or no caption says anything of a scene.
     """
+    captions = spoken(captions) if isinstance(captions, Tensor) else captions
+    if images.ndim != 4 or not images.is_floating_point():
+        raise Refusal(f"pictures are (N, 3, H, W) in [-1, 1], not {images.dtype} of shape {tuple(images.shape)}")
     if len(images) != len(captions) or len(images) < 2:
         raise Refusal(f"two pictures at least, each with its caption, not {len(images)} with {len(captions)}")
     said = [claims(text) for text in captions]

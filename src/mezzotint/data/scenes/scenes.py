@@ -72,7 +72,8 @@ class Scenes(Painted):
         split: ``"train"``, ``"held_out"`` or ``"all"``.
         size: pixels of a side, or (height, width), 16 to 256.
         tells: which of the above.
-        objects: the fewest and the most in a scene.
+        objects: the fewest and the most in a scene. Four large figures find no room: a scene that cannot hold the fewest
+            after many tries has those that it can hold, and says so in all that is told of it.
         forms, colours, sizes, textures: words to draw from.
         figures: the share of objects that are figures, where figures are among the forms.
         overlap: the probability that an object covers a part of an earlier one.
@@ -125,7 +126,7 @@ class Scenes(Painted):
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise Refusal(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        low_high = tuple(self.objects)
+        low_high = tuple(self.objects) if isinstance(self.objects, tuple | list) else ()
         if len(low_high) != 2 or not 1 <= low_high[0] <= low_high[1] <= len(captions.NUMBERS) - 1:
             raise Refusal(f"objects are the fewest and the most in a scene, such as (1, 4), not {self.objects!r}")
         object.__setattr__(self, "objects", low_high)

@@ -1,7 +1,8 @@
 """Scenes by their number, each with enough of every object left to see.
 
 How much is seen is counted on a grid of its own, so that a scene is the same at every size. A scene in which too little
-of an object is seen is drawn again from keys of its own; of one that fails every time, the hidden objects are left out.
+of an object is seen, or with fewer objects than are asked for, is drawn again from keys of its own; of one that fails
+every time, the hidden objects are left out, and one that has no room for the fewest keeps those that it has room for.
 """
 
 from __future__ import annotations
@@ -29,13 +30,20 @@ def scenes(choices: Choices, rows: Ints, size: tuple[int, int]) -> Plan:
     grid = round(_GRID * aspect[0]), round(_GRID * aspect[1])
     keys = Rng([choices.seed]).at("scenes").repeat(len(rows)).at(torch.from_numpy(rows))
     plan = draw(keys, choices, aspect)
+    for attempt in range(_TIMES * choices.objects[0]):  # many objects do not find places at the first try
+        few = np.flatnonzero(plan.there.sum(1) < choices.objects[0])
+        if not len(few):
+            break
+        plan = plan.put(few, draw(keys[torch.from_numpy(few)].at("more", attempt), choices, aspect))
     # Others keep clear of one another.
     open_rows = np.flatnonzero(((plan.covers >= 0) | (plan.form == FIGURE)).any(1))
     for attempt in range(1, _TIMES):
         open_rows = open_rows[_hidden(plan[open_rows], grid).any(1)]
         if not len(open_rows):
             return plan
-        plan = plan.put(open_rows, draw(keys[torch.from_numpy(open_rows)].at("again", attempt), choices, aspect))
+        fresh = draw(keys[torch.from_numpy(open_rows)].at("again", attempt), choices, aspect)
+        whole = fresh.there.sum(1) >= choices.objects[0]
+        plan = plan.put(open_rows[whole], fresh[np.flatnonzero(whole)])
     while (hidden := _hidden(plan[open_rows], grid)).any():
         form = plan.form.copy()
         form[open_rows] = np.where(hidden, -1, form[open_rows])
