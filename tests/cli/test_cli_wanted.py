@@ -1,11 +1,14 @@
-"""Labels and seeds in words."""
+"""Labels, seeds and the arrays of a file in words."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from mezzotint import Refusal
-from mezzotint.cli import wanted
+from mezzotint.cli import source, wanted
 
 DIGITS = tuple("0123456789")
 NAMES = ("cat", "dog", "T-shirt/top", "7-9", "a, b")
@@ -70,3 +73,13 @@ def test_interval() -> None:
     for text in ("0.8-0.2", "x", "0-2", "nan-1"):
         with pytest.raises(Refusal, match="--interval"):
             wanted.interval(text)
+
+
+def test_an_npz_whose_arrays_have_other_names_says_which_are_known(tmp_path: Path) -> None:
+    file = tmp_path / "named.npz"
+    np.savez(file, images=np.zeros((4, 8, 8), np.uint8), texts=np.array(["a", "b", "c", "d"]))
+    with pytest.raises(Refusal, match="holds images and texts.*labels.*captions.*rename it"):
+        source.pictures(str(file))
+    np.savez(file, images=np.zeros((4, 8, 8), np.uint8), captions=np.array(["a", "b"], dtype=object))
+    with pytest.raises(Refusal, match="dtype=str"):
+        source.pictures(str(file))

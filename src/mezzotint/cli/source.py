@@ -94,6 +94,12 @@ def _told(path: Path) -> tuple[str | None, str | None]:
     caption = "captions" if "captions" in names else None
     # A file of pictures alone has no labels; one with further arrays but without labels probably calls them otherwise.
     without = names == {"images"} or (caption is not None and "labels" not in names)
+    if "images" in names and "labels" not in names and not without:
+        others = ", ".join(sorted(names - {"images"})[:5])
+        raise Refusal(
+            f"{str(path)!r} holds images and {others}, and what is told of pictures is called labels (whole numbers) "
+            "or captions (strings): rename it, or say in a recipe which array is which (data.caption, data.label)"
+        )
     return None if without else "labels", caption
 
 

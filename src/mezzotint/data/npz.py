@@ -70,7 +70,9 @@ def _array(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> NDArray[Any]:
             raise ValueError(f"{item.filename!r} has a header of version {version}")
         shape, _, dtype = _HEADERS[version](file)
         if dtype.hasobject:
-            raise ValueError(f"{item.filename!r} holds objects, which would need a pickle")
+            raise ValueError(
+                f"{item.filename!r} holds objects, which would need a pickle; write strings as np.array(texts, dtype=str)"
+            )
         size = math.prod(shape) * dtype.itemsize
         if size != item.file_size - file.tell():
             raise ValueError(f"{item.filename!r} announces {size} bytes, but it has {item.file_size - file.tell()}")
