@@ -71,7 +71,7 @@ def _array(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> NDArray[Any]:
         shape, _, dtype = _HEADERS[version](file)
         if dtype.hasobject:
             raise ValueError(
-                f"{item.filename!r} holds objects, which would need a pickle; write strings as np.array(texts, dtype=str)"
+                f"{item.filename!r} holds objects, which would need a pickle; write strings as np.array(texts, str)"
             )
         size = math.prod(shape) * dtype.itemsize
         if size != item.file_size - file.tell():
