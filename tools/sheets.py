@@ -61,10 +61,10 @@ def said(axis: Any, text: str, width: int, size: float = 6.5) -> None:
 def pictures() -> Any:
     """Scenes at 64 pixels with what is said of them."""
     x, told = Scenes(size=64, tells=("caption",))[:24]
-    figure, axes = grid(3, 8, 1.3, 0.75)
+    figure, axes = grid(3, 8, 1.3, 0.95)
     for axis, picture, caption in zip(axes.flat, x, spoken(told["caption"]), strict=True):
         axis.imshow(shown(picture))
-        said(axis, caption, 26)
+        said(axis, caption, 28, 6.0)
     return figure
 
 

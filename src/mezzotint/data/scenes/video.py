@@ -70,6 +70,8 @@ class SceneVideos(Painted):
     zoom: float = 0.04
 
     def __post_init__(self) -> None:
+        if not isinstance(self.scenes, Scenes):
+            raise Refusal(f"videos are of data.Scenes, not of a {type(self.scenes).__name__}")
         check_split(self.split)
         if self.scenes.split != "train":
             raise Refusal(
