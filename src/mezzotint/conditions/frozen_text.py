@@ -37,7 +37,8 @@ class FrozenText(Captions):
         sha256: of all files that are read (:func:`~mezzotint.conditions.transformers_folder.digest`).
         width: of a feature.
         length: how many tokens are read, those at the ends counted.
-        layer: whose features: None for the last, -2 for those before it, without the norm at the end.
+        layer: whose features: None for the last, with the norm at the end; -2 for those before it, without; -1 for the
+            last as transformers lists it, which for T5 is normed and for CLIP is not.
         pooled: of CLIP's vector of the whole text, which fills the network's ``vector``; None leaves it out.
     """
 

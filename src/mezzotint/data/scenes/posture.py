@@ -24,6 +24,7 @@ from mezzotint.data.scenes import forms
 from mezzotint.data.scenes.numbers import Array, Doubles
 from mezzotint.data.scenes.paint import LIGHT_OF, REACH
 from mezzotint.data.scenes.plan import HEAD_AT, HIP_AT, NECK_AT, posed
+from mezzotint.data.scenes.segment import noise_of
 from mezzotint.data.scenes.words import JOINTS, PALETTE
 
 READ, ABSTAINED = 2, 0
@@ -160,16 +161,9 @@ def _candidates(picture: Doubles) -> list[tuple[int, Doubles, Array, float, int,
             window = slice(top, rows[-1] + more + 1), slice(left, columns[-1] + more + 1)
             known = ~hiding & ~(elsewhere & ~part)
             found.append(
-                (colour, every[colour, 0][window], known[window], _noise(every[colour, 0]), int(top), int(left))
+                (colour, every[colour, 0][window], known[window], noise_of(every[colour, 0]) ** 2, int(top), int(left))
             )
     return found
-
-
-def _noise(amount: Doubles) -> float:
-    """The variance of the noise of a map, from the differences that smooth ones lack (Immerkaer, "Fast noise variance
-    estimation", 1996; with the median in place of the mean, since edges are few)."""
-    d = np.diff(np.diff(amount, 2, axis=0), 2, axis=1)
-    return float((np.median(np.abs(d)) / 0.6745 / 6) ** 2)
 
 
 def _fitted(seen: Doubles, known: Array, noise: float, short: int) -> tuple[Doubles, Doubles, float] | None:

@@ -37,7 +37,7 @@ class Part:
 
 
 def noise_of(picture: Doubles) -> float:
-    """The standard deviation of the noise of a picture (H, W, 3), from the differences that smooth pictures lack.
+    """The standard deviation of the noise of a picture (H, W, ...), from the differences that smooth pictures lack.
 
     Source: Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64, 1996; with the
     median in place of the mean, since edges are few.
