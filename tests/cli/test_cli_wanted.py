@@ -9,6 +9,7 @@ import pytest
 
 from mezzotint import Refusal
 from mezzotint.cli import source, wanted
+from mezzotint.cli.main import main
 
 DIGITS = tuple("0123456789")
 NAMES = ("cat", "dog", "T-shirt/top", "7-9", "a, b")
@@ -83,3 +84,12 @@ def test_an_npz_whose_arrays_have_other_names_says_which_are_known(tmp_path: Pat
     np.savez(file, images=np.zeros((4, 8, 8), np.uint8), captions=np.array(["a", "b"], dtype=object))
     with pytest.raises(Refusal, match="np.array.texts, str"):
         source.pictures(str(file))
+
+
+def test_what_a_training_will_not_hear_is_said_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = np.array(["a dark square", "", "a light " + "very " * 120 + "long square"] * 20)
+    images = np.zeros((60, 8, 8), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None] * 4
+    np.savez(tmp_path / "mixed.npz", images=images, captions=texts, labels=np.arange(60) % 3)
+    assert main(["train", str(tmp_path / "mixed.npz"), "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert "labels left out" in said and "are lost" in said and "texts say nothing" in said

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mezzotint.data import Data
     from mezzotint.training.run import Run
 
+_HEARD = 5_000  # captions that are looked at before training
+
 
 @dataclass(frozen=True)
 class Train:
@@ -213,6 +215,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
         data = _pictures(args, before)
     images = config.count(args.images) if args.images is not None else 200_000
     tree = of_data(data, images=images, width=width or 32, seed=args.seed or 0)
+    if not before:
+        _say_unheard(data, tree)
     return {**tree, "training": before["training"]} if before else tree
 
 
@@ -245,6 +249,20 @@ def _check(tree: dict[str, Any], parameters: int) -> None:
     blueprint(tree["model"], MODEL, parameters)
     for key, kind in (("model", Denoiser), ("data", Data), ("training", Trainer)):
         built(tree[key], kind, f"{key!r} of the recipe")
+
+
+def _say_unheard(data: Data, tree: dict[str, Any]) -> None:
+    """Name what is told of the pictures and will not reach the model."""
+    from mezzotint.core.spec import build
+
+    encoder = tree["model"].get("encoder") or {}
+    if "caption" not in encoder:
+        return
+    if "label" in data[:1][1]:
+        note("the captions are learnt and the labels left out; for classes, write caption: null into the recipe")
+    texts = data.texts(range(min(len(data), _HEARD)))
+    for remark in build(encoder["caption"]).remarks(texts):
+        note(remark)
 
 
 def _say_skipped(data: Data) -> None:
