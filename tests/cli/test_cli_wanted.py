@@ -93,3 +93,11 @@ def test_what_a_training_will_not_hear_is_said_before_it(tmp_path: Path, capsys:
     assert main(["train", str(tmp_path / "mixed.npz"), "--dry-run"]) == 0
     said = capsys.readouterr().err
     assert "labels left out" in said and "are lost" in said and "texts say nothing" in said
+
+
+def test_a_recipe_of_data_alone_is_edited_before_it_is_completed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "alone.yaml").write_text("data: {part: data.Scenes, size: 32, tells: [label]}\n")
+    assert main(["train", str(tmp_path / "alone.yaml"), "--set", "data.size=16", "--dry-run"]) == 0
+    assert "shape: [3, 16, 16]" in capsys.readouterr().out

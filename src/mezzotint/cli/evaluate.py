@@ -100,6 +100,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.core.rng import Rng
     from mezzotint.core.text import spoken
     from mezzotint.denoiser import Counted
+    from mezzotint.metrics.report import TRAIN_LIMIT
     from mezzotint.samplers import Sampling
 
     start = time.perf_counter()
@@ -129,7 +130,7 @@ def _run(args: Evaluate, threads: int) -> int:
     asked_rows = int(ranks.total(torch.tensor(counted.rows)))
     if x is None:  # the first process judges
         return 0
-    note("judging")
+    note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
     captions = spoken(cond["caption"]) if "caption" in cond else None
     report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=Rng([args.seed]))

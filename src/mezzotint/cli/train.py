@@ -205,6 +205,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
                 )
         if not alone:
             return tree
+        changed = [change for change in changes_of(args.set) if change.lstrip().startswith("data")]
+        tree = config.edit(tree, changed)  # before the rest is written from them
         data = built(tree["data"], Data, f"'data' of {args.what!r}").sibling("train")
     width = args.width
     if before and width is None:
