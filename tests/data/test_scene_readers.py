@@ -18,7 +18,7 @@ from mezzotint.data.scenes.reader import Reader
 from mezzotint.data.scenes.reading import ABSTAINS, UNSURE, Reading, Seen
 from mezzotint.data.scenes.scoring import ATTRIBUTES, Score, scored
 from mezzotint.data.scenes.segment import blurred
-from mezzotint.data.scenes.words import COLOURS, FIGURE, FORMS, GROUNDS, SIZES, TEXTURES
+from mezzotint.data.scenes.words import COLOURS, FIGURE, FORMS, GROUNDS, PALETTE, PLACES, SIZES, TEXTURES
 
 READER = Reader()
 
@@ -129,6 +129,32 @@ def test_nothing_is_said_of_what_is_no_scene():
         assert reading.count == ABSTAINS
         assert all(seen.form == seen.colour == seen.place == ABSTAINS for seen in reading.objects)
     assert (READER.segment(torch.randn(1, 3, 32, 32, generator=g)) == UNSURE).all()
+
+
+@pytest.mark.parametrize("colour", range(len(COLOURS)))
+def test_of_a_part_that_is_no_form_only_the_colour_and_the_place_are_said(colour):
+    base = painted(alone(FORMS.index("ring"), 0, 1, colour=(colour + 1) % len(COLOURS), x=0.2, y=0.2))
+    empty = torch.full_like(base, base[0, 0, -1, -1].item())
+    empty[:] = base[:, :, -1:, -1:]  # the background is plain
+    i, j = np.mgrid[:32, :32]
+    turn = np.arctan2(i - 23.5, j - 16.5)
+    splash = np.hypot(i - 23.5, j - 16.5) < 5.0 + 1.8 * np.sin(3 * turn + 0.4) + 1.4 * np.cos(5 * turn)
+    light = 0.85 + 0.1 * np.random.Generator(np.random.PCG64(2)).uniform(-1, 1, (32, 32))
+    lit = 2 * torch.from_numpy(PALETTE[colour][:, None, None] * light).float() - 1
+    x = torch.where(torch.from_numpy(splash), lit, empty)
+    reading = READER.read(x)[0]
+    (one,) = reading.objects
+    assert (one.form, one.size, one.texture) == (ABSTAINS, ABSTAINS, ABSTAINS)
+    assert (COLOURS[one.colour], PLACES[one.place]) == (COLOURS[colour], "bottom")
+    assert abs(one.x - j[splash].mean() / 32) + abs(one.y - i[splash].mean() / 32) < 0.06
+    assert (reading.count, GROUNDS[reading.ground], reading.tint) == (ABSTAINS, "plain", 0)
+    assert (reading.layout.numpy()[splash] != colour + 1).all()  # a map says what is explained
+    found = held(reading, claims(f"a large {COLOURS[colour]} star at the bottom"))
+    asked = ("form", "colour", "size", "place")
+    assert [answers(found, kind) for kind in asked] == [(1, 0, 1), (1, 1, 0), (1, 0, 1), (1, 1, 0)]
+    astray = x.clone()
+    astray[:, :, 2:12, 20:30] = torch.linspace(-1, 1, 10)  # something else that is not explained, far from it
+    assert all(seen.colour == ABSTAINS for seen in READER.read(astray)[0].objects)
 
 
 def test_a_reading_is_that_of_the_picture_alone():

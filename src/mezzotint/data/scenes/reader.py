@@ -4,7 +4,8 @@ Pictures are read by explaining them. Colours say which pixels hang together (:m
 to the rest (:mod:`.backdrop`), every form is held against every part (:mod:`.bank`), and what fits is painted with the
 place, size, turn, light and texture that leave the least of the picture over (:mod:`.fit`), at last with everything
 else where it is (:mod:`.draft`). What is said is what the best explanation is made of; where a second one is nearly as
-good, or the best one is not good, the reader abstains. Noise is measured, blur is one of what is fitted, so pictures
+good, or the best one is not good, the reader abstains; of a part that no form explains it may say the colour and the
+place, if the rest of the picture is clear. Noise is measured, blur is one of what is fitted, so pictures
 need not be clean; they need not be scenes either, and of those that are not nothing is said.
 
 A reader is a function of the picture alone: of no seed, and of no other picture of the batch.
@@ -21,14 +22,14 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Part
 from mezzotint.data.scenes.captions import place_of
-from mezzotint.data.scenes.draft import Draft, draft
+from mezzotint.data.scenes.draft import Draft, draft, grown
 from mezzotint.data.scenes.fit import POSE, TURN, Frame, R, X, Y
 from mezzotint.data.scenes.numbers import Array, Doubles
 from mezzotint.data.scenes.plan import RADII, TALL
 from mezzotint.data.scenes.reading import ABSTAINS, UNSURE, Reading, Seen
 from mezzotint.data.scenes.scenery import Thing
-from mezzotint.data.scenes.segment import blurred, noise_of
-from mezzotint.data.scenes.words import FIGURE
+from mezzotint.data.scenes.segment import blurred, noise_of, unmixed
+from mezzotint.data.scenes.words import FIGURE, PALETTE, TINTED
 
 _WORKING = 32
 """Pixels of the shorter side that are enough to read by; larger pictures are read by means of pixels."""
@@ -41,8 +42,10 @@ _DOUBT = 0.2
 """The share of what an object covers that may be left unexplained; nothing is said of one with more."""
 _LOST = 0.35
 """The share of a picture that may be left unexplained; nothing is said of objects in one with more."""
-_LINE = 0.004
-"""How near to a line between thirds it abstains."""
+_LINE, _LINES = 0.004, 0.02
+"""How near to a line between thirds it abstains: where a form is known, and where only a part is."""
+_AROUND = 3
+"""Pixels around a part that what is wrong with the part may reach."""
 
 
 @dataclass(frozen=True)
@@ -103,20 +106,27 @@ class Reader(Part):
         if made is None:
             none = torch.zeros(size, dtype=torch.uint8)
             return Reading((), ABSTAINS, ABSTAINS, ABSTAINS, 2 * noise_of(small), 0.0, none + UNSURE, none)
-        left = made.scenery.picture - made.scenery.seen([tries[0] for tries in made.things])
+        things = [tries[0] for tries in made.things]
+        left = made.scenery.picture - made.scenery.seen(things)
         bad = _error(left, made.noise) > self.residue / 2
-        instances = _instances([tries[0] for tries in made.things], size, factor)
+        clear = not (bad & ~_parts(made)).any()  # whether only what is before the background is unexplained
+        instances = _instances(things, size, factor)
+        known = [self._explained(made, left, bad, k) for k in range(len(things))]
         objects = tuple(
-            replace(self._seen(made, left, bad, tries, size, factor), share=_share(tries[0], k, instances, factor))
-            for k, tries in enumerate(made.things)
+            replace(
+                self._seen(made, left, k, size, factor) if sure else self._part(made, k, size, factor, clear),
+                share=_share(things[k], k, instances, factor),
+                explained=round(share, 6),
+            )
+            for k, (share, sure) in enumerate(known)
         )
-        sure = all(one.colour != ABSTAINS for one in objects) and not bad.any()
-        plain = not bad.any() and made.behind.rest < 1.3 * made.noise + 0.03
-        table = np.array([0, *(UNSURE if one.colour == ABSTAINS else one.colour + 1 for one in objects)])
+        plain = clear and made.behind.rest < 1.3 * made.noise + 0.03
+        shown = [one.colour + 1 if sure else UNSURE for one, (_, sure) in zip(objects, known, strict=True)]
+        table = np.array([0, *shown])
         layout = np.where(_enlarged(bad, factor, size), UNSURE, table[instances]).astype(np.uint8)
         return Reading(
             objects=objects,
-            count=len(objects) if objects and sure else ABSTAINS,
+            count=len(objects) if objects and all(sure for _, sure in known) and not bad.any() else ABSTAINS,
             ground=made.behind.ground if plain and made.behind.clear > self.margin else ABSTAINS,
             tint=made.behind.tint if plain else ABSTAINS,
             noise=2 * made.noise,
@@ -125,33 +135,76 @@ class Reader(Part):
             instances=torch.from_numpy(instances),
         )
 
-    def _seen(
-        self, made: Draft, left: Array, bad: Array, tries: list[Thing], size: tuple[int, int], factor: int
-    ) -> Seen:
-        best, short = tries[0], min(size) / factor
-        frame = best.frame(made.scenery.sigma, made.scenery.size)
-        near = blurred(best.cover(frame), made.scenery.sigma, False) > 0.1
+    def _explained(self, made: Draft, left: Array, bad: Array, k: int) -> tuple[float, bool]:
+        """The share that a thing explains of what the picture would differ by without it; whether that is enough."""
+        best = made.things[k][0]
+        frame, near = _near(made, best)
         squares = (left[:, *frame.place] ** 2).mean(0)[near]
         rest = 3 * float(np.maximum(squares.sum() - squares.size * 1.15 * made.noise**2, 0.0))
-        explained = best.worth / max(best.worth + rest, 1e-9)
-        bends = tuple(float(value) for value in best.at[POSE]) if best.form == FIGURE else ()
+        explained = float(best.worth / max(best.worth + rest, 1e-9))
+        odd = bad[frame.place][near].mean() > _DOUBT or bad.mean() > _LOST
+        return explained, bool(explained >= self.explained and not odd)
+
+    def _seen(self, made: Draft, left: Array, k: int, size: tuple[int, int], factor: int) -> Seen:
+        """What a thing is that explains its part."""
+        best, short = made.things[k][0], min(size) / factor
+        frame, near = _near(made, best)
+        variance = max(made.level, float((left[:, *frame.place] ** 2).mean(0)[near].mean()))
+        rivals = [one for one in made.things[k] if best.worth - one.worth < self.margin * variance]
         x, y, r = (float(best.at[k]) / short for k in (X, Y, R))
-        no = ABSTAINS
-        said = Seen(no, no, no, no, no, x, y, r, float(best.at[TURN]), bends, 0.0, round(float(explained), 6))
-        if explained < self.explained or bad[frame.place][near].mean() > _DOUBT or bad.mean() > _LOST:
-            return said
-        variance = max(made.level, float(squares.mean()))
-        rivals = [one for one in tries if best.worth - one.worth < self.margin * variance]
-        width, height = size[1] / min(size), size[0] / min(size)
-        lines = [abs(at - full * third / 3) for at, full in ((x, width), (y, height)) for third in (1, 2)]
-        return replace(
-            said,
-            colour=best.colour,
+        return Seen(
             form=best.form if all(one.form == best.form for one in rivals) else ABSTAINS,
-            texture=best.texture if all(one.texture == best.texture for one in rivals) else ABSTAINS,
+            colour=best.colour,
             size=_size(best, short) if all(_size(one, short) == _size(best, short) for one in rivals) else ABSTAINS,
-            place=place_of(x / width, y / height) if min(lines) > _LINE else ABSTAINS,
+            texture=best.texture if all(one.texture == best.texture for one in rivals) else ABSTAINS,
+            place=_place(x, y, size, _LINE),
+            x=x,
+            y=y,
+            r=r,
+            turn=float(best.at[TURN]),
+            bends=tuple(float(value) for value in best.at[POSE]) if best.form == FIGURE else (),
         )
+
+    def _part(self, made: Draft, k: int, size: tuple[int, int], factor: int, clear: bool) -> Seen:
+        """What a part is that no form explains: no more than its colour and place, if the rest is clear."""
+        part, short = made.parts[k], min(size) / factor
+        rows, columns = np.nonzero(part.mask)
+        x, y = (float(at.mean() + 0.5) / short for at in (columns, rows))
+        r = float(np.sqrt(part.area / np.pi)) / short
+        amount, light = unmixed(made.picture, part.colour, made.behind.tint)
+        sums = amount[..., None] * PALETTE[part.colour] + light[..., None] * TINTED[made.behind.tint]
+        error = float(np.sqrt(((made.picture - sums)[part.mask] ** 2).mean()))
+        sure = clear and error < self.residue / 2 + made.noise
+        return Seen(
+            form=ABSTAINS,
+            colour=part.colour if sure else ABSTAINS,
+            size=ABSTAINS,
+            texture=ABSTAINS,
+            place=_place(x, y, size, _LINES) if sure else ABSTAINS,
+            x=x,
+            y=y,
+            r=r,
+            turn=0.0,
+        )
+
+
+def _near(made: Draft, thing: Thing) -> tuple[Frame, Array]:
+    """Where a thing may change pixels, and those of them that it covers."""
+    frame = thing.frame(made.scenery.sigma, made.scenery.size)
+    return frame, blurred(thing.cover(frame), made.scenery.sigma, False) > 0.1
+
+
+def _parts(made: Draft) -> Array:
+    """The pixels (H, W) of the parts, and those around them."""
+    masks = [part.mask for part in made.parts]
+    return grown(np.logical_or.reduce([np.zeros(made.scenery.size, dtype=bool), *masks]), _AROUND)
+
+
+def _place(x: float, y: float, size: tuple[int, int], doubt: float) -> int:
+    """The place of a centre, in units of the shorter side of a picture (H, W)."""
+    width, height = size[1] / min(size), size[0] / min(size)
+    lines = [abs(at - full * third / 3) for at, full in ((x, width), (y, height)) for third in (1, 2)]
+    return place_of(x / width, y / height) if min(lines) > doubt else ABSTAINS
 
 
 def _size(thing: Thing, short: float) -> int:

@@ -19,6 +19,8 @@ UNSURE = 255
 class Seen:
     """An object as it is read: numbers of words, ``ABSTAINS`` where the reader is not sure.
 
+    Of a part that no form explains, the centre is the mean of its pixels and the radius that of a circle of its area.
+
     Arguments:
         form, colour, size, texture, place: words; figures have the texture 0.
         x, y: its centre, in units of the shorter side of the picture, from the upper left corner.
@@ -38,9 +40,9 @@ class Seen:
     y: float
     r: float
     turn: float
-    bends: tuple[float, ...]
-    share: float
-    explained: float
+    bends: tuple[float, ...] = ()
+    share: float = 0.0
+    explained: float = 0.0
 
 
 @dataclass(frozen=True)
