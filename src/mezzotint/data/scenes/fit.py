@@ -1,22 +1,21 @@
 """Analysis by synthesis: which form, where, how large and how turned explains what a part of a picture shows.
 
 An object is painted as scenes are (:mod:`.paint`) with guessed places, radius, turn and light, blurred as the picture
-is, and compared with it; the guesses are improved by damped Gauss-Newton steps (Levenberg, "A method for the solution
-of certain non-linear problems in least squares", 1944), many guesses at a time. What is not to be explained has no
-weight.
+is, and compared with it; the guesses are improved by damped least squares (:mod:`.squares`), many at a time. What is
+not to be explained has no weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from mezzotint.data.scenes import forms, surfaces
+from mezzotint.data.scenes import forms, squares, surfaces
 from mezzotint.data.scenes.numbers import Doubles, Floats, Ints
 from mezzotint.data.scenes.paint import LIGHT_OF
 from mezzotint.data.scenes.plan import RADII, TALL, posed
+from mezzotint.data.scenes.squares import Left
 from mezzotint.data.scenes.words import FIGURE
 
 X, Y, R, TURN, LIGHT, POSE = 0, 1, 2, 3, slice(4, 6), slice(4, 12)
@@ -114,42 +113,7 @@ def held(at: Doubles, short: int) -> Doubles:
     return at
 
 
-Left = Callable[[Doubles, Ints], Floats]
-"""From guesses (M, P), and the numbers of the hypotheses they belong to, to what they leave over, (M, N)."""
-
-
 def improved(left: Left, at: Doubles, short: int, free: int, steps: int) -> tuple[Doubles, Doubles]:
     """Guesses (M, P), the first ``free`` of their numbers improved, and the squared error that each leaves."""
     moves = (FIGURE_MOVES if at.shape[1] > 6 else PLAIN_MOVES)[:free]
-    M, P = at.shape
-    damping = np.full(M, 0.02)
-    best, error = at, np.full(M, np.inf)
-    gram, slope = np.zeros((M, free, free)), np.zeros((M, free))
-    new, which = at, np.repeat(np.arange(M), 1 + free)
-    diagonal = np.arange(free)
-    for step in range(steps + 1):
-        last = step == steps
-        if last:
-            rest = left(new, np.arange(M))[:, None]
-        else:
-            tried = np.repeat(new[:, None], 1 + free, 1)
-            tried[:, 1 + diagonal, diagonal] += moves
-            rest = left(tried.reshape(-1, P), which).reshape(M, 1 + free, -1)
-        after = (rest[:, 0] * rest[:, 0]).sum(1, dtype=np.float64)
-        better = after < error
-        best = np.where(better[:, None], new, best)
-        still = np.where(better, error - after > _SETTLED + _SETTLED_SHARE * after, damping < 1)
-        error = np.where(better, after, error)
-        if last or not still.any():
-            break
-        J = (rest[:, 1:] - rest[:, :1]) / moves[:, None].astype(np.float32)
-        gram = np.where(better[:, None, None], J @ J.transpose(0, 2, 1), gram)
-        slope = np.where(better[:, None], (J @ rest[:, 0, :, None])[..., 0], slope)
-        damping = np.where(better, damping * 0.3, damping * 10)
-        damped = gram.copy()
-        damped[:, diagonal, diagonal] += (damping + 1e-4)[:, None] * gram[:, diagonal, diagonal] + 1e-6 / moves**2
-        way = np.linalg.solve(damped, slope[..., None])[..., 0]
-        new = best.copy()
-        new[:, :free] -= np.clip(way, -30 * moves, 30 * moves)
-        new = held(new, short)
-    return best, error
+    return squares.improved(left, at, moves, lambda new: held(new, short), steps, (_SETTLED, _SETTLED_SHARE))[:2]

@@ -3,8 +3,8 @@
 A figure is plain, so its colour tells how much of each pixel it covers; and it is built to a plan of which only the
 place, the height, the turn and eight angles are not known (:mod:`.plan`). Heads with trunks are looked for first, then
 the angles of each limb along its bones, and then everything is improved together until the figure, painted with these
-numbers and blurred as much as the picture is, covers what is seen to be covered (Levenberg, "A method for the solution
-of certain non-linear problems in least squares", 1944). What other objects hide counts neither way.
+numbers and blurred as much as the picture is, covers what is seen to be covered (:mod:`.squares`). What other objects
+hide counts neither way.
 
 Around the best numbers the same squares say how well each joint is known: if noise of the size of what is left over may
 have moved it by a twentieth of the figure's height, or if another posture is as good and puts it elsewhere, it is
@@ -21,10 +21,11 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.scenes import forms
-from mezzotint.data.scenes.numbers import Array, Doubles
+from mezzotint.data.scenes.numbers import Array, Doubles, Floats, Ints
 from mezzotint.data.scenes.paint import LIGHT_OF, REACH
 from mezzotint.data.scenes.plan import HEAD_AT, HIP_AT, NECK_AT, posed
 from mezzotint.data.scenes.segment import noise_of
+from mezzotint.data.scenes.squares import improved
 from mezzotint.data.scenes.words import JOINTS, PALETTE
 
 READ, ABSTAINED = 2, 0
@@ -330,23 +331,9 @@ def _held(at: Doubles, short: int) -> Doubles:
 
 def _improved(at: Doubles, target: Array, weight: Array, short: int, steps: int) -> tuple[Doubles, Doubles, Doubles]:
     """Figures (M, 13) that explain more, the squares (M,) they leave, and the products (M, 13, 13) of their slopes."""
-    M, P = at.shape
-    rows = np.arange(P)
-    best, error, damping = at, np.full(M, np.inf), np.full(M, 0.02)
-    gram, slope, new = np.zeros((M, P, P)), np.zeros((M, P)), at
-    for _ in range(steps):
-        tried = np.repeat(new[:, None], 1 + P, 1)
-        tried[:, 1 + rows, rows] += _MOVES
-        rest = ((_painted(tried.reshape(-1, P), target.shape) - target) * weight).reshape(M, 1 + P, -1)
-        after = (rest[:, 0] * rest[:, 0]).sum(1, dtype=np.float64)
-        better = after < error
-        best, error = np.where(better[:, None], new, best), np.where(better, after, error)
-        slopes = (rest[:, 1:] - rest[:, :1]) / _MOVES[:, None].astype(np.float32)
-        gram = np.where(better[:, None, None], slopes @ slopes.transpose(0, 2, 1), gram)
-        slope = np.where(better[:, None], (slopes @ rest[:, 0, :, None])[..., 0], slope)
-        damping = np.where(better, damping * 0.3, damping * 10)
-        damped = gram.copy()
-        damped[:, rows, rows] += (damping + 1e-4)[:, None] * gram[:, rows, rows] + 1e-6 / _MOVES**2
-        way = np.linalg.solve(damped, slope[..., None])[..., 0]
-        new = _held(best - way.clip(-30 * _MOVES, 30 * _MOVES), short)
-    return best, error, gram
+
+    def left(at: Doubles, which: Ints) -> Floats:
+        rest: Floats = ((_painted(at, target.shape) - target) * weight).reshape(len(at), -1)
+        return rest
+
+    return improved(left, at, _MOVES, lambda new: _held(new, short), steps)
