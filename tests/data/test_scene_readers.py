@@ -124,37 +124,77 @@ def test_nothing_is_said_of_what_is_no_scene():
             for a, b in ((1, 0.5), (3, 1))
         ]
     )
-    others = torch.cat([torch.randn(2, 3, 32, 32, generator=g), large, blobs, slopes, torch.zeros(1, 3, 32, 32)])
-    for reading in READER.read(others.clamp(-1, 1)):
+    smooth = torch.nn.functional.interpolate(
+        torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1)), size=32, mode="bicubic"
+    )
+    red = torch.tensor([0.9, -0.8, -0.8])[:, None, None].expand(3, 32, 32)
+    halves = torch.where(x < 0, red, red.flip(0))
+    others = torch.cat(
+        [torch.randn(2, 3, 32, 32, generator=g), large, blobs, slopes, torch.zeros(1, 3, 32, 32), smooth]
+        + [one[None] for one in (red, halves)]
+    )
+    readings = READER.read(others.clamp(-1, 1))
+    for reading in readings:
         assert reading.count == ABSTAINS
         assert all(seen.form == seen.colour == seen.place == ABSTAINS for seen in reading.objects)
+    assert sum(len(reading.objects) for reading in readings) > 10  # parts that nothing is said of
+    assert all(reading.ground == reading.tint == ABSTAINS for reading in readings[-3:])
     assert (READER.segment(torch.randn(1, 3, 32, 32, generator=g)) == UNSURE).all()
+
+
+def splashed(rgb, x=16.5, y=23.5):
+    """A blob that is no form, of a colour, on a plain background; and its pixels."""
+    empty = painted(alone(FORMS.index("ring"), 0, 1, x=0.2, y=0.2))[:, :, -1:, -1:].expand(1, 3, 32, 32)
+    i, j = np.mgrid[:32, :32]
+    turn = np.arctan2(i - y, j - x)
+    mask = np.hypot(i - y, j - x) < 5.0 + 1.8 * np.sin(3 * turn + 0.4) + 1.4 * np.cos(5 * turn)
+    light = 0.85 + 0.1 * np.random.Generator(np.random.PCG64(2)).uniform(-1, 1, (32, 32))
+    lit = 2 * torch.from_numpy(np.asarray(rgb)[:, None, None] * light).float() - 1
+    return torch.where(torch.from_numpy(mask), lit, empty), mask
 
 
 @pytest.mark.parametrize("colour", range(len(COLOURS)))
 def test_of_a_part_that_is_no_form_only_the_colour_and_the_place_are_said(colour):
-    base = painted(alone(FORMS.index("ring"), 0, 1, colour=(colour + 1) % len(COLOURS), x=0.2, y=0.2))
-    empty = torch.full_like(base, base[0, 0, -1, -1].item())
-    empty[:] = base[:, :, -1:, -1:]  # the background is plain
-    i, j = np.mgrid[:32, :32]
-    turn = np.arctan2(i - 23.5, j - 16.5)
-    splash = np.hypot(i - 23.5, j - 16.5) < 5.0 + 1.8 * np.sin(3 * turn + 0.4) + 1.4 * np.cos(5 * turn)
-    light = 0.85 + 0.1 * np.random.Generator(np.random.PCG64(2)).uniform(-1, 1, (32, 32))
-    lit = 2 * torch.from_numpy(PALETTE[colour][:, None, None] * light).float() - 1
-    x = torch.where(torch.from_numpy(splash), lit, empty)
+    x, mask = splashed(PALETTE[colour])
     reading = READER.read(x)[0]
     (one,) = reading.objects
-    assert (one.form, one.size, one.texture) == (ABSTAINS, ABSTAINS, ABSTAINS)
+    assert (one.form, one.size, one.texture, one.whole) == (ABSTAINS, ABSTAINS, ABSTAINS, False)
     assert (COLOURS[one.colour], PLACES[one.place]) == (COLOURS[colour], "bottom")
-    assert abs(one.x - j[splash].mean() / 32) + abs(one.y - i[splash].mean() / 32) < 0.06
-    assert (reading.count, GROUNDS[reading.ground], reading.tint) == (ABSTAINS, "plain", 0)
-    assert (reading.layout.numpy()[splash] != colour + 1).all()  # a map says what is explained
+    rows, columns = np.nonzero(mask)
+    assert abs(one.x - columns.mean() / 32) + abs(one.y - rows.mean() / 32) < 0.06
+    assert (reading.count, reading.ground, reading.tint) == (ABSTAINS, ABSTAINS, ABSTAINS)
+    assert (reading.layout.numpy()[mask] != colour + 1).all()  # a map says what is explained
+    assert ((reading.instances.numpy() == 1) == mask).mean() > 0.98
     found = held(reading, claims(f"a large {COLOURS[colour]} star at the bottom"))
     asked = ("form", "colour", "size", "place")
     assert [answers(found, kind) for kind in asked] == [(1, 0, 1), (1, 1, 0), (1, 0, 1), (1, 1, 0)]
     astray = x.clone()
     astray[:, :, 2:12, 20:30] = torch.linspace(-1, 1, 10)  # something else that is not explained, far from it
-    assert all(seen.colour == ABSTAINS for seen in READER.read(astray)[0].objects)
+    (again,) = READER.read(astray)[0].objects
+    assert again.colour == again.place == ABSTAINS
+
+
+@pytest.mark.parametrize("rgb", [(0.4, 0.2, 0.1), (0.30, 0.15, 0.0), (0.95, 0.55, 0.5), (0.5, 0.9, 0.3)])
+def test_no_word_is_said_of_a_colour_that_is_between_words(rgb):
+    found = READER.read(splashed(rgb)[0])[0].objects
+    assert len(found) == 1
+    assert found[0].colour == found[0].place == ABSTAINS
+
+
+def test_no_place_is_said_of_a_part_on_a_line_between_two():
+    y = splashed(PALETTE[0])[1].nonzero()[0].mean()
+    for away, said in ((0.3, False), (1.5, True)):
+        found = READER.read(splashed(PALETTE[0], y=23.5 + 32 * 2 / 3 - y - 0.5 + away)[0])[0].objects
+        assert COLOURS[found[0].colour] == "red"
+        assert (found[0].place != ABSTAINS) is said
+
+
+@pytest.mark.parametrize("style", ["night", "faded", "sketch", "poster"])
+def test_other_styles_are_not_read(style):
+    readings = READER.read(data.Scenes(split="held_out", style=style)[:6][0])
+    assert all(reading.count == reading.ground == reading.tint == ABSTAINS for reading in readings)
+    assert all(one.colour == ABSTAINS for reading in readings for one in reading.objects if not one.whole)
+    assert sum(one.whole for reading in readings for one in reading.objects) <= 1  # what happens to look like a photo
 
 
 def test_a_reading_is_that_of_the_picture_alone():
@@ -223,6 +263,22 @@ def test_captions_are_held_to_a_reading_word_by_word():
     assert answers(held(two, claims("a red circle on a plain grey background")), "tint") == (1, 1, 0)
     assert held(reading(), claims("a red circle")).met == (0,) * 9
     assert held(two, claims("a red circle, a red circle and a red circle")).met[1] == 1
+
+
+def test_a_relation_of_groups_is_that_of_each_to_each():
+    three = [seen("circle", "red", x=0.1, y=0.2), seen("circle", "red", x=0.2, y=0.8), seen("square", "blue", x=0.8)]
+    text = "two red circles left of a blue square"
+    assert answers(held(reading(*three), claims(text)), "relation") == (1, 1, 0)
+    three[1] = seen("circle", "red", x=0.79, y=0.95)
+    assert answers(held(reading(*three), claims(text)), "relation") == (1, 0, 0)
+    assert answers(held(reading(*three[1:]), claims(text)), "relation") == (1, 0, 0)
+    three[2] = replace(three[2], whole=False, form=ABSTAINS)
+    assert answers(held(reading(three[0], three[2]), claims("a red circle left of a blue square")), "relation") == (
+        1,
+        0,
+        1,
+    )
+    assert answers(held(reading(three[0], count=ABSTAINS), claims("two red circles")), "count") == (1, 0, 1)
 
 
 def test_what_another_group_speaks_of_is_not_counted():

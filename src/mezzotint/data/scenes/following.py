@@ -106,8 +106,9 @@ def held(reading: Reading, claimed: Claims) -> Following:
             }
             ask("count", _counted(reading, claim, others))
     for first, relation, second in claimed.relations:
-        pair = [chosen[k] for number in (first, second) for k, slot in enumerate(slots) if slot[0] == number]
-        ask("relation", _related(reading, pair, relation))
+        groups = _groups(slots, chosen, first, second)
+        if all(groups):  # nothing lies beside what is said not to be there
+            ask("relation", _related(reading, groups, relation))
     for kind, words, read in (("ground", GROUNDS, reading.ground), ("tint", TINTS, reading.tint)):
         word = getattr(claimed, kind)
         if word is not None:
@@ -138,15 +139,28 @@ def _counted(reading: Reading, claim: Claim, others: set[int]) -> bool | None:
     perhaps = sum(all(answer is not False for answer in each) for each in answers)
     if alike == perhaps:
         return alike == claim.count if reading.count != ABSTAINS else None
+    if reading.count == ABSTAINS and claim.count > perhaps:
+        return None  # there may be more than was read
     return None if alike <= claim.count <= perhaps else False
 
 
-def _related(reading: Reading, pair: Sequence[int | None], relation: str) -> bool | None:
-    if len(pair) != 2 or pair[0] is None or pair[1] is None:
+def _groups(slots: Sequence[tuple[int, Claim]], chosen: Sequence[int | None], *numbers: int) -> list[list[int | None]]:
+    """What was chosen for the objects of groups."""
+    return [[which for (group, _), which in zip(slots, chosen, strict=True) if group == number] for number in numbers]
+
+
+def _related(reading: Reading, groups: Sequence[Sequence[int | None]], relation: str) -> bool | None:
+    """Whether each object of one group lies so to each of another."""
+    answers = [_beside(reading, one, other, relation) for one in groups[0] for other in groups[1]]
+    return False if False in answers else None if None in answers else True
+
+
+def _beside(reading: Reading, one: int | None, other: int | None, relation: str) -> bool | None:
+    if one is None or other is None:
         return False
-    if any(reading.objects[which].colour == ABSTAINS for which in pair if which is not None):
+    if not (reading.objects[one].whole and reading.objects[other].whole):
         return None
-    return RELATIONS[reading.relation(pair[0], pair[1])] == relation
+    return RELATIONS[reading.relation(one, other)] == relation
 
 
 def _assigned(reading: Reading, claimed: Claims, slots: list[tuple[int, Claim]]) -> list[int | None]:
@@ -171,8 +185,8 @@ def _assigned(reading: Reading, claimed: Claims, slots: list[tuple[int, Claim]])
     def value(chosen: tuple[int | None, ...]) -> float:
         met = sum(float(worth[slot, which]) for slot, which in enumerate(chosen) if which is not None)
         for first, relation, second in claimed.relations:
-            pair = [chosen[k] for number in (first, second) for k, slot in enumerate(slots) if slot[0] == number]
-            met += float(_related(reading, pair, relation) or 0)
+            groups = _groups(slots, chosen, first, second)
+            met += float(all(groups) and (_related(reading, groups, relation) or 0))
         return met
 
     everyone: list[int | None] = [*range(count), *[None] * max(0, places - count)]

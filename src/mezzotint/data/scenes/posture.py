@@ -336,4 +336,4 @@ def _improved(at: Doubles, target: Array, weight: Array, short: int, steps: int)
         rest: Floats = ((_painted(at, target.shape) - target) * weight).reshape(len(at), -1)
         return rest
 
-    return improved(left, at, _MOVES, lambda new: _held(new, short), steps)
+    return improved(left, at, _MOVES, lambda new: _held(new, short), steps, slopes=True)

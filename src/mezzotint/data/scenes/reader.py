@@ -28,24 +28,33 @@ from mezzotint.data.scenes.numbers import Array, Doubles
 from mezzotint.data.scenes.plan import RADII, TALL
 from mezzotint.data.scenes.reading import ABSTAINS, UNSURE, Reading, Seen
 from mezzotint.data.scenes.scenery import Thing
+from mezzotint.data.scenes.segment import Part as Pixels
 from mezzotint.data.scenes.segment import blurred, noise_of, unmixed
 from mezzotint.data.scenes.words import FIGURE, PALETTE, TINTED
 
 _WORKING = 32
 """Pixels of the shorter side that are enough to read by; larger pictures are read by means of pixels."""
 _SMALLEST = 12
-_SQUINT = 0.8
-"""Pixels of the blur through which a picture is looked at again."""
+_SQUINT, _HOPELESS = 0.8, 6
+"""Pixels of the blur through which a picture is looked at again, unless it has more parts than this that no form
+explains: then it is no scene."""
 _BETWEEN = 0.012
 """How near to the middle between small and large, in units of the shorter side, the reader abstains."""
 _DOUBT = 0.2
-"""The share of what an object covers that may be left unexplained; nothing is said of one with more."""
+"""The share of what an object covers that may be left unexplained; of one with more, no form is said."""
 _LOST = 0.35
-"""The share of a picture that may be left unexplained; nothing is said of objects in one with more."""
-_LINE, _LINES = 0.004, 0.02
+"""The share of a picture that may be left unexplained; of objects in one with more, no form is said."""
+_LINE, _LINE_OF_PARTS = 0.004, 0.02
 """How near to a line between thirds it abstains: where a form is known, and where only a part is."""
 _AROUND = 3
-"""Pixels around a part that what is wrong with the part may reach."""
+"""Pixels around a part, at 32 a side, that what is wrong with the part may reach."""
+_OPEN, _OFF = 0.3, 0.05
+"""Of a picture with parts that no form explains: the least share that has to be background, and how far, as a share of
+its light, that may be from its tint."""
+_LIGHT, _PURE, _STRAY, _RIVAL = (0.5, 1.15), 0.75, 0.1, 0.3
+"""Of such a part: how much there may be of its colour, the least share of that in its light, how much of the light may
+be of no colour, and how much less, as a factor, than by the second best colour. Measured on scenes of all styles: those
+of ``photo`` lie within, those of the others without."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Reader(Part):
     Arguments:
         margin: by how much the second best form (or texture) must be worse, in units of the variance of what the best
             one does not explain; the reader abstains below. Twice the logarithm of the odds, were all of that noise.
-        explained: the share that an object has to explain of what it changes; nothing is said of one below.
+        explained: the share that an object has to explain of what it changes; of one below, no form is said.
         residue: root mean square error, on pictures in [-1, 1], beyond the noise, above which a place is not explained.
     """
 
@@ -91,7 +100,7 @@ class Reader(Part):
         blurred one pulls from further away.
         """
         first = self._read_once(picture)
-        if first.count != ABSTAINS:
+        if first.count != ABSTAINS or sum(not one.whole for one in first.objects) > _HOPELESS:
             return first
         factor = max(1, min(picture.shape[:2]) // _WORKING)
         again = self._read_once(blurred(picture.transpose(2, 0, 1), _SQUINT * factor, True).transpose(1, 2, 0))
@@ -109,21 +118,20 @@ class Reader(Part):
         things = [tries[0] for tries in made.things]
         left = made.scenery.picture - made.scenery.seen(things)
         bad = _error(left, made.noise) > self.residue / 2
-        clear = not (bad & ~_parts(made)).any()  # whether only what is before the background is unexplained
-        instances = _instances(things, size, factor)
+        clear = _clear(made, bad)
         known = [self._explained(made, left, bad, k) for k in range(len(things))]
+        instances = _instances(made, [sure for _, sure in known], size, factor)
         objects = tuple(
             replace(
                 self._seen(made, left, k, size, factor) if sure else self._part(made, k, size, factor, clear),
-                share=_share(things[k], k, instances, factor),
+                share=_share(things[k], k, instances, factor) if sure else 1.0,
                 explained=round(share, 6),
             )
             for k, (share, sure) in enumerate(known)
         )
-        plain = clear and made.behind.rest < 1.3 * made.noise + 0.03
+        plain = not bad.any() and made.behind.rest < 1.3 * made.noise + 0.03
         shown = [one.colour + 1 if sure else UNSURE for one, (_, sure) in zip(objects, known, strict=True)]
-        table = np.array([0, *shown])
-        layout = np.where(_enlarged(bad, factor, size), UNSURE, table[instances]).astype(np.uint8)
+        layout = np.where(_enlarged(bad, factor, size), UNSURE, np.array([0, *shown])[instances]).astype(np.uint8)
         return Reading(
             objects=objects,
             count=len(objects) if objects and all(sure for _, sure in known) and not bad.any() else ABSTAINS,
@@ -171,20 +179,18 @@ class Reader(Part):
         rows, columns = np.nonzero(part.mask)
         x, y = (float(at.mean() + 0.5) / short for at in (columns, rows))
         r = float(np.sqrt(part.area / np.pi)) / short
-        amount, light = unmixed(made.picture, part.colour, made.behind.tint)
-        sums = amount[..., None] * PALETTE[part.colour] + light[..., None] * TINTED[made.behind.tint]
-        error = float(np.sqrt(((made.picture - sums)[part.mask] ** 2).mean()))
-        sure = clear and error < self.residue / 2 + made.noise
+        sure = clear and _coloured(made, part)
         return Seen(
             form=ABSTAINS,
             colour=part.colour if sure else ABSTAINS,
             size=ABSTAINS,
             texture=ABSTAINS,
-            place=_place(x, y, size, _LINES) if sure else ABSTAINS,
+            place=_place(x, y, size, _LINE_OF_PARTS) if sure else ABSTAINS,
             x=x,
             y=y,
             r=r,
             turn=0.0,
+            whole=False,
         )
 
 
@@ -194,10 +200,34 @@ def _near(made: Draft, thing: Thing) -> tuple[Frame, Array]:
     return frame, blurred(thing.cover(frame), made.scenery.sigma, False) > 0.1
 
 
-def _parts(made: Draft) -> Array:
-    """The pixels (H, W) of the parts, and those around them."""
+def _clear(made: Draft, bad: Array) -> bool:
+    """Whether what is not of the parts is a background: enough of it, all explained, and of one tint."""
     masks = [part.mask for part in made.parts]
-    return grown(np.logical_or.reduce([np.zeros(made.scenery.size, dtype=bool), *masks]), _AROUND)
+    covered = np.logical_or.reduce([np.zeros(made.scenery.size, dtype=bool), *masks])
+    open_ = ~grown(covered, max(1, round(_AROUND * made.scenery.short / 32)))
+    if open_.mean() < _OPEN or (bad & open_).any():
+        return False
+    tint = TINTED[made.behind.tint].astype(np.float64)
+    shown = made.picture[open_]
+    light = shown @ tint / (tint @ tint)
+    off = float(((shown - light[:, None] * tint) ** 2).mean()) - made.noise**2 * 2 / 3
+    return bool(off < (_OFF * max(float(light.mean()), 0.1)) ** 2)
+
+
+def _coloured(made: Draft, part: Pixels) -> bool:
+    """Whether the colour of a part is one of the palette's, as light as things are, and not nearly another one."""
+    shown, tint = made.picture[part.mask][None], made.behind.tint
+    amounts, pure, errors = [], [], []
+    for colour, rgb in enumerate(PALETTE):
+        amount, light = (np.maximum(one, 0.0) for one in unmixed(shown, colour, tint))
+        pure.append(float(np.median(amount / np.maximum(amount + light, 0.05))))
+        left = shown - amount[..., None] * rgb - light[..., None] * TINTED[tint]
+        amounts.append(float(np.quantile(amount, 0.8)))
+        errors.append(float(np.sqrt(max((left**2).mean() - made.noise**2 / 3, 0.0))))
+    own, second = errors.pop(part.colour), min(errors)
+    (low, high), full = _LIGHT, pure[part.colour] > _PURE
+    lit = low < amounts[part.colour] < high
+    return full and lit and own < _STRAY * float(shown.mean()) and own < _RIVAL * second
 
 
 def _place(x: float, y: float, size: tuple[int, int], doubt: float) -> int:
@@ -225,12 +255,16 @@ def _enlarged(mask: Array, factor: int, size: tuple[int, int]) -> Array:
     return found
 
 
-def _instances(things: list[Thing], size: tuple[int, int], factor: int) -> Array:
-    """Which thing the centre of each pixel shows, uint8 (H, W)."""
+def _instances(made: Draft, known: list[bool], size: tuple[int, int], factor: int) -> Array:
+    """Which object the centre of each pixel shows, uint8 (H, W): what a form covers, or the pixels of a part."""
     found = np.zeros(size, dtype=np.uint8)
     whole = Frame(0, 0, *size)
-    for k, thing in enumerate(things):
-        found[_scaled(thing, factor).cover(whole) > 0.5] = k + 1
+    for k, tries in enumerate(made.things):
+        if known[k]:
+            mine = _scaled(tries[0], factor).cover(whole) > 0.5
+        else:
+            mine = _enlarged(made.parts[k].mask, factor, size)
+        found[mine] = k + 1
     return found
 
 

@@ -19,7 +19,8 @@ UNSURE = 255
 class Seen:
     """An object as it is read: numbers of words, ``ABSTAINS`` where the reader is not sure.
 
-    Of a part that no form explains, the centre is the mean of its pixels and the radius that of a circle of its area.
+    Of a part that no form explains, the centre is the mean of its pixels, the radius that of a circle of its area, and
+    all of it is seen.
 
     Arguments:
         form, colour, size, texture, place: words; figures have the texture 0.
@@ -29,6 +30,7 @@ class Seen:
         bends: of figures, the angles of their limbs as :func:`.plan.bends` has them, else nothing.
         share: how much of it is seen.
         explained: the share that it explains of what the picture would differ by without it, at most 1.
+        whole: whether a form explains it; of a part that none does, no more is said than its colour and its place.
     """
 
     form: int
@@ -43,6 +45,7 @@ class Seen:
     bends: tuple[float, ...] = ()
     share: float = 0.0
     explained: float = 0.0
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ class Reading:
     instances: Tensor = field(compare=False, repr=False)
 
     def relation(self, first: int, second: int) -> int:
-        """How an object lies to another, the number of the word, 0 where that is not clear."""
+        """How an object lies to another, the number of the word, 0 where that is not clear or one is a mere part."""
         one, other = self.objects[first], self.objects[second]
+        if not (one.whole and other.whole):
+            return 0
         return relation_of(one.x - other.x, one.y - other.y)
 
     @property

@@ -34,8 +34,9 @@ def improved(
     held: Callable[[Doubles], Doubles],
     steps: int,
     settled: tuple[float, float] = (0.0, 0.0),
+    slopes: bool = False,
 ) -> tuple[Doubles, Doubles, Doubles]:
-    """Guesses (M, P) that leave less over, the squares (M,) they leave, and J J^T (M, F, F) of the last ones measured.
+    """Guesses (M, P) that leave less over, the squares (M,) they leave, and J J^T (M, F, F) there, if asked for.
 
     Arguments:
         left: what guesses leave over.
@@ -44,6 +45,7 @@ def improved(
         held: keeps guesses to what can be; it may change what it is given.
         steps: of improvement.
         settled: all are good enough where no step gains more than this much, and this share of what is left.
+        slopes: measure J J^T at the last guesses too; else it is that of earlier ones.
     """
     M, P = at.shape
     free = len(moves)
@@ -54,7 +56,8 @@ def improved(
     diagonal = np.arange(free)
     for step in range(steps + 1):
         last = step == steps
-        if last:
+        measured = slopes or not last
+        if not measured:
             rest = left(new, np.arange(M))[:, None]
         else:
             tried = np.repeat(new[:, None], 1 + free, 1)
@@ -65,11 +68,12 @@ def improved(
         best = np.where(better[:, None], new, best)
         still = np.where(better, error - after > settled[0] + settled[1] * after, damping < 1)
         error = np.where(better, after, error)
+        if measured:
+            J = (rest[:, 1:] - rest[:, :1]) / moves[:, None].astype(np.float32)
+            gram = np.where(better[:, None, None], J @ J.transpose(0, 2, 1), gram)
+            slope = np.where(better[:, None], (J @ rest[:, 0, :, None])[..., 0], slope)
         if last or not still.any():
             break
-        J = (rest[:, 1:] - rest[:, :1]) / moves[:, None].astype(np.float32)
-        gram = np.where(better[:, None, None], J @ J.transpose(0, 2, 1), gram)
-        slope = np.where(better[:, None], (J @ rest[:, 0, :, None])[..., 0], slope)
         damping = np.where(better, damping * _BETTER, damping * _WORSE)
         damped = gram.copy()
         damped[:, diagonal, diagonal] += (damping + _AT_LEAST)[:, None] * gram[:, diagonal, diagonal] + 1e-6 / moves**2
