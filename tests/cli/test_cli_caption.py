@@ -205,7 +205,7 @@ def test_single_pictures_and_arrays_carry_their_captions(command: Command, capti
         (("--label", 1), "knows no classes, so it takes no --label"),
         (("--negative", LIGHT), "--guidance 2"),
         (("--negative", LIGHT, "--guidance", 1), "--guidance 2"),
-        (("--negative", LIGHT, "--guidance", 2, "--set", "guidance.part=perturbed"), "no other guidance"),
+        (("--negative", LIGHT, "--guidance", 2, "--set", "guidance.part=perturbed"), "does something else"),
         (("--caption",), "was given nothing"),
         (("--caption", "\udcff"), "half a character"),
         (("--caption", "x" * 20_000), "20000 bytes"),

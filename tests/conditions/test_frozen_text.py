@@ -236,6 +236,21 @@ def test_pickled_weights_other_models_and_broken_folders_are_refused(folders: di
             frozen(folders["clip"], **more).prepare(Condition(caption=TEXTS).values)
 
 
+def test_a_tokenizer_that_is_missing_or_of_another_kind_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    for kind, names in (("clip", ("vocab.json", "merges.txt")), ("t5", ("tokenizer.json",))):
+        folder = changed(folders[kind], tmp_path / kind)
+        for name in names:
+            (folder / name).unlink()
+        with pytest.raises(Refusal, match="holds no tokenizer"):
+            FrozenText.of(str(folder))
+        words = {"a": 0, "red": 1, "star": 2, "<unk>": 3}
+        Tokenizer(models.WordLevel(words, unk_token="<unk>")).save(str(folder / "tokenizer.json"))
+        with pytest.raises(Refusal, match="of the kind 'WordLevel'"):
+            FrozenText.of(str(folder))
+
+
 def test_files_outside_of_the_folder_have_no_say(folders: dict[str, Path], tmp_path: Path) -> None:
     """A tokenizer's settings may name files; the hash does not know these, so they are not read."""
     folder, elsewhere = tmp_path / "clip", tmp_path / "vocab.json"

@@ -338,6 +338,10 @@ def test_what_cannot_be_read_is_refused():
             READER.read(x)
     with pytest.raises(Refusal, match="NaN"):
         READER.read(torch.full((1, 3, 32, 32), torch.nan))
+    with pytest.raises(Refusal, match="127.5"):
+        READER.read(torch.full((1, 3, 32, 32), 200, dtype=torch.uint8))
+    with pytest.raises(Refusal, match="127.5"):
+        READER.read(torch.full((1, 3, 32, 32), 200.0))
     with pytest.raises(Refusal, match="captions"):
         followed(torch.zeros(2, 3, 32, 32), ["a red circle"])
 

@@ -309,7 +309,7 @@ def test_a_config_makes_the_same_scenes_and_what_cannot_be_is_refused() -> None:
         {"size": 8}, {"size": 512}, {"forms": ("blob",)}, {"forms": ()}, {"colours": "red"}, {"tells": ("text",)},
         {"objects": (0, 2)}, {"objects": (3, 2)}, {"objects": (1, 9)}, {"figures": 1.5}, {"overlap": -1},
         {"phrasing": "long"}, {"layout": "class"}, {"style": "oil"}, {"subject": "two words"}, {"pictures": 0},
-        {"subject": "circle"}, {"objects": 2},
+        {"subject": "circle"}, {"objects": 2}, {"seed": 2**70}, {"size": 32.0}, {"tells": "caption"},
         {"size": 18, "tells": ("low",)}, {"textures": ("plain", "plain")},
     ):  # fmt: skip
         with pytest.raises(Refusal):

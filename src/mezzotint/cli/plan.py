@@ -97,9 +97,15 @@ class Plan:
         towards = given.guidance is not None and given.guidance < 1  # below 1 it would move to it
         if wish.negative is not None and (towards or not method.negative):
             if args.telling.negative is not None or towards:
+                if not towards and method.guidance is not None:
+                    other = method.guidance.get("part")
+                    raise Refusal(
+                        f"--negative is moved away from by guidance.Negative, and {other} does something else: leave "
+                        "out --set guidance.part, or --negative"
+                    )
                 raise Refusal(
                     "--negative says what to move away from, and nothing moves: give a scale above 1, such as "
-                    "--guidance 2, and no other guidance than guidance.Negative"
+                    "--guidance 2"
                 )
             note("nothing moves away from the negative of that picture, so it is left out")
             wish = replace(wish, negative=None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mezzotint.cli import wanted
+from mezzotint.cli.console import note
 from mezzotint.core.bounded import read_bytes
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
@@ -183,6 +184,8 @@ def _captions(given: Telling) -> list[str] | None:
     if given.caption == ():
         raise Refusal('--caption takes texts, such as --caption "a red circle" "a blue one", and was given nothing')
     texts = list(given.caption or ())
+    if len(texts) > 2 and not any(" " in text for text in texts):
+        note(f'{len(texts)} captions of one word each; if they are one caption, put it in quotes: "{" ".join(texts)}"')
     if given.caption_file is not None:
         path = Path(given.caption_file)
         try:
@@ -193,4 +196,7 @@ def _captions(given: Telling) -> list[str] | None:
         if not found:
             raise Refusal(f"there is no caption in {str(path)!r}: it holds no line with text")
         texts += found
+    if len(set(texts)) < len(texts):
+        often = next(text for text in texts if texts.count(text) > 1)
+        note(f"{len(texts) - len(set(texts))} captions are said again, such as {often!r:.80}, and each is drawn once")
     return texts

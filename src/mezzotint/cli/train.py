@@ -216,7 +216,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
     if data is None:
         data = _pictures(args, before)
     images = config.count(args.images) if args.images is not None else 200_000
-    tree = of_data(data, images=images, width=width or 32, seed=args.seed or 0)
+    least = 1024  # more than any batch that is written: whether the images are too few is asked of the edited recipe
+    tree = of_data(data, images=max(images, least), width=width or 32, seed=args.seed or 0)
     if not before:
         _say_unheard(data, tree)
     return {**tree, "training": before["training"]} if before else tree

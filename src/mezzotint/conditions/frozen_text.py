@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.conditions.captions import Captions
-from mezzotint.conditions.transformers_folder import TransformersFolder, described, digest
+from mezzotint.conditions.transformers_folder import TransformersFolder, check_tokenizer, described, digest
 from mezzotint.core.errors import Refusal
 from mezzotint.core.text import spoken
 from mezzotint.networks.context import Context
@@ -71,6 +71,7 @@ class FrozenText(Captions):
             pooled: whether CLIP's vector of the whole text is to fill the network's ``vector``; T5 has none.
         """
         kind, settings = described(folder)
+        check_tokenizer(folder, kind)
         width, clip = settings[kind.width], kind.model.startswith("CLIP")
         most = settings.get("max_position_embeddings", 77) if clip else 128
         vector = width if clip and pooled else None

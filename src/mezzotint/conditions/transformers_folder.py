@@ -57,21 +57,26 @@ _TOKENIZER = (
 
 @dataclass(frozen=True)
 class _Kind:
-    """Classes of transformers, the settings of a config that are heard, and how the width is called there."""
+    """Classes of transformers, the settings of a config that are heard, how the width is called there, the model of a
+    ``tokenizer.json``, and the files that say the same where there is none."""
 
     model: str
     config: str
     tokenizer: str
     heard: str
     width: str
+    cut: str
+    instead: tuple[str, ...]
 
 
-_OF_CLIP = _Kind("CLIPTextModel", "CLIPTextConfig", "CLIPTokenizer", _CLIP, "hidden_size")
+_OF_CLIP = _Kind(
+    "CLIPTextModel", "CLIPTextConfig", "CLIPTokenizer", _CLIP, "hidden_size", "BPE", ("vocab.json", "merges.txt")
+)
 KINDS: Mapping[str, _Kind] = MappingProxyType(
     {
         "clip": _OF_CLIP,  # with the encoder of pictures, which is left out
         "clip_text_model": _OF_CLIP,
-        "t5": _Kind("T5EncoderModel", "T5Config", "T5TokenizerFast", _T5, "d_model"),
+        "t5": _Kind("T5EncoderModel", "T5Config", "T5TokenizerFast", _T5, "d_model", "Unigram", ("spiece.model",)),
     }
 )
 """By ``model_type`` of a ``config.json``."""
@@ -116,6 +121,29 @@ def described(folder: str | Path) -> tuple[_Kind, dict[str, Any]]:
     if not isinstance(plain.get(kind.width), int):
         raise Refusal(f"the config.json of {str(folder)!r} does not say how wide its features are ({kind.width})")
     return kind, plain
+
+
+def check_tokenizer(folder: str | Path, kind: _Kind) -> None:
+    """Refuse a folder without a tokenizer, or with one of another kind than the encoder's.
+
+    Transformers would read neither as it is meant, and would not say so: what it lacks it makes up.
+    """
+    whole = Path(folder, "tokenizer.json")
+    if not whole.is_file():
+        if not all(Path(folder, name).is_file() for name in kind.instead):
+            raise Refusal(
+                f"{str(folder)!r} holds no tokenizer: put its tokenizer.json, or {' and '.join(kind.instead)}, beside "
+                "the weights"
+            )
+        return
+    tree = read_json(whole, 2**26)
+    model = tree.get("model") if isinstance(tree, dict) else None
+    found = model.get("type") if isinstance(model, dict) else None
+    if found != kind.cut:
+        raise Refusal(
+            f"the tokenizer.json in {str(folder)!r} is of the kind {found!r:.40}, and a {kind.tokenizer} is "
+            f"{kind.cut!r}; put the tokenizer there that the encoder was trained with"
+        )
 
 
 class TransformersFolder:
@@ -199,6 +227,7 @@ class TransformersFolder:
         except ImportError:
             raise Refusal("a frozen text encoder needs transformers: pip install 'mezzotint[text]'") from None
         kind, settings = described(folder)
+        check_tokenizer(folder, kind)
         model = _filled(kind, settings, folder)
         try:
             with tempfile.TemporaryDirectory() as place:

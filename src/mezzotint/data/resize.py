@@ -61,7 +61,7 @@ def sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as (height, width): a number means a square, None stays None."""
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
         raise Refusal(f"the size is {size!r}, but a size is one number of pixels or (height, width), each at least 1")
     return pair[0], pair[1]

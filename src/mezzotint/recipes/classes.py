@@ -124,6 +124,8 @@ def text(texts: list[str]) -> Text:
     Its tokens are words where these come back, half as often again as there are different ones; else the captions are
     too different, or in a script without spaces, and its tokens are bytes.
     """
+    if not any(entry.strip() for entry in texts):
+        raise Refusal("no caption of these data says anything: leave the captions out, or look at where they come from")
     tokenizer: Tokenizer
     try:
         tokenizer = Words.of(texts)

@@ -126,7 +126,10 @@ class Trainer(Part):
         if not -(2**63) <= self.seed < 2**63:
             raise Refusal(f"a seed has 64 bits; {self.seed} has more")
         if count(self.images) < self.batch:
-            raise Refusal(f"training for {self.images} images is less than one batch of {self.batch}")
+            raise Refusal(
+                f"training for {self.images} images is less than one batch of {self.batch}: train for more, or make "
+                f"training.batch smaller"
+            )
 
     def every(self) -> dict[str, int]:
         """The intervals of log lines, checkpoints and pictures, in steps."""

@@ -34,7 +34,8 @@ from mezzotint.data.scenes.words import FIGURE, PALETTE, TINTED
 
 _WORKING = 32
 """Pixels of the shorter side that are enough to read by; larger pictures are read by means of pixels."""
-_SMALLEST = 12
+_SMALLEST, _BEYOND = 12, 4.0
+"""Pixels of the shorter side, and the largest value, noise counted, of a picture that is read."""
 _SQUINT, _HOPELESS = 0.8, 6
 """Pixels of the blur through which a picture is looked at again, unless it has more parts than this that no form
 explains: then it is no scene."""
@@ -83,6 +84,11 @@ class Reader(Part):
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < _SMALLEST:
             raise Refusal(
                 f"scenes are read from pictures (B, 3, H, W) of at least {_SMALLEST} pixels, not {tuple(x.shape)}"
+            )
+        if not x.is_floating_point() or float(x.abs().amax()) > _BEYOND:
+            raise Refusal(
+                f"scenes are read from numbers in [-1, 1], not from {str(x.dtype).removeprefix('torch.')} up to "
+                f"{float(x.abs().amax()):g}; of bytes take x / 127.5 - 1"
             )
         if not bool(torch.isfinite(x).all()):
             raise Refusal("a picture that is to be read holds a NaN or an infinity")

@@ -116,7 +116,8 @@ class Scenes(Painted):
         ):  # fmt: skip
             words = getattr(self, name)
             if isinstance(words, str) or len(set(words)) < len(words) or (not words and name != "tells"):
-                raise Refusal(f"{name} is a list of different words, not {words!r}")
+                example = f"; for one word write ({words!r},)" if isinstance(words, str) else ""
+                raise Refusal(f"{name} is a list of different words, not {words!r}{example}")
             for word in words:
                 if word not in known:
                     raise Refusal(f"scenes have no {word!r} among their {name}: {nearest(str(word), known)}")
@@ -128,7 +129,10 @@ class Scenes(Painted):
                 raise Refusal(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
         low_high = tuple(self.objects) if isinstance(self.objects, tuple | list) else ()
         if len(low_high) != 2 or not 1 <= low_high[0] <= low_high[1] <= len(captions.NUMBERS) - 1:
-            raise Refusal(f"objects are the fewest and the most in a scene, such as (1, 4), not {self.objects!r}")
+            raise Refusal(
+                "objects are the fewest and the most in a scene, at least 1 and at most "
+                f"{len(captions.NUMBERS) - 1}, such as (1, 4), not {self.objects!r}"
+            )
         object.__setattr__(self, "objects", low_high)
         if not 0 <= self.figures <= 1 or not 0 <= self.overlap <= 1:
             raise Refusal(f"figures and overlap are shares in [0, 1], not {self.figures} and {self.overlap}")
@@ -136,6 +140,8 @@ class Scenes(Painted):
             raise Refusal(f"subject is a word in small letters, not {self.subject!r}")
         if self.subject in captions.WORDS:
             raise Refusal(f"captions say {self.subject!r} of other things; take a word that they do not know")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise Refusal(f"a seed is a whole number of 64 bits, not {self.seed!r}")
         if "low" in self.tells and any(side % 4 for side in found):
             raise Refusal(f"a quarter of the size asks for sides that 4 divides, not {self.size}")
         if count(self.pictures) < 1 or count(self.held_out_pictures) < 1:
