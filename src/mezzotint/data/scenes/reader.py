@@ -39,6 +39,9 @@ _SMALLEST, _BEYOND = 12, 4.0
 _SQUINT, _HOPELESS = 0.8, 6
 """Pixels of the blur through which a picture is looked at again, unless it has more parts than this that no form
 explains: then it is no scene."""
+_FINE, _BLURRED, _NOISY = 24, 0.7, 0.02
+"""Pixels of the shorter side below which nothing is said of objects in a picture that is so blurred, in pixels, or as
+noisy, on pictures in [0, 1]: they have too few pixels to tell one form from another."""
 _BETWEEN = 0.012
 """How near to the middle between small and large, in units of the shorter side, the reader abstains."""
 _DOUBT = 0.2
@@ -109,10 +112,10 @@ class Reader(Part):
         if first.count != ABSTAINS or sum(not one.whole for one in first.objects) > _HOPELESS:
             return first
         factor = max(1, min(picture.shape[:2]) // _WORKING)
-        again = self._read_once(blurred(picture.transpose(2, 0, 1), _SQUINT * factor, True).transpose(1, 2, 0))
+        again = self._read_once(blurred(picture.transpose(2, 0, 1), _SQUINT * factor, True).transpose(1, 2, 0), _SQUINT)
         return again if again.count != ABSTAINS else first
 
-    def _read_once(self, picture: Doubles) -> Reading:
+    def _read_once(self, picture: Doubles, squint: float = 0.0) -> Reading:
         size = (picture.shape[0], picture.shape[1])
         factor = max(1, min(size) // _WORKING)
         height, width = (side // factor for side in size)
@@ -124,8 +127,10 @@ class Reader(Part):
         things = [tries[0] for tries in made.things]
         left = made.scenery.picture - made.scenery.seen(things)
         bad = _error(left, made.noise) > self.residue / 2
-        clear = _clear(made, bad)
-        known = [self._explained(made, left, bad, k) for k in range(len(things))]
+        fine = made.scenery.short >= _FINE or (made.scenery.sigma**2 < _BLURRED**2 + squint**2 and made.noise < _NOISY)
+        clear = fine and _clear(made, bad)
+        explained = (self._explained(made, left, bad, k) for k in range(len(things)))
+        known = [(share, sure and fine) for share, sure in explained]
         instances = _instances(made, [sure for _, sure in known], size, factor)
         objects = tuple(
             replace(
