@@ -342,6 +342,9 @@ def test_what_cannot_be_read_is_refused():
         READER.read(torch.full((1, 3, 32, 32), 200, dtype=torch.uint8))
     with pytest.raises(Refusal, match="127.5"):
         READER.read(torch.full((1, 3, 32, 32), 200.0))
+    with pytest.raises(Refusal, match="from bool"):
+        READER.read(torch.ones(1, 3, 32, 32, dtype=torch.bool))
+    assert READER.read(torch.zeros(0, 3, 32, 32)) == []
     with pytest.raises(Refusal, match="captions"):
         followed(torch.zeros(2, 3, 32, 32), ["a red circle"])
 

@@ -216,11 +216,19 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
     if data is None:
         data = _pictures(args, before)
     images = config.count(args.images) if args.images is not None else 200_000
-    least = 1024  # more than any batch that is written: whether the images are too few is asked of the edited recipe
-    tree = of_data(data, images=max(images, least), width=width or 32, seed=args.seed or 0)
+    tree = of_data(data, images=images, width=width or 32, seed=args.seed or 0, **_batch(changes_of(args.set)))
     if not before:
         _say_unheard(data, tree)
     return {**tree, "training": before["training"]} if before else tree
+
+
+def _batch(changes: list[str]) -> dict[str, int]:
+    """The batch that is asked for, which decides whether the images are enough, so it cannot wait for the other edits."""
+    from mezzotint.core import config
+
+    mine = [change for change in changes if change.partition("=")[0].strip() == "training.batch"]
+    found = config.edit({"training": {"batch": None}}, mine)["training"]
+    return found if type(found["batch"]) is int else {}
 
 
 def _pictures(args: Train, before: dict[str, Any]) -> Data:

@@ -36,6 +36,7 @@ from mezzotint.training.trainer import Trainer
 DEMO: dict[str, Any] = {"images": 64_000, "width": 32, "steps": 9, "peak": 3e-3}
 """What ``mezzotint demo`` trains: about 80 seconds on two cores."""
 
+BATCH = 128
 TEXT = 128
 """Features of a token, and of the vector that stands for a whole caption."""
 SHORTEST, LONGEST = 8, {"words": 77, "bytes": 256}
@@ -50,6 +51,7 @@ def usual(
     steps: int = 18,
     peak: float = 2e-3,
     process: Continuous | None = None,
+    batch: int = BATCH,
 ) -> Training:
     """The training of an EDM model of ``data``, conditional on its captions or else on its classes.
 
@@ -60,6 +62,7 @@ def usual(
         steps: of the model's usual sampler (Heun).
         peak: the highest learning rate; a short run of a small network bears twice the usual one.
         process: what corrupts the data; None: EDM's.
+        batch: images a step.
 
     Larger pictures get more levels: two at 8 pixels, three up to 32, four beyond, attention at the coarsest.
     """
@@ -88,7 +91,7 @@ def usual(
     trainer = Trainer(
         Denoising(LogNormal(round(middle, 3), 1.2), dropout=0.0 if encoder is None else 0.1),
         images=count(images),
-        batch=128,
+        batch=batch,
         rate=Rate(peak=peak, warmup=min(5_000, count(images) // 10), cooldown=0.6),
         averages=(0.05, 0.10),
         sampler=Heun(steps=steps),
@@ -138,7 +141,13 @@ def text(texts: list[str]) -> Text:
 
 
 def of_data(
-    data: Data, images: int | str = "200k", width: int = 32, steps: int = 18, seed: int = 0, peak: float = 2e-3
+    data: Data,
+    images: int | str = "200k",
+    width: int = 32,
+    steps: int = 18,
+    seed: int = 0,
+    peak: float = 2e-3,
+    batch: int = BATCH,
 ) -> dict[str, Any]:
     """The config of that training at a seed, as ``mezzotint train`` takes it; arguments as for :func:`usual`."""
-    return usual(data, images, width, steps, peak).tree(seed)
+    return usual(data, images, width, steps, peak, batch=batch).tree(seed)

@@ -88,13 +88,13 @@ class Reader(Part):
             raise Refusal(
                 f"scenes are read from pictures (B, 3, H, W) of at least {_SMALLEST} pixels, not {tuple(x.shape)}"
             )
-        if not x.is_floating_point() or float(x.abs().amax()) > _BEYOND:
-            raise Refusal(
-                f"scenes are read from numbers in [-1, 1], not from {str(x.dtype).removeprefix('torch.')} up to "
-                f"{float(x.abs().amax()):g}; of bytes take x / 127.5 - 1"
-            )
-        if not bool(torch.isfinite(x).all()):
+        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise Refusal("a picture that is to be read holds a NaN or an infinity")
+        if not x.is_floating_point() or bool((x.abs() > _BEYOND).any()):
+            kind = str(x.dtype).removeprefix("torch.")
+            raise Refusal(
+                f"scenes are read from floats in [-1, 1], not from {kind} beyond them; of bytes take x / 127.5 - 1"
+            )
         pictures = x.detach().to("cpu", torch.float64).numpy()
         return [self._reading((picture.transpose(1, 2, 0) + 1) / 2) for picture in pictures]
 
