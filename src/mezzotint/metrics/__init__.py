@@ -8,6 +8,7 @@ from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
+from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.report import Report, evaluate
 
@@ -24,6 +25,9 @@ __all__ = [
     "following",
     "frechet",
     "gaussian_frechet",
+    "kernel_distance",
+    "kid",
+    "kid_subsets",
     "nearest",
     "neighbour_ratio",
     "precision",
