@@ -11,6 +11,7 @@ from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.report import Report, evaluate
+from mezzotint.metrics.score import extractor_score, split_scores
 
 __all__ = [
     "Classifier",
@@ -22,6 +23,7 @@ __all__ = [
     "close_share",
     "energy_distance",
     "evaluate",
+    "extractor_score",
     "following",
     "frechet",
     "gaussian_frechet",
@@ -32,4 +34,5 @@ __all__ = [
     "neighbour_ratio",
     "precision",
     "recall",
+    "split_scores",
 ]
