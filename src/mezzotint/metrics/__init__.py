@@ -1,7 +1,7 @@
 """Measures of samples: each with counts and a 95 % interval, beside what real pictures score in their place."""
 
 from mezzotint.metrics.classifier import Classifier
-from mezzotint.metrics.coverage import precision, recall
+from mezzotint.metrics.coverage import coverage, density, precision, recall
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
@@ -21,6 +21,8 @@ __all__ = [
     "Report",
     "classification_accuracy",
     "close_share",
+    "coverage",
+    "density",
     "energy_distance",
     "evaluate",
     "extractor_score",
