@@ -12,6 +12,7 @@ from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.report import Report, evaluate
 from mezzotint.metrics.score import extractor_score, split_scores
+from mezzotint.metrics.sliced import sliced_wasserstein
 
 __all__ = [
     "Classifier",
@@ -36,5 +37,6 @@ __all__ = [
     "neighbour_ratio",
     "precision",
     "recall",
+    "sliced_wasserstein",
     "split_scores",
 ]
