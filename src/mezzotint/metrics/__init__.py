@@ -10,6 +10,7 @@ from mezzotint.metrics.frechet import frechet, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
+from mezzotint.metrics.patches import patch_wasserstein
 from mezzotint.metrics.report import Report, evaluate
 from mezzotint.metrics.score import extractor_score, split_scores
 from mezzotint.metrics.sliced import sliced_wasserstein
@@ -35,6 +36,7 @@ __all__ = [
     "kid_subsets",
     "nearest",
     "neighbour_ratio",
+    "patch_wasserstein",
     "precision",
     "recall",
     "sliced_wasserstein",
