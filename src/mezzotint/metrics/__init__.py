@@ -2,6 +2,7 @@
 
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.metrics.coverage import coverage, density, precision, recall
+from mezzotint.metrics.diversity import pairwise_distance
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
@@ -36,6 +37,7 @@ __all__ = [
     "kid_subsets",
     "nearest",
     "neighbour_ratio",
+    "pairwise_distance",
     "patch_wasserstein",
     "precision",
     "recall",
