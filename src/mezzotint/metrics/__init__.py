@@ -6,6 +6,7 @@ from mezzotint.metrics.diversity import pairwise_distance
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.fidelity import psnr, psnr_each, ssim, ssim_each
 from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
@@ -40,7 +41,11 @@ __all__ = [
     "pairwise_distance",
     "patch_wasserstein",
     "precision",
+    "psnr",
+    "psnr_each",
     "recall",
     "sliced_wasserstein",
     "split_scores",
+    "ssim",
+    "ssim_each",
 ]
