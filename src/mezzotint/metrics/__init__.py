@@ -13,6 +13,7 @@ from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.patches import patch_wasserstein
+from mezzotint.metrics.perceptual import feature_distance, feature_distances
 from mezzotint.metrics.report import Report, evaluate
 from mezzotint.metrics.score import extractor_score, split_scores
 from mezzotint.metrics.sliced import sliced_wasserstein
@@ -30,6 +31,8 @@ __all__ = [
     "energy_distance",
     "evaluate",
     "extractor_score",
+    "feature_distance",
+    "feature_distances",
     "following",
     "frechet",
     "gaussian_frechet",
