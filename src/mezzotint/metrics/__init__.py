@@ -16,6 +16,7 @@ from mezzotint.metrics.patches import patch_wasserstein
 from mezzotint.metrics.perceptual import feature_distance, feature_distances
 from mezzotint.metrics.report import Report, evaluate
 from mezzotint.metrics.score import extractor_score, split_scores
+from mezzotint.metrics.segmentation import class_iou, confusion, mean_iou, pixel_accuracy, segmentation
 from mezzotint.metrics.sliced import sliced_wasserstein
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "Extractor",
     "Judge",
     "Report",
+    "class_iou",
     "classification_accuracy",
     "close_share",
+    "confusion",
     "coverage",
     "density",
     "energy_distance",
@@ -39,14 +42,17 @@ __all__ = [
     "kernel_distance",
     "kid",
     "kid_subsets",
+    "mean_iou",
     "nearest",
     "neighbour_ratio",
     "pairwise_distance",
     "patch_wasserstein",
+    "pixel_accuracy",
     "precision",
     "psnr",
     "psnr_each",
     "recall",
+    "segmentation",
     "sliced_wasserstein",
     "split_scores",
     "ssim",
