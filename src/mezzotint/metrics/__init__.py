@@ -11,6 +11,7 @@ from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
+from mezzotint.metrics.memorisation import cells_of, copying
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.patches import patch_wasserstein
 from mezzotint.metrics.perceptual import feature_distance, feature_distances
@@ -25,10 +26,12 @@ __all__ = [
     "Extractor",
     "Judge",
     "Report",
+    "cells_of",
     "class_iou",
     "classification_accuracy",
     "close_share",
     "confusion",
+    "copying",
     "coverage",
     "density",
     "energy_distance",
