@@ -35,7 +35,7 @@ def opened(path: Path) -> Any:
     except FileNotFoundError:
         raise Refusal(f"there is no file {str(path)!r}") from None
     except Exception as error:  # a damaged file fails in Thrift, in Arrow or in the system
-        raise Refusal(f"{str(path)!r} cannot be read as a Parquet file: {_first(error)}") from None
+        raise Refusal(f"{str(path)!r} cannot be read as a Parquet file: {first_line(error)}") from None
     if file.metadata.num_rows > RECORDS:
         raise Refusal(f"{str(path)!r} has {file.metadata.num_rows:,} rows, and at most {RECORDS:,} are read")
     return file
@@ -53,7 +53,7 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
             for row in range(batch.num_rows):
                 yield others | {name: lists[name][row] for name in lists}
     except Exception as error:
-        raise Refusal(f"{str(path)!r} cannot be read as a Parquet file: {_first(error)}") from None
+        raise Refusal(f"{str(path)!r} cannot be read as a Parquet file: {first_line(error)}") from None
 
 
 def cells_of(column: Any) -> list[Any]:
@@ -62,5 +62,6 @@ def cells_of(column: Any) -> list[Any]:
     return [cell if isinstance(cell, plain) else str(cell) for cell in column.to_pylist()]
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, its first line."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]

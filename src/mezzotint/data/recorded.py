@@ -136,7 +136,7 @@ class Recorded(Data, ABC):
         told, wrong = Telling.read(records, self._named, self.points)
         mine = self._mine(told)
         for row, why in sorted(wrong.items()):
-            self._leave(records.names[row], why, row in mine)
+            self._leave(records.names[row], why, bool(mine[row]))
         rows = np.array([row for row in np.flatnonzero(mine) if row not in wrong], dtype=np.int64)
         if not len(rows):
             raise Refusal(

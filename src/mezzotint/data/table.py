@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Table(Recorded):
-    """The records of ``metadata.jsonl``, ``.csv`` or ``.parquet`` in a folder, or of such a file; fields as told there.
+    """The rows of ``metadata.jsonl``, ``.csv`` or ``.parquet`` in a folder, or of such a file; see ``Recorded``.
 
     Arguments:
         picture: the column with the names of the picture files; other files (``layout``, ``image``, ``mask``) likewise.
