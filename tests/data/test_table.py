@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +271,24 @@ def test_maps_are_numbers_and_masks_black_and_white(tmp_path: Path) -> None:
     Image.new("L", (20, 30)).save(root / "mask" / "0001.png")
     with pytest.raises(Refusal, match="does not lie on it"):
         Table(root, split="all", mask="mask")
+
+
+def test_a_set_larger_than_its_budget_takes_no_more_memory(tmp_path: Path) -> None:
+    """Of 400 pictures of 192 x 192 no more is in memory than a batch and the picture that is decoded."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "set"
+    root.mkdir()
+    for k in range(8):
+        Image.fromarray(rng.integers(0, 256, (192, 192, 3), dtype=np.uint8)).save(root / f"{k}.bmp")
+    rows = [json.dumps({"file_name": f"{k % 8}.bmp", "text": f"number {k}"}) for k in range(400)]
+    (root / "metadata.jsonl").write_text("\n".join(rows))
+    whole = 400 * 192 * 192 * 3
+    cap = 2**22
+    assert whole > 10 * cap
+    tracemalloc.start()
+    data = Table(root, caption="text", split="all", budget=cap)
+    for start in range(0, 400, 4):
+        x, _ = data[start : start + 4]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert x.shape == (4, 3, 192, 192) and peak < cap + 2**22

@@ -129,7 +129,7 @@ class ArrowRows(Records):
         if not self._is_picture(column):
             kind = self._tables[0].schema.field(column).type
             raise Refusal(
-                f"the column {column!r} of {self.path!r} is {kind}, but pictures are Image features with their bytes inside"
+                f"the {column!r} of {self.path!r} is {kind}, but pictures are Image features with bytes in them"
             )
         found = self._scalar(column, row)
         return None if found is None else Packed(f"{self.path}: row {row}, {column}", memoryview(found.as_buffer()))

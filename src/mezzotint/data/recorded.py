@@ -125,7 +125,7 @@ class Recorded(Data, ABC):
         if len(records) > RECORDS:
             raise Refusal(f"{self.path!r} has {len(records):,} records, and at most {RECORDS:,} are read")
         for column in self._named.values():
-            if column not in records.columns:
+            if not records.has(column):
                 raise Refusal(
                     f"{self.path!r} has no column {column!r} ({nearest(column, records.columns)}); "
                     f"its columns are {', '.join(sorted(records.columns)) or 'none'}"

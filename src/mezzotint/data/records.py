@@ -37,6 +37,10 @@ class Records(ABC):
     def __len__(self) -> int:
         return len(self.names)
 
+    def has(self, column: str) -> bool:
+        """Whether any record may have this column."""
+        return column in self.columns
+
     @abstractmethod
     def cells(self, column: str) -> list[object]:
         """The values of a column, one a record; None, "" or NaN where it is missing."""

@@ -89,7 +89,10 @@ class Members(Records):
             self._places[column][table[:, 0]] = table[:, 1:]
         self._keys = keys
         self.names = [f"{key}.{self._first(wanted[0], row) or ''}".rstrip(".") for row, key in enumerate(keys)]
-        self.columns = tuple(dict.fromkeys((*places, *self._entries, *(w for w in self._wanted if self._there(w)))))
+        self.columns = tuple(dict.fromkeys((*places, *self._entries)))
+
+    def has(self, column: str) -> bool:
+        return self._there(column) or column in self.columns
 
     def _there(self, column: str) -> bool:
         return any(one in self._places for one in column.split(";"))
