@@ -124,6 +124,10 @@ def test_gaps_are_told(tmp_path: Path) -> None:
         }
         assert data.texts([1]) == [""] and (cond["layout"][3] == 255).all() and not cond["mask"][5].any()
         assert set(data[[0]][1].keep) == set(kept)  # every batch is made alike
+        train = Table(data.path, split_by="part", caption="text", mask="mask", attributes=("count",))[1:][1]
+        assert train["attributes.count"].tolist() == [1, 2, 4, 5]
+        assert train.kept("caption").tolist() == [False, True, True, True]
+        assert train.kept("mask").tolist() == [True, True, True, False]
 
 
 def test_records_without_picture_or_label_are_broken(tmp_path: Path) -> None:
