@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mezzotint.data.data import fraction
 from mezzotint.testing import check_data
 
 ALL = {**COLUMNS, **{name: name for name in FILES}}
-KINDS = ("jsonl", "csv", "parquet")
+KINDS = ("jsonl", "csv", *(("parquet",) if find_spec("pyarrow") else ()))
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -30,8 +31,6 @@ def pixels(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("budget", [2**30, 0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_column_tells_what_it_says(tmp_path: Path, kind: str, budget: int) -> None:
-    if kind == "parquet":
-        pytest.importorskip("pyarrow")
     made = records()
     data = Table(table(tmp_path, made, kind), split="all", budget=budget, **ALL)
     x, cond = data[:]
