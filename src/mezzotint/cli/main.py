@@ -22,7 +22,7 @@ from mezzotint.cli.early import leaving
 
 VERBS = {
     "demo": ("mezzotint.cli.demo", "train on real digits, sample, judge and report: about two minutes on two cores"),
-    "train": ("mezzotint.cli.train", "train a model on a recipe, a folder of pictures, an .npz file, digits or scenes"),
+    "train": ("mezzotint.cli.train", "train a model on a recipe, on pictures of your own, on digits or on scenes"),
     "sample": ("mezzotint.cli.sample", "make pictures with a trained model, or repeat those of a PNG"),
     "edit": ("mezzotint.cli.edit", "redraw a picture: the part a mask shows, or all of it more or less"),
     "evaluate": ("mezzotint.cli.evaluate", "judge a model against the pictures it was trained on and ones held out"),

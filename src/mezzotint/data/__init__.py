@@ -7,8 +7,27 @@ from mezzotint.data.emoji import Emoji
 from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
+from mezzotint.data.huggingface import HuggingFace
+from mezzotint.data.recorded import Recorded
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.data.scenes.video import SceneVideos
+from mezzotint.data.shards import Shards
+from mezzotint.data.table import Table
 
-__all__ = ["Arrays", "Data", "Digits", "Emoji", "FashionMNIST", "Folder", "Fractal", "SceneVideos", "Scenes", "find"]
+__all__ = [
+    "Arrays",
+    "Data",
+    "Digits",
+    "Emoji",
+    "FashionMNIST",
+    "Folder",
+    "Fractal",
+    "HuggingFace",
+    "Recorded",
+    "SceneVideos",
+    "Scenes",
+    "Shards",
+    "Table",
+    "find",
+]
