@@ -29,9 +29,9 @@ from mezzotint.core import config
 from mezzotint.core.bounded import inside, parse_json, read_bytes, read_text
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, sha256, tidy, write_folder, write_text
+from mezzotint.core.lock import NAME, alone
 from mezzotint.core.spec import filled
 from mezzotint.core.store import load_tensors, save_tensors
-from mezzotint.training.lock import NAME, alone
 
 CHECKPOINTS = "checkpoints"
 PLACES = ("path", "held_out_path")
