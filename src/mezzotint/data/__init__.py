@@ -1,14 +1,29 @@
 """Data sets: pictures with their conditions, read in batches and split for good."""
 
 from mezzotint.data.arrays import Arrays
+from mezzotint.data.cached import Cached
 from mezzotint.data.data import Data
 from mezzotint.data.digits import Digits
 from mezzotint.data.emoji import Emoji
 from mezzotint.data.fashion import FashionMNIST
+from mezzotint.data.flipped import Flipped
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.data.scenes.video import SceneVideos
 
-__all__ = ["Arrays", "Data", "Digits", "Emoji", "FashionMNIST", "Folder", "Fractal", "SceneVideos", "Scenes", "find"]
+__all__ = [
+    "Arrays",
+    "Cached",
+    "Data",
+    "Digits",
+    "Emoji",
+    "FashionMNIST",
+    "Flipped",
+    "Folder",
+    "Fractal",
+    "SceneVideos",
+    "Scenes",
+    "find",
+]
