@@ -1,6 +1,7 @@
 """Data sets: pictures with their conditions, read in batches and split for good."""
 
 from mezzotint.data.arrays import Arrays
+from mezzotint.data.buckets import Buckets
 from mezzotint.data.cached import Cached
 from mezzotint.data.data import Data
 from mezzotint.data.digits import Digits
@@ -15,6 +16,7 @@ from mezzotint.data.scenes.video import SceneVideos
 
 __all__ = [
     "Arrays",
+    "Buckets",
     "Cached",
     "Data",
     "Digits",

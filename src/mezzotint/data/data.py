@@ -84,6 +84,15 @@ class Data(Part, ABC):
         """Of one sample of each bucket, by its number; ``(shape,)`` where there are none."""
         return (self.shape,)
 
+    @property
+    def originals(self) -> Rows | None:
+        """Height and width of every picture as it came, int64 (N, 2); None where that is not known."""
+        return None
+
+    def resized(self, size: tuple[int, int]) -> Data | None:
+        """The same items, with all that is told of them, brought to another (height, width); None: it cannot be."""
+        return None
+
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         """Pictures and conditions of these rows; a source that makes both in one go writes this one."""
         return self.read(rows), self.condition(rows)

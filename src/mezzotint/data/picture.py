@@ -24,6 +24,7 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # of EXIF
 _BAND = 2**20  # pixels
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
@@ -32,6 +33,13 @@ def channels_of(path: Path, max_pixels: int) -> int:
     """1 where the file's header announces a grey picture, else 3; palettes count as colour."""
     with _opened(path, max_pixels) as image:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
+
+
+def size_of(path: Path, max_pixels: int) -> tuple[int, int]:
+    """Height and width by the file's header, of the picture as it is upright."""
+    with _opened(path, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION, 1) in _LYING else (height, width)
 
 
 def said(path: str | Path, key: str) -> object:

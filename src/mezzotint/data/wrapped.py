@@ -76,14 +76,3 @@ class Wrapped(Data, ABC):
 
     def _marks(self) -> Iterator[bytes]:
         yield from ()
-
-
-def of_one_bucket(rows: Rows, buckets: Rows) -> int:
-    """The bucket that all of these rows are in; refused where there are several, or none."""
-    found = set(buckets[rows].tolist())
-    if len(found) != 1:
-        raise Refusal(
-            f"{len(rows)} items of {len(found)} sizes do not make a batch; ask for items of one bucket, as "
-            "data.buckets has them"
-        )
-    return int(found.pop())
