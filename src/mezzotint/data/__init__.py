@@ -10,9 +10,11 @@ from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.flipped import Flipped
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
+from mezzotint.data.recorded import Recorded
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.data.scenes.video import SceneVideos
+from mezzotint.data.table import Table
 
 __all__ = [
     "Arrays",
@@ -25,7 +27,9 @@ __all__ = [
     "Flipped",
     "Folder",
     "Fractal",
+    "Recorded",
     "SceneVideos",
     "Scenes",
+    "Table",
     "find",
 ]
