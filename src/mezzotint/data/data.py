@@ -251,4 +251,5 @@ def in_split(name: str, split: str, share: float) -> bool:
 
 def unit(pictures: NDArray[np.uint8]) -> Tensor:
     """Bytes (B, H, W, C) as float32 (B, C, H, W): 0 becomes -1, 255 becomes 1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1.0)
+    turned = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    return turned.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1.0)

@@ -128,7 +128,10 @@ class Flipped(Wrapped):
 
     def mirrored(self, told: Condition) -> Condition:
         """What is to be told of mirrored pictures, where ``told`` is told of the pictures."""
-        return Condition(**{name: self._mirror(name, value) for name, value in told.values.items()})
+        found = Condition(**{name: self._mirror(name, value) for name, value in told.values.items()})
+        for name, kept in told.keep.items():  # where nothing is told of a picture, nothing is of the mirrored one
+            found = found.drop(name, rows=~kept)
+        return found
 
     def _mirror(self, name: str, value: Tensor) -> Tensor:
         if self._harmless(name) or name in PLAIN:

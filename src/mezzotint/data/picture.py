@@ -121,7 +121,8 @@ def decoded(
             # A band at a time: what is converted in between takes up to eight bytes a pixel.
             many = max(1, _BAND // image.width)
             for top in range(0, image.height, many):
-                band = image.crop((0, top, image.width, min(top + many, image.height)))
+                whole = many >= image.height  # as nearly always; what is cut out is a copy
+                band = image if whole else image.crop((0, top, image.width, min(top + many, image.height)))
                 picture[top : top + many] = _plain(band, channels, under)
         yield picture
 
@@ -155,7 +156,8 @@ def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
     elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, under), image)
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+    mode = "L" if channels == 1 else "RGB"
+    values = np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
     return values.reshape(*values.shape[:2], channels)
 
 
