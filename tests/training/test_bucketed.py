@@ -73,8 +73,8 @@ def data(tmp_path_factory):
 
 
 def tree(data, **changes):
-    made = recipes.of_data(data, images=1024, width=8, steps=3)
-    made["training"] |= {"batch": 16, "save": 512, "log": 256, "picture": 1024} | changes
+    made = recipes.of_data(data, images=768, width=8, steps=2)
+    made["training"] |= {"batch": 16, "save": 384, "log": 192, "picture": 768} | changes
     return made
 
 
@@ -83,7 +83,7 @@ def test_a_u_net_trains_on_mixed_aspects_and_goes_on(data, tmp_path):
         pass
 
     def stop(progress):
-        if progress.images >= 768:
+        if progress.images >= 576:
             raise Stop
 
     assert len(data.shapes) == 3 and set(data.buckets.tolist()) == {0, 1, 2}
@@ -91,11 +91,11 @@ def test_a_u_net_trains_on_mixed_aspects_and_goes_on(data, tmp_path):
     with pytest.raises(Stop):
         training.train(tree(data, workers=1), tmp_path / "half", progress=stop)
     again = training.train(tree(data, workers=1), tmp_path / "half", resume=True)
-    (a, _), (b, _) = whole.load(1024), again.load(1024)
+    (a, _), (b, _) = whole.load(768), again.load(768)
     assert all(torch.equal(a[n][k], b[n][k]) for n in a for k in a[n])
     losses = [row["loss"] for row in whole.metrics() if "loss" in row]
     held = [row["held_out"]["loss"] for row in whole.metrics() if row.get("held_out")]
-    assert losses[-1] < 0.7 * losses[0] and np.isfinite(held).all()
+    assert losses[-1] < 0.8 * losses[0] and np.isfinite(held).all()
 
     model = mz.load(whole.path)
     for height, width in data.brought_to:

@@ -251,5 +251,7 @@ def in_split(name: str, split: str, share: float) -> bool:
 
 def unit(pictures: NDArray[np.uint8]) -> Tensor:
     """Bytes (B, H, W, C) as float32 (B, C, H, W): 0 becomes -1, 255 becomes 1."""
-    turned = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
-    return turned.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1.0)
+    out = np.empty((len(pictures), pictures.shape[3], *pictures.shape[1:3]), dtype=np.float32)
+    for channel in range(pictures.shape[3]):  # faster than all of them turned at once
+        out[:, channel] = pictures[..., channel]
+    return torch.from_numpy(out).div_(127.5).sub_(1.0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,8 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.errors import nearest as closest
 
 RESIZES = ("crop", "pad", "stretch")
-_AT_ONCE, _SMALL = 2**24, 2**17
+_AT_ONCE, _FEW = 2**18, 16
+Shares = tuple[NDArray[np.int64], NDArray[np.float32]]
 Value = TypeVar("Value", np.uint8, np.float32)
 
 
@@ -72,17 +73,8 @@ def fit(
     rows_of, columns_of = spans((height, width), size, resize)
     down, across = _shares(height, rows_of), _shares(width, columns_of)
     lead = pictures.shape[:-3]
-    wide = pictures.reshape(*lead, height, width * channels)
-    if height * width * channels <= _AT_ONCE:
-        rows = down @ wide.astype(np.float32)
-    else:  # of a picture this large, a copy in float32 would be the largest thing in memory
-        some = max(1, _AT_ONCE // height)
-        bands = [down @ wide[..., at : at + some].astype(np.float32) for at in range(0, width * channels, some)]
-        rows = np.concatenate(bands, axis=-1)
-    # One product with all rows side by side: one a row, of a few channels each, would take twice as long.
-    turned = np.moveaxis(rows.reshape(*lead, rows_of.many, width, channels), -2, 0)
-    out = (across @ turned.reshape(width, -1)).reshape(columns_of.many, *lead, rows_of.many, channels)
-    out = np.moveaxis(out, 0, -2)
+    rows = _along(down, pictures.reshape(*lead, -1), width * channels).reshape(*lead, rows_of.many, -1)
+    out = _along(across, rows, channels).reshape(*lead, rows_of.many, columns_of.many, channels)
     if pictures.dtype == np.uint8:
         out = np.clip(np.rint(out, out=out), 0, 255, out=out)
     return _laid(out.astype(pictures.dtype, order="C"), size, (rows_of, columns_of), under)
@@ -154,16 +146,44 @@ def _laid(
     return out
 
 
-def _shares(have: int, span: Span) -> NDArray[np.float32]:
-    """:func:`_weights`, kept for the next picture of the same size where they are small."""
-    return _kept_weights(have, span) if have * span.many <= _SMALL else _weights(have, span)
+def _along(shares: Shares, values: NDArray[Any], each: int) -> NDArray[np.float32]:
+    """Means by their shares, term by term and so the same on every machine, of what lies ``each`` together.
+
+    Arguments:
+        shares: places and weights, (terms, many).
+        values: (..., have * each), where ``each`` numbers lie together.
+    """
+    places, weights = shares
+    lead, many = values.shape[:-1], places.shape[1]
+    apart = values.reshape(*lead, -1, each)
+    out = np.empty((*lead, many, each), np.float32)
+    some = max(1, _AT_ONCE * many // max(1, out.size))
+    for at in range(0, many, some):
+        # Where few numbers lie together, as many weights as numbers: numpy is slow at rows of three.
+        block = out[..., at : at + some, :]
+        for term, (place, weight) in enumerate(zip(places[:, at : at + some], weights[:, at : at + some], strict=True)):
+            taken = np.take(apart, place, -2)
+            if each < _FEW:
+                flat = taken.reshape(*lead, -1)
+                taken = (flat * np.repeat(weight, each)).reshape(taken.shape)
+            else:
+                taken = taken * weight[:, None]
+            if term:
+                block += taken
+            else:
+                block[...] = taken
+    return out
 
 
 @lru_cache(maxsize=64)
-def _kept_weights(have: int, span: Span) -> NDArray[np.float32]:
-    found = _weights(have, span)
-    found.setflags(write=False)
-    return found
+def _shares(have: int, span: Span) -> Shares:
+    """:func:`_weights` without their zeros: which pixels count, (terms, many), and how much; kept for the next one."""
+    weights = _weights(have, span)
+    first, last = (weights > 0).argmax(1), have - (weights[:, ::-1] > 0).argmax(1)
+    places = first + np.arange((last - first).max())[:, None]
+    inside = places < last
+    places = np.where(inside, places, first)
+    return places, np.where(inside, np.take_along_axis(weights, places.T, 1).T, np.float32(0))
 
 
 def _weights(have: int, span: Span) -> NDArray[np.float32]:
