@@ -120,7 +120,9 @@ def run(args: Train) -> int:
                 folder,
                 resume=args.resume,
                 parameters=parameters_of(args.max_parameters),
-                progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
+                progress=lambda p: meter(
+                    p.images, p.total, f"loss {p.loss:.4f}  data-wait {p.waiting:.0%}", p.per_second
+                ),
                 saved=None if mirror is None else mirror,
             )
     except (KeyboardInterrupt, Stopped):

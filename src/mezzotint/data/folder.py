@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
-from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded
+from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded, upright
 from mezzotint.data.resize import check_resize, fit, sides
 from mezzotint.data.threads import each, tolerant
 from mezzotint.data.transparency import check_colour, shade
@@ -175,6 +176,17 @@ class Folder(Data):
     def _marks(self) -> Iterator[bytes]:
         for file in self._files:
             yield os.fsencode(file.relative_to(self.path).as_posix()) + b" " + glimpse(file)
+
+    @cached_property
+    def originals(self) -> Rows:
+        found = [*each(lambda file: upright(file, self.max_pixels), self._files)]
+        return np.array(found, dtype=np.int64)
+
+    def resized(self, size: tuple[int, int]) -> Folder:
+        other = object.__new__(Folder)
+        other._set(**{one.name: getattr(self, one.name) for one in fields(self)})
+        other._set(size=size, _shape=(self._shape[0], *size), _kept=None)
+        return other
 
     def read(self, rows: Rows) -> Tensor:
         if self._kept is not None:

@@ -117,12 +117,14 @@ def decoded(
             if turns is not None:
                 stack.enter_context(turns.take(math.prod(image.size)))
             ImageOps.exif_transpose(image, in_place=True)
-            picture = np.empty((image.height, image.width, channels), dtype=np.uint8)
-            # A band at a time: what is converted in between takes up to eight bytes a pixel.
             many = max(1, _BAND // image.width)
-            for top in range(0, image.height, many):
-                band = image.crop((0, top, image.width, min(top + many, image.height)))
-                picture[top : top + many] = _plain(band, channels, under)
+            if many >= image.height:
+                picture = _plain(image, channels, under)
+            else:  # a band at a time: what is converted in between takes up to eight bytes a pixel
+                picture = np.empty((image.height, image.width, channels), dtype=np.uint8)
+                for top in range(0, image.height, many):
+                    band = image.crop((0, top, image.width, min(top + many, image.height)))
+                    picture[top : top + many] = _plain(band, channels, under)
         yield picture
 
 
@@ -155,7 +157,8 @@ def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
     elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, under), image)
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+    mode = "L" if channels == 1 else "RGB"
+    values = np.array(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
     return values.reshape(*values.shape[:2], channels)
 
 

@@ -15,8 +15,9 @@ import os
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -332,6 +333,17 @@ class Recorded(Data, ABC):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @cached_property
+    def originals(self) -> Rows:
+        found = each(lambda row: files.upright(self._picture(int(row)), self.max_pixels), self._places)
+        return np.array([*found], dtype=np.int64)
+
+    def resized(self, size: tuple[int, int]) -> Self:
+        other = object.__new__(type(self))
+        other._set(**{one.name: getattr(self, one.name) for one in fields(self)})
+        other._set(size=size, _shape=(self._shape[0], *size), _kept=None)
+        return other
 
     def _marks(self) -> Iterator[bytes]:
         yield repr(sorted(self._named)).encode()

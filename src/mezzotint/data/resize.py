@@ -15,7 +15,8 @@ together.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.errors import nearest as closest
 
 RESIZES = ("crop", "pad", "stretch")
-_AT_ONCE = 2**24
+_AT_ONCE, _FEW = 2**18, 16
+Shares = tuple[NDArray[np.int64], NDArray[np.float32]]
 Value = TypeVar("Value", np.uint8, np.float32)
 
 
@@ -69,19 +71,13 @@ def fit(
     if (height, width) == size:
         return pictures
     rows_of, columns_of = spans((height, width), size, resize)
-    down, across = _weights(height, rows_of), _weights(width, columns_of)
+    down, across = _shares(height, rows_of), _shares(width, columns_of)
     lead = pictures.shape[:-3]
-    wide = pictures.reshape(*lead, height, width * channels)
-    if height * width * channels <= _AT_ONCE:
-        rows = down @ wide.astype(np.float32)
-    else:  # of a picture this large, a copy in float32 would be the largest thing in memory
-        some = max(1, _AT_ONCE // height)
-        bands = [down @ wide[..., at : at + some].astype(np.float32) for at in range(0, width * channels, some)]
-        rows = np.concatenate(bands, axis=-1)
-    out = across @ rows.reshape(*lead, rows_of.many, width, channels)
+    rows = _along(down, pictures.reshape(*lead, -1), width * channels).reshape(*lead, rows_of.many, -1)
+    out = _along(across, rows, channels).reshape(*lead, rows_of.many, columns_of.many, channels)
     if pictures.dtype == np.uint8:
-        out = np.rint(out).clip(0, 255)
-    return _laid(out.astype(pictures.dtype), size, (rows_of, columns_of), under)
+        out = np.clip(np.rint(out, out=out), 0, 255, out=out)
+    return _laid(out.astype(pictures.dtype, order="C"), size, (rows_of, columns_of), under)
 
 
 def nearest(
@@ -148,6 +144,46 @@ def _laid(
     (_, top, high), (_, left, wide) = both
     out[..., top : top + high, left : left + wide, :] = inner
     return out
+
+
+def _along(shares: Shares, values: NDArray[Any], each: int) -> NDArray[np.float32]:
+    """Means by their shares, term by term and so the same on every machine, of what lies ``each`` together.
+
+    Arguments:
+        shares: places and weights, (terms, many).
+        values: (..., have * each), where ``each`` numbers lie together.
+    """
+    places, weights = shares
+    lead, many = values.shape[:-1], places.shape[1]
+    apart = values.reshape(*lead, -1, each)
+    out = np.empty((*lead, many, each), np.float32)
+    some = max(1, _AT_ONCE * many // max(1, out.size))
+    for at in range(0, many, some):
+        # Where few numbers lie together, as many weights as numbers: numpy is slow at rows of three.
+        block = out[..., at : at + some, :]
+        for term, (place, weight) in enumerate(zip(places[:, at : at + some], weights[:, at : at + some], strict=True)):
+            taken = np.take(apart, place, -2)
+            if each < _FEW:
+                flat = taken.reshape(*lead, -1)
+                taken = (flat * np.repeat(weight, each)).reshape(taken.shape)
+            else:
+                taken = taken * weight[:, None]
+            if term:
+                block += taken
+            else:
+                block[...] = taken
+    return out
+
+
+@lru_cache(maxsize=64)
+def _shares(have: int, span: Span) -> Shares:
+    """:func:`_weights` without their zeros: which pixels count, (terms, many), and how much; kept for the next one."""
+    weights = _weights(have, span)
+    first, last = (weights > 0).argmax(1), have - (weights[:, ::-1] > 0).argmax(1)
+    places = first + np.arange((last - first).max())[:, None]
+    inside = places < last
+    places = np.where(inside, places, first)
+    return places, np.where(inside, np.take_along_axis(weights, places.T, 1).T, np.float32(0))
 
 
 def _weights(have: int, span: Span) -> NDArray[np.float32]:
