@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
 _BAND = 2**20  # pixels
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _GREY = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -32,6 +34,42 @@ def channels_of(path: Path, max_pixels: int) -> int:
     """1 where the file's header announces a grey picture, else 3; palettes count as colour."""
     with _opened(path, max_pixels) as image:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of its picture before anything is unpacked.
+
+    Arguments:
+        format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP`` or ``GIF``, by content.
+        mode: what a pixel is, in Pillow's words: ``L``, ``RGB``, ``P``, ``CMYK``, ``I;16``, ...
+        size: (width, height), upright.
+        turned: whether its EXIF orientation turns or mirrors it.
+        transparent: whether it has transparency.
+        animated: whether it has further frames.
+    """
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    turned: bool
+    transparent: bool
+    animated: bool
+
+    @classmethod
+    def of(cls, path: Path, max_pixels: int = MAX_PIXELS) -> Header:
+        """Read it; refuses what is no picture, and what announces too many pixels."""
+        with _opened(path, max_pixels) as image:
+            turn = image.getexif().get(_ORIENTATION, 1)
+            width, height = image.size
+            return cls(
+                str(image.format),
+                image.mode,
+                (height, width) if turn in _TURNED else (width, height),
+                turn in range(2, 9),
+                image.has_transparency_data,
+                bool(getattr(image, "is_animated", False)),
+            )
 
 
 def said(path: str | Path, key: str) -> object:
