@@ -13,7 +13,7 @@ from PIL import Image
 
 from messy import announce, blobs, clean, messy, save
 from mezzotint.core import Refusal
-from mezzotint.data import Folder
+from mezzotint.data import Folder, Table
 from mezzotint.data.check import KINDS, Report, look
 from mezzotint.data.check.twins import BITS, LEVELS, alike, prints, same
 from mezzotint.data.data import fraction
@@ -159,6 +159,10 @@ def test_a_table_and_what_it_names(tmp_path: Path, kind: str) -> None:
         assert report["table broken"].count == 3 and found.pop("table broken") == {"metadata.jsonl"}
     assert found == {}
     assert report.pictures == 29 and report.classes == {"a": 15, "b": 14} and report.tables == (f"metadata.{kind}",)
+    assert report.columns == {"picture": "file_name", "label": "label"}
+    data = report.data(size=16)
+    assert isinstance(data, Table) and data.classes == ("a", "b") and len(data) + len(data.held_out()) == 31
+    assert set(data.skipped) | set(data.held_out().skipped) >= {"../out/secret.png", "images/gone.png"}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

@@ -154,7 +154,7 @@ def test_threads_share_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Image.new("L", (20, 20), i).save(tmp_path / f"{i}.png")
     lock, now, most = threading.Lock(), 0, 0
 
-    def slow(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def slow(picture: np.ndarray, size: tuple[int, int], *rest: object) -> np.ndarray:
         nonlocal now, most
         with lock:
             now += 1

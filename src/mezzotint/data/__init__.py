@@ -7,8 +7,23 @@ from mezzotint.data.emoji import Emoji
 from mezzotint.data.fashion import FashionMNIST
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
+from mezzotint.data.recorded import Recorded
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.data.scenes.video import SceneVideos
+from mezzotint.data.table import Table
 
-__all__ = ["Arrays", "Data", "Digits", "Emoji", "FashionMNIST", "Folder", "Fractal", "SceneVideos", "Scenes", "find"]
+__all__ = [
+    "Arrays",
+    "Data",
+    "Digits",
+    "Emoji",
+    "FashionMNIST",
+    "Folder",
+    "Fractal",
+    "Recorded",
+    "SceneVideos",
+    "Scenes",
+    "Table",
+    "find",
+]

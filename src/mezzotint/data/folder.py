@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +20,11 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
 from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded
-from mezzotint.data.resize import fit, sides
+from mezzotint.data.resize import check_resize, fit, sides
+from mezzotint.data.threads import each, tolerant
+from mezzotint.data.transparency import check_colour, shade
 
 Bytes = NDArray[np.uint8]
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Folder(Data):
 
     Arguments:
         path: the folder.
-        size: pixels of a side, (height, width), or None where all pictures have one size; by area, centre kept.
+        size: pixels of a side, (height, width), or None where all pictures have one size; by area.
         channels: 1 grey, 3 colour, None for colour if any header announces it.
         split: ``"train"``, ``"held_out"`` or ``"all"``.
         held_out_share: share of the paths that is held out, in [0, 1).
@@ -50,6 +48,9 @@ class Folder(Data):
         links: follow links that lead out of the folder. Without it they are refused: whoever packed the folder may have
             pointed them at your own pictures. Links to files and class folders inside it are always followed, others
             to folders never, nor those to the folder itself.
+        resize: what gives way where the aspect is another: ``"crop"`` cuts its edges, ``"pad"`` adds to them,
+            ``"stretch"`` brings each side by itself.
+        under: the colour under transparency, and of what is added.
     """
 
     path: str
@@ -61,6 +62,8 @@ class Folder(Data):
     max_pixels: int = MAX_PIXELS
     budget: int = 2**30
     links: bool = False
+    resize: str = "crop"
+    under: str = "white"
     skipped: dict[str, str] = field(init=False, repr=False, compare=False)
     _files: tuple[Path, ...] = field(init=False, repr=False, compare=False)
     _labels: Rows | None = field(init=False, repr=False, compare=False)
@@ -71,6 +74,8 @@ class Folder(Data):
     def __post_init__(self) -> None:
         check_split(self.split)
         check_share(self.held_out_share)
+        check_resize(self.resize)
+        check_colour(self.under)
         if self.channels not in (None, 1, 3):
             raise Refusal(f"channels is {self.channels!r}, but pictures are read as 1 (grey) or 3 (colour)")
         size = sides(self.size)
@@ -101,7 +106,7 @@ class Folder(Data):
     def _measure(self, files: list[Path]) -> tuple[int, int, int]:
         """The shape of all splits: what was asked for, and where nothing was, what the files are."""
         if self.channels is None:
-            headers = _each(self._tolerant(lambda file: channels_of(file, self.max_pixels)), files)
+            headers = each(tolerant(lambda file: channels_of(file, self.max_pixels), self.skip_broken), files)
             channels = max((header for header in headers if isinstance(header, int)), default=3)
         else:
             channels = self.channels
@@ -137,34 +142,21 @@ class Folder(Data):
             return True
 
         good = []
-        for row, answer in enumerate(_each(self._tolerant(look), range(len(files)))):
+        for row, answer in enumerate(each(tolerant(look, self.skip_broken), range(len(files)))):
             good.append(not isinstance(answer, Refusal))
             if isinstance(answer, Refusal):
                 self.skipped[files[row].relative_to(self.path).as_posix()] = str(answer)
         return (kept if all(good) else kept[good]) if keep else None, good
 
-    def _tolerant(self, look: Callable[[Item], Answer]) -> Callable[[Item], Answer | Refusal]:
-        """``look``, with refusals returned instead of raised where broken pictures are to be skipped."""
-
-        def tolerant(item: Item) -> Answer | Refusal:
-            try:
-                return look(item)
-            except Refusal as refusal:
-                if not self.skip_broken:
-                    raise Refusal(f"{refusal}, or pass skip_broken=True") from refusal
-                return refusal
-
-        return tolerant
-
     def _decode(self, file: Path, turns: Turns | None = None) -> Bytes:
         channels, height, width = self._shape
-        with decoded(file, channels, self.max_pixels, turns=turns) as picture:
+        with decoded(file, channels, self.max_pixels, self.under, turns) as picture:
             if self.size is None and picture.shape != (height, width, channels):
                 raise Refusal(
                     f"the image {str(file)!r} is {picture.shape[1]} x {picture.shape[0]} pixels, the first of the "
                     f"folder {width} x {height}; pass a size to bring all to one"
                 )
-            return fit(picture, (height, width))
+            return fit(picture, (height, width), self.resize, shade(self.under, channels))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -253,9 +245,3 @@ def _is_picture(item: Path) -> bool:
 
 def _hidden(here: Path, folder: Path) -> bool:
     return any(step.startswith(".") for step in here.relative_to(folder).parts)
-
-
-def _each(look: Callable[[Item], Answer], items: Iterable[Item]) -> Iterable[Answer]:
-    """Answers in order, computed by a few threads: Pillow unpacks outside the interpreter's lock."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        yield from pool.map(look, items)

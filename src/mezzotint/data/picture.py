@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,26 @@ MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
 _BAND = 2**20  # pixels
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _GREY = ("1", "L", "LA", "La", "I", "F")
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
-def channels_of(path: Path, max_pixels: int) -> int:
+@dataclass(frozen=True)
+class Packed:
+    """A picture file inside another file: its bytes, and the name that a refusal calls it by."""
+
+    name: str
+    content: bytes | memoryview
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | Packed
+"""Where a picture file is."""
+
+
+def channels_of(path: Source, max_pixels: int) -> int:
     """1 where the file's header announces a grey picture, else 3; palettes count as colour."""
     with _opened(path, max_pixels) as image:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
@@ -57,7 +73,7 @@ class Header:
     animated: bool
 
     @classmethod
-    def of(cls, path: Path, max_pixels: int = MAX_PIXELS) -> Header:
+    def of(cls, path: Source, max_pixels: int = MAX_PIXELS) -> Header:
         """Read it; refuses what is no picture, and what announces too many pixels."""
         with _opened(path, max_pixels) as image:
             turn = image.getexif().get(_ORIENTATION, 1)
@@ -70,6 +86,13 @@ class Header:
                 image.has_transparency_data,
                 bool(getattr(image, "is_animated", False)),
             )
+
+
+def upright(path: Source, max_pixels: int) -> tuple[int, int]:
+    """(height, width) of a picture as it is shown, its EXIF orientation applied."""
+    with _opened(path, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION) in _TURNED else (height, width)
 
 
 def said(path: str | Path, key: str) -> object:
@@ -102,7 +125,7 @@ class Turns:
                 self._changed.notify_all()
 
 
-def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
+def decode(path: Source, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
     """The picture of a file, uint8 (H, W, channels).
 
     PNG, JPEG, WebP, BMP and the first frame of an animation are read; EXIF orientation is applied, transparency is laid
@@ -122,7 +145,7 @@ def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> 
 
 @contextmanager
 def decoded(
-    path: Path, channels: int, max_pixels: int, under: str = "white", turns: Turns | None = None
+    path: Source, channels: int, max_pixels: int, under: str = "white", turns: Turns | None = None
 ) -> Iterator[NDArray[np.uint8]]:
     """:func:`decode`, in its turn among others until the block is left."""
     with ExitStack() as stack:
@@ -139,6 +162,27 @@ def decoded(
         yield picture
 
 
+def numbers(path: Source, max_pixels: int) -> NDArray[np.uint8]:
+    """The numbers that a map is made of, uint8 (H, W): the values of a grey picture, the places in a palette.
+
+    Raises:
+        Refusal: the file is broken or too large, a JPEG, or its pixels are colours or numbers beyond 255.
+    """
+    with _opened(path, max_pixels) as image:
+        if image.format == "JPEG":
+            raise Refusal(f"the map {str(path)!r} is a JPEG, which changes the numbers it keeps; save maps as PNG")
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+            raise Refusal(
+                f"the map {str(path)!r} has pixels of the kind {image.mode}, but a map is a grey picture or one with a "
+                "palette, whose numbers are what it tells"
+            )
+        values = np.asarray(image)
+        if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= 255:
+            raise Refusal(f"the map {str(path)!r} holds the number {values.max()}, and the numbers of a map end at 255")
+        return values.astype(np.uint8)
+
+
 def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
     """The pixels of a picture as grey or colour, uint8 (H, W, channels)."""
     if image.mode == "I" or image.mode.startswith("I;16"):
@@ -152,9 +196,9 @@ def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
+def _opened(path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(BytesIO(path.content) if isinstance(path, Packed) else path, formats=formats) as image:
             width, height = image.size
             if max(width, height) > MAX_SIDE:
                 raise Refusal(

@@ -16,8 +16,8 @@ from pathlib import Path
 from mezzotint.core.errors import Refusal
 from mezzotint.data.check.report import NAMED, Case
 from mezzotint.data.picture import ENDINGS
+from mezzotint.data.table import TABLES
 
-TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 UNREAD = (
     ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".jfif", ".psd", ".svg", ".ico", ".tga", ".ppm", ".pgm",
     ".pnm", ".dng", ".cr2", ".nef", ".arw", ".exr", ".hdr", ".apng",

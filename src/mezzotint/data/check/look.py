@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +20,12 @@ from mezzotint.core.errors import Refusal
 from mezzotint.data.check.files import File, Notes, Walk
 from mezzotint.data.check.report import Report, ordered
 from mezzotint.data.check.seen import ENDINGS, Broken, Seen, see
-from mezzotint.data.check.table import Table
+from mezzotint.data.check.table import Told
 from mezzotint.data.check.twins import alike, same
 from mezzotint.data.data import check_share, in_split
 from mezzotint.data.picture import MAX_PIXELS, Turns
+from mezzotint.data.threads import each
 
-_AT_ONCE = 256
 _RARE = 10
 
 
@@ -60,23 +58,30 @@ def look(
     notes = Notes()
     walk = Walk(Path(folder), notes)
     files = walk.files()
-    tables = [Table(path, notes) for path in walk.tables if path.suffix != ".parquet"]
-    labels = {name: label for table in tables for name, label in table.labels.items()}
+    tables = [Told(path, notes) for path in walk.tables]
     if not files and not notes.kinds:
         raise Refusal(f"no images in {str(folder)!r}: it holds no PNG, JPEG, WebP, BMP or GIF files")
+    if len(tables) > 1:
+        for path in walk.tables:
+            notes.add("tables", path.name)
     if tables:
-        files = _told(files, labels, {name for table in tables for name in table.others}, notes)
+        files = _told(files, tables, notes)
     for file in files:
         _name(file, notes)
     seen: list[Seen] = []
-    for done, answer in enumerate(_each(files, max_pixels)):
+    turns = Turns(max_pixels)  # a few threads with a picture of the largest size each would be too much
+    for done, answer in enumerate(each(lambda file: see(file, max_pixels, turns), files)):
         if isinstance(answer, Broken):
             notes.add(answer.kind, answer.file.name, answer.why)
         else:
             seen.append(answer)
         if progress is not None:
             progress(done + 1, len(files))
-    held_out = [in_split(_plain(one.file.name), "held_out", held_out_share) for one in seen]
+    splits = {name: out for table in tables for name, out in table.splits.items()}
+    held_out = [
+        splits[name] if name in splits else in_split(_plain(name), "held_out", held_out_share)
+        for name in (one.file.name for one in seen)
+    ]
     for one in seen:
         _look(one, notes)
     _compare(seen, held_out, notes)
@@ -101,6 +106,7 @@ def look(
         sizes=dict(sizes),
         grey=bool(seen) and all(one.grey for one in seen),
         tables=tuple(path.name for path in walk.tables),
+        columns=tables[0].columns if tables else {},
         problems=(),
     )
     side = report.size if size is None else size
@@ -110,14 +116,15 @@ def look(
     return replace(report, problems=ordered(notes.kinds))
 
 
-def _told(files: list[File], labels: dict[str, str], others: set[str], notes: Notes) -> list[File]:
+def _told(files: list[File], tables: list[Told], notes: Notes) -> list[File]:
     """The pictures of a table, with its labels; what it does not name is said and passed over."""
+    labels = {name: label for table in tables for name, label in table.labels.items()}
+    others = {name for table in tables for name in table.others}
     found = []
     for file in files:
-        name = os.path.normpath(file.name)
-        if name in labels:
-            found.append(File(file.path, file.name, labels[name]))
-        elif name not in others:
+        if file.name in labels:
+            found.append(File(file.path, file.name, labels[file.name]))
+        elif file.name not in others:
             notes.add("untold", file.name)
     return found
 
@@ -199,11 +206,3 @@ def _balance(classes: dict[str, int], tried: set[str], notes: Notes) -> None:
 
 def _by(one: Seen) -> str:
     return f"{one.header.size[0]} x {one.header.size[1]}"
-
-
-def _each(files: list[File], max_pixels: int) -> Iterator[Seen | Broken]:
-    """Answers in order, by a few threads: Pillow unpacks outside the interpreter's lock."""
-    turns = Turns(max_pixels)  # a few threads with a picture of the largest size each would be too much
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(files), _AT_ONCE):
-            yield from pool.map(lambda file: see(file, max_pixels, turns), files[start : start + _AT_ONCE])

@@ -10,10 +10,14 @@ from typing import Any
 from mezzotint.data.check.kinds import KINDS, SEVERITIES
 from mezzotint.data.data import Data
 from mezzotint.data.folder import Folder
+from mezzotint.data.table import Table
 
 NAMED = 100
 """How many files a problem names; it counts them all."""
-BROKEN = ("empty", "not a picture", "damaged", "too large", "unreadable", "link outside")
+BROKEN = (
+    "empty", "not a picture", "damaged", "too large", "unreadable", "link outside", "table broken", "table outside",
+    "table missing",
+)  # fmt: skip
 """What ``skip_broken`` leaves out."""
 SIZES = (64, 32, 16, 8)
 """Sides that are proposed, the largest first: what a small machine can train."""
@@ -68,6 +72,7 @@ class Report:
         sizes: (width, height), upright, and how many have it.
         grey: whether no picture shows a colour, however it is stored.
         tables: files of a table beside the pictures.
+        columns: which column of the table is what, by the field of :class:`~mezzotint.data.table.Table`.
         problems: what was found, the worst first.
     """
 
@@ -80,6 +85,7 @@ class Report:
     sizes: Mapping[tuple[int, int], int] = field(repr=False)
     grey: bool
     tables: tuple[str, ...]
+    columns: Mapping[str, str]
     problems: tuple[Problem, ...]
 
     def __getitem__(self, kind: str) -> Problem:
@@ -137,8 +143,11 @@ class Report:
         Raises:
             Refusal: something has to be mended first; the sentence says what.
         """
-        side = self.size if size is None else size
-        return Folder(self.folder, size=side, channels=1 if self.grey else 3, skip_broken=self.broken > 0)
+        side, channels, broken = self.size if size is None else size, 1 if self.grey else 3, self.broken > 0
+        if self.tables:
+            declared: dict[str, Any] = dict(self.columns)
+            return Table(self.folder, **declared, size=side, channels=channels, skip_broken=broken)
+        return Folder(self.folder, size=side, channels=channels, skip_broken=broken)
 
     def plain(self) -> dict[str, Any]:
         """For JSON; bytes of a name that are no UTF-8 are written out."""
