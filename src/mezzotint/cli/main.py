@@ -28,7 +28,10 @@ VERBS = {
     "edit": ("mezzotint.cli.edit", "redraw a picture: the part a mask shows, or all of it more or less"),
     "evaluate": ("mezzotint.cli.evaluate", "judge a model against the pictures it was trained on and ones held out"),
     "reproduce": ("mezzotint.cli.reproduce", "put a published claim to the test, and say whether it holds"),
-    "data": ("mezzotint.cli.data", "look at a folder of pictures and propose a recipe, or paint a set of scenes"),
+    "data": (
+        "mezzotint.cli.data",
+        "look at a folder of pictures and propose a recipe, paint scenes, or cache pictures",
+    ),
     "show": ("mezzotint.cli.show", "say what a run, a model or a recipe is"),
     "runs": ("mezzotint.cli.runs", "list runs, or compare them"),
     "doctor": ("mezzotint.cli.doctor", "say what is wrong with this machine or with a run, and how to mend it"),

@@ -1,10 +1,13 @@
 """Data sets: pictures with their conditions, read in batches and split for good."""
 
+from mezzotint.data import check
 from mezzotint.data.arrays import Arrays
+from mezzotint.data.cached import Cached
 from mezzotint.data.data import Data
 from mezzotint.data.digits import Digits
 from mezzotint.data.emoji import Emoji
 from mezzotint.data.fashion import FashionMNIST
+from mezzotint.data.flipped import Flipped
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
 from mezzotint.data.recorded import Recorded
@@ -15,15 +18,18 @@ from mezzotint.data.table import Table
 
 __all__ = [
     "Arrays",
+    "Cached",
     "Data",
     "Digits",
     "Emoji",
     "FashionMNIST",
+    "Flipped",
     "Folder",
     "Fractal",
     "Recorded",
     "SceneVideos",
     "Scenes",
     "Table",
+    "check",
     "find",
 ]

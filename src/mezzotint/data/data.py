@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -29,9 +29,11 @@ from mezzotint.core.text import spoken
 Rows = NDArray[np.int64]
 Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
 SPLITS = ("train", "held_out", "all")
+PLACES = ("path", "held_out_path", "folder")
+"""Settings that say where pictures lie; what lies there is known by ``Data.mark``, so they may be moved."""
 EXAMPLES = 10
 """How many items stand for a set where a few of them are shown."""
-_CHUNK = 1024
+_CHUNK, _ENTRIES = 1024, 2**24
 _SEARCHED = 256
 
 
@@ -71,6 +73,16 @@ class Data(Part, ABC):
         """What is told of these rows: ``Condition(label)``, or ``NONE`` without labels; sources add what they know."""
         labels = self.labels
         return NONE if labels is None else Condition(label=torch.from_numpy(labels[rows]))
+
+    @property
+    def buckets(self) -> Rows | None:
+        """Which items may be read together, int64 (N,): those with one number, from 0; None: all of them."""
+        return None
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of one sample of each bucket, by its number; ``(shape,)`` where there are none."""
+        return (self.shape,)
 
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         """Pictures and conditions of these rows; a source that makes both in one go writes this one."""
@@ -142,8 +154,13 @@ class Data(Part, ABC):
         train = self.sibling("train")
         if train is not self:
             return train._moments
-        count = len(self) * int(np.prod(self.shape))
-        mean = sum(x.double().sum().item() for x in self._chunks()) / count
+        return self._measured()
+
+    def _measured(self) -> tuple[float, float]:
+        """Mean and standard deviation over every entry of this split."""
+        sums = [(x.numel(), x.double().sum().item()) for x in self._chunks()]
+        count = sum(many for many, _ in sums)
+        mean = sum(total for _, total in sums) / count
         # A second pass: the sum of squares less the square of the sum loses digits where the mean is large.
         spread = sum((x.double() - mean).square_().sum().item() for x in self._chunks()) / count
         return mean, float(np.sqrt(spread))
@@ -168,7 +185,23 @@ class Data(Part, ABC):
         yield from ()
 
     def _chunks(self) -> Iterator[Tensor]:
-        return (self.read(self._numbers[start : start + _CHUNK]) for start in range(0, len(self), _CHUNK))
+        many = max(1, min(_CHUNK, _ENTRIES // max(int(np.prod(shape)) for shape in self.shapes)))
+        return (self.read(rows) for rows in together(self._numbers, self.buckets, many))
+
+
+def together(rows: Rows, buckets: Rows | None, most: int) -> Iterator[Rows]:
+    """Rows in pieces of ``most`` that may be read together, in their order; bucket by bucket where there are some."""
+    parts = [rows] if buckets is None else [rows[buckets[rows] == bucket] for bucket in np.unique(buckets[rows])]
+    return (part[start : start + most] for part in parts for start in range(0, len(part), most))
+
+
+def unplaced(tree: Any) -> Any:
+    """The spec of a data set without what says where its pictures lie, in the parts inside it, too."""
+    if isinstance(tree, list | tuple):
+        return [unplaced(item) for item in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    return {key: unplaced(value) for key, value in tree.items() if key not in PLACES}
 
 
 def glimpse(file: Path, places: int = 1) -> bytes:
