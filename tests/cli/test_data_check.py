@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,11 @@ def test_the_actions(command: Command) -> None:
     said = command("data", "check", "--help")
     assert said.code == 0 and "usage: mezzotint data check" in said.out and "examples:" in said.out
     assert max(map(len, said.out.splitlines())) <= 120
+
+
+def test_the_page_shows_what_is_printed(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own-pictures.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(next(code for code in re.findall(r"```python\n(.*?)```", page, re.S) if '"looked"' in code), {})
+    shown = next(text for text in re.findall(r"```text\n(.*?)```", page, re.S) if text.startswith("looked: "))
+    assert command("data", "check", "looked", "--out", "recipe.yaml").out == shown

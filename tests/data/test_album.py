@@ -63,6 +63,8 @@ def test_the_words_are_those_of_the_scene(tmp_path: Path) -> None:
         shown = np.asarray(Image.open(tmp_path / row["layout"]))
         by_colour = {c: int((shown == k + 1).sum()) for k, c in enumerate(colours)}
         assert by_colour[row["colour"]] > 0
+        own = [o for o in row["objects"] if o["form"] == row["label"]]
+        assert any(all(o[name] == row[name] for name in ("colour", "size", "texture", "place")) for o in own)
         assert {o["colour"] for o in row["objects"]} >= {c for c, n in by_colour.items() if n}
         if row["count"] == 1:
             assert row["label"] == row["objects"][0]["form"] and row["colour"] == max(by_colour, key=by_colour.get)

@@ -141,6 +141,7 @@ def test_a_table_and_what_it_names(tmp_path: Path, kind: str) -> None:
         ("images/3.png", "", "a"),
         ("images/../images/4.png", "", "a"),
         ("x" * 5000 + ".png", "", "a"),
+        (str(root / "images" / "5.png"), "", "a"),
     ]
     if kind == "jsonl":
         lines = [json.dumps({"file_name": a, "mask": b, "label": c}) for a, b, c in rows]
@@ -150,7 +151,12 @@ def test_a_table_and_what_it_names(tmp_path: Path, kind: str) -> None:
     (root / f"metadata.{kind}").write_text("\n".join(lines))
     report = look(root)
     found = named(report)
-    assert found.pop("table outside") == {"../out/secret.png", str(out / "secret.png"), "images/link.png"}
+    assert found.pop("table outside") == {
+        "../out/secret.png",
+        str(out / "secret.png"),
+        "images/link.png",
+        str(root / "images" / "5.png"),
+    }
     assert found.pop("table missing") == {"images/gone.png", ("x" * 5000)[:200]}
     assert found.pop("table twice") == {"images/3.png", "images/4.png"}
     assert found.pop("untold") == {"images/29.png", "images/29-mask.png"}
@@ -198,6 +204,8 @@ def test_like_pictures_are_alike_and_others_are_not() -> None:
     far += [255 - p for p in pictures[40:60]] + [np.rot90(p) for p in pictures[60:80]]
     far += [p[40:, 40:] for p in pictures[80:100]]
     assert groups(pictures + [np.ascontiguousarray(p) for p in far]) == []
+    faint = [(120 + p.astype(int) // 12).astype(np.uint8) for p in pictures[:20]]  # other drawings, hardly lit
+    assert groups(faint) == []
     shades = [np.full((64, 64, 3), k, np.uint8) for k in range(100, 110)]
     assert groups(shades) == []  # of one shade: nothing that could be compared
 
