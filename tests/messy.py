@@ -121,6 +121,8 @@ def messy(root: Path, elsewhere: Path) -> dict[str, set[str]]:
     put("no file", "dog/folder.png").mkdir()
     os.mkfifo(put("no file", "dog/pipe.png"))
     put("kind not read", "dog/phone.heic").write_bytes(b"any")
+    Image.fromarray(next_one()).save(put("no ending", "dog/download"), format="WEBP")
+    put("other files", "dog/README").write_text("any")
     put("other files", "dog/notes.txt").write_text("any")
     put("same file", "dog/copy.png").write_bytes((dog / "003.png").read_bytes())
     Image.fromarray(blobs(1004)).save(put("same pixels", "dog/same.bmp"))

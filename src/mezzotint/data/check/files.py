@@ -24,6 +24,9 @@ UNREAD = (
 )  # fmt: skip
 
 
+_HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")
+
+
 class Notes:
     """What is found on the way: how many files of every kind, and the first of them."""
 
@@ -129,7 +132,8 @@ class Walk:
         if path.name.startswith("."):
             return
         if ending not in ENDINGS:
-            self.notes.add("kind not read" if ending in UNREAD else "other files", name)
+            kind = "no ending" if not ending and self._regular(path) and _begins(path) else "other files"
+            self.notes.add("kind not read" if ending in UNREAD else kind, name)
         elif not self._regular(path):
             self.notes.add("no file", name)
         else:
@@ -165,3 +169,13 @@ class Walk:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+
+def _begins(path: Path) -> bool:
+    """Whether a file begins as a picture does."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(_HEADS) or (head.startswith(b"RIFF") and head.endswith(b"WEBP"))

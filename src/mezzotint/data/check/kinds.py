@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "broken link": Kind("warning", "links to nothing", "they are passed over; remove or mend them"),
     "link loop": Kind("warning", "links that come back to themselves", "they are passed over; remove them"),
     "no file": Kind("warning", "called like pictures, but no files", "they are passed over; rename or remove them"),
+    "no ending": Kind("warning", "pictures without an ending", "they are passed over; add .jpg, or what they are"),
     "kind not read": Kind(
         "warning",
         "pictures of a kind that is not read",
