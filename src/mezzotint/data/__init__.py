@@ -1,5 +1,6 @@
 """Data sets: pictures with their conditions, read in batches and split for good."""
 
+from mezzotint.data import check
 from mezzotint.data.arrays import Arrays
 from mezzotint.data.buckets import Buckets
 from mezzotint.data.cached import Cached
@@ -35,5 +36,6 @@ __all__ = [
     "Scenes",
     "Shards",
     "Table",
+    "check",
     "find",
 ]

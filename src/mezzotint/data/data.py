@@ -238,7 +238,8 @@ def check_share(share: float) -> None:
 
 def fraction(name: str) -> float:
     """A number in [0, 1) that depends on a name only: the first 8 bytes of its BLAKE2b as a binary fraction."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") / 2.0**64
+    said = name.encode(errors="surrogateescape")  # the name of a file may hold bytes that are no UTF-8
+    return int.from_bytes(blake2b(said, digest_size=8).digest(), "big") / 2.0**64
 
 
 def in_split(name: str, split: str, share: float) -> bool:

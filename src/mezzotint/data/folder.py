@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -42,13 +42,13 @@ class Folder(Data):
         channels: 1 grey, 3 colour, None for colour if any header announces it.
         split: ``"train"``, ``"held_out"`` or ``"all"``.
         held_out_share: share of the paths that is held out, in [0, 1).
-        skip_broken: leave out broken and oversized pictures instead of refusing (all of the split are then decoded
-            once, kept or not).
+        skip_broken: leave out broken and oversized pictures, and links that lead out, instead of refusing (all of the
+            split are then decoded once, kept or not).
         max_pixels: the largest width times height of a file that is unpacked.
         budget: bytes of decoded pictures to keep in memory.
         links: follow links that lead out of the folder. Without it they are refused: whoever packed the folder may have
             pointed them at your own pictures. Links to files and class folders inside it are always followed, others
-            to folders never.
+            to folders never, nor those to the folder itself.
         resize: what gives way where the aspect is another: ``"crop"`` cuts its edges, ``"pad"`` adds to them,
             ``"stretch"`` brings each side by itself.
         under: the colour under transparency, and of what is added.
@@ -82,7 +82,8 @@ class Folder(Data):
         size = sides(self.size)
         self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
         root = Path(self.path)
-        classes, found = _listing(root, self.links)
+        skipped: dict[str, str] = {}
+        classes, found = _listing(root, self.links, skipped if self.skip_broken else None)
         names = [unicodedata.normalize("NFC", file.relative_to(root).as_posix()) for file, _ in found]
         mine = [row for row, name in enumerate(names) if in_split(name, self.split, self.held_out_share)]
         if not mine:
@@ -90,7 +91,7 @@ class Folder(Data):
                 f"none of the {len(found)} pictures in {self.path!r} falls into the split {self.split!r} at a held-out "
                 f"share of {self.held_out_share}; choose another share"
             )
-        self._set(skipped={}, _classes=classes, _shape=self._measure([file for file, _ in found]))
+        self._set(skipped=skipped, _classes=classes, _shape=self._measure([file for file, _ in found]))
         kept, good = self._check([found[row][0] for row in mine])
         rows = [row for row, fine in zip(mine, good, strict=True) if fine]
         labels = np.array([found[row][1] for row in rows], dtype=np.int64)
@@ -196,12 +197,39 @@ class Folder(Data):
         return unit(np.stack([self._decode(self._files[row]) for row in rows]) if len(rows) else blank)
 
 
-def _listing(root: Path, links: bool = False) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    """Class names and (file, label) of every picture, sorted; label 0 throughout where there are no sub-folders."""
+def _listing(
+    root: Path, links: bool = False, skipped: dict[str, str] | None = None
+) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """Class names and (file, label) of every picture, sorted; label 0 throughout where there are no sub-folders.
+
+    Links that lead out are refused unless ``links``, or where ``skipped`` is given, left out and put down there.
+    """
     if not root.is_dir():
         raise Refusal(f"there is no folder {str(root)!r}")
+    whole = root.resolve()
+
+    def out(item: Path) -> bool:
+        """Whether a link leads out of the folder and is left out."""
+        if links or not item.is_symlink() or item.resolve().is_relative_to(whole):
+            return False
+        why = (
+            f"{str(item)!r} is a link that leads out of {str(root)!r}: copy what it leads to (cp -rL), or pass "
+            "links=True to data.Folder if you know where its links lead"
+        )
+        if skipped is None:
+            raise Refusal(why)
+        skipped[item.relative_to(root).as_posix()] = why
+        return True
+
     loose = sorted(item for item in root.iterdir() if _is_picture(item))
-    folders = sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith((".", "__MACOSX")))
+    folders = sorted(
+        item
+        for item in root.iterdir()
+        if item.is_dir()
+        and not item.name.startswith((".", "__MACOSX"))
+        and not (item.is_symlink() and item.resolve() == whole)
+    )
+    loose, folders = ([item for item in items if not out(item)] for items in (loose, folders))
     if loose and folders:
         raise Refusal(
             f"{str(root)!r} holds both pictures ({loose[0].name!r}) and sub-folders ({folders[0].name!r}); "
@@ -215,25 +243,12 @@ def _listing(root: Path, links: bool = False) -> tuple[tuple[str, ...], list[tup
             Path(here, name)
             for here, below, names in os.walk(folder)
             for name in names
-            if _is_picture(Path(here, name)) and not _hidden(Path(here), folder)
+            if _is_picture(Path(here, name)) and not _hidden(Path(here), folder) and not out(Path(here, name))
         )
         if not inside:
             raise Refusal(f"no images in {str(folder)!r}: class {folder.name!r} is empty; fill or remove it")
         found += [(file, label) for file in inside]
-    if not links:
-        _check_links(root, [*folders, *(file for file, _ in found)])
     return tuple(folder.name for folder in folders), found
-
-
-def _check_links(root: Path, items: Iterable[Path]) -> None:
-    """Refuse a link that leads out of the folder, or through one."""
-    whole = root.resolve()
-    for item in items:
-        if item.is_symlink() and not item.resolve().is_relative_to(whole):
-            raise Refusal(
-                f"{str(item)!r} is a link that leads out of {str(root)!r}: copy what it leads to (cp -rL), or pass "
-                "links=True to data.Folder if you know where its links lead"
-            )
 
 
 def _is_picture(item: Path) -> bool:

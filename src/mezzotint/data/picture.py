@@ -52,6 +52,42 @@ def channels_of(path: Source, max_pixels: int) -> int:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
 
 
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of its picture before anything is unpacked.
+
+    Arguments:
+        format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP`` or ``GIF``, by content.
+        mode: what a pixel is, in Pillow's words: ``L``, ``RGB``, ``P``, ``CMYK``, ``I;16``, ...
+        size: (width, height), upright.
+        turned: whether its EXIF orientation turns or mirrors it.
+        transparent: whether it has transparency.
+        animated: whether it has further frames.
+    """
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    turned: bool
+    transparent: bool
+    animated: bool
+
+    @classmethod
+    def of(cls, path: Source, max_pixels: int = MAX_PIXELS) -> Header:
+        """Read it; refuses what is no picture, and what announces too many pixels."""
+        with _opened(path, max_pixels) as image:
+            turn = image.getexif().get(_ORIENTATION, 1)
+            width, height = image.size
+            return cls(
+                str(image.format),
+                image.mode,
+                (height, width) if turn in _TURNED else (width, height),
+                turn in range(2, 9),
+                image.has_transparency_data,
+                bool(getattr(image, "is_animated", False)),
+            )
+
+
 def upright(path: Source, max_pixels: int) -> tuple[int, int]:
     """(height, width) of a picture as it is shown, its EXIF orientation applied."""
     with _opened(path, max_pixels) as image:

@@ -60,7 +60,7 @@ class Rows(Records):
         self._cells: dict[str, list[object]] = {name: [] for name in wanted}
         seen: dict[str, None] = {}
         names: list[str] = []
-        for number, row in _rows(file, wanted):
+        for number, row in rows_of(file, wanted):
             if isinstance(row, Refusal):
                 self.broken[f"{file.name}:{number}"] = str(row)
                 continue
@@ -143,7 +143,7 @@ def table_of(path: str | Path, links: bool = False) -> Path:
 def columns_of(path: str | Path) -> tuple[str, ...]:
     """The columns of a table, as far as its first rows tell."""
     file, seen = table_of(path), dict[str, None]()
-    for number, row in _rows(file, ()):
+    for number, row in rows_of(file, ()):
         if isinstance(row, dict):
             seen |= dict.fromkeys(row)
         if number > 100:
@@ -151,7 +151,7 @@ def columns_of(path: str | Path) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def _rows(file: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | Refusal]]:
+def rows_of(file: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | Refusal]]:
     """The number of each row, from 1, and its cells by column or what is wrong with it."""
     kinds = {".jsonl": _lines_of_json, ".csv": _lines_of_csv}
     if file.suffix.lower() == ".parquet":
