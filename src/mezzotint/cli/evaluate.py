@@ -100,6 +100,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.core.rng import Rng
     from mezzotint.core.text import spoken
     from mezzotint.denoiser import Counted
+    from mezzotint.metrics.record import origin
     from mezzotint.metrics.report import TRAIN_LIMIT
     from mezzotint.samplers import Sampling
 
@@ -133,10 +134,12 @@ def _run(args: Evaluate, threads: int) -> int:
     note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
     extractor = _extractor(args.run, train, held_out) if labels is not None else None
     captions = spoken(cond["caption"]) if "caption" in cond else None
-    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=Rng([args.seed]))
+    record, rng = method.record(), Rng([args.seed])
+    drawn = origin(model.sha256, record["sampler"], record["guidance"], model.average, args.seed)
+    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=rng, drawn=drawn)
     document = {
         "model": model.record(),
-        **method.record(),
+        **record,
         "seed": args.seed,
         "evaluations_per_sample": asked_rows / (-(-count // rows) * rows),
         **report.plain(),

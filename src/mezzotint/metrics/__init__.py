@@ -9,16 +9,20 @@ from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
-from mezzotint.metrics.report import Report, evaluate
+from mezzotint.metrics.record import Difference, Record, compare, unlike
+from mezzotint.metrics.report import Report, evaluate, records
 
 __all__ = [
     "Classifier",
+    "Difference",
     "Estimate",
     "Extractor",
     "Judge",
+    "Record",
     "Report",
     "classification_accuracy",
     "close_share",
+    "compare",
     "energy_distance",
     "evaluate",
     "following",
@@ -28,4 +32,6 @@ __all__ = [
     "neighbour_ratio",
     "precision",
     "recall",
+    "records",
+    "unlike",
 ]

@@ -7,8 +7,8 @@ cancels. What was measured with what (extractor, judge, counts, fingerprints) is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,12 +18,15 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.metrics.estimate import Estimate
-from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.extractor import SIDE, Extractor
 from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet
 from mezzotint.metrics.judge import ROWS, Judge, classification_accuracy
+from mezzotint.metrics.judge import SIDE as JUDGE_SIDE
+from mezzotint.metrics.neighbours import SIDE as NEIGHBOUR_SIDE
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.pictures import Source, checked, fingerprint, flat, subset, table
+from mezzotint.metrics.record import Record, estimate_of, origin
 
 PIXEL_SIDE = 16
 TRAIN_LIMIT = 60_000
@@ -43,6 +46,8 @@ class Report:
         chance: what the samples score by accident, where that can be measured: held to the captions of others.
         extractor: the record of the feature extractor, or None.
         counts: pictures by role, and fingerprints of the sets.
+        drawn: how the samples were drawn, as :func:`~mezzotint.metrics.record.origin` has it; what is not known is
+            missing.
     """
 
     measures: dict[str, Estimate]
@@ -50,9 +55,16 @@ class Report:
     extractor: dict[str, Any] | None
     counts: dict[str, Any]
     chance: dict[str, Estimate] = field(default_factory=dict)
+    drawn: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Estimate:
         return self.measures[name]
+
+    def record(self, name: str, real: bool = False) -> Record:
+        """A measure of the samples, or of real pictures in their place, with all that decides it."""
+        found = (self.real if real else self.measures)[name]
+        drawn = origin(None) if real else self.drawn
+        return Record(replace(found, name=name), {**measured_with(name, self.counts, self.extractor), **drawn})
 
     def times_real(self, name: str) -> float:
         """A measure of the samples over that of real pictures: for Frechet distances, 1 is as good as real."""
@@ -64,6 +76,7 @@ class Report:
             "measures": {
                 name: {
                     **found.plain(),
+                    "how": dict(self.record(name).how),
                     "real": self.real[name].plain() if name in self.real else None,
                     **({"chance": self.chance[name].plain()} if name in self.chance else {}),
                 }
@@ -73,6 +86,63 @@ class Report:
             "extractor": self.extractor,
             "counts": self.counts,
         }
+
+
+def measured_with(name: str, counts: Mapping[str, Any], extractor: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a measure of :func:`evaluate` was measured with.
+
+    Arguments:
+        name: of the measure.
+        counts: of the report.
+        extractor: the record of the extractor, or None.
+    """
+    own = {} if extractor is None or name != "frechet_features" else extractor
+    train, held_out = counts.get("train_sha256"), counts.get("held_out_sha256")
+    reference: Any = [train, held_out]
+    side: int | None = None
+    if name == "frechet_features":
+        reference, side = held_out, SIDE
+    elif name == "frechet_pixels":
+        reference, side = held_out, PIXEL_SIDE
+    elif name in ("accuracy", "classification_score"):
+        reference, side = train if name == "accuracy" else held_out, JUDGE_SIDE
+    elif name in ("neighbour_ratio", "close_share"):
+        side = NEIGHBOUR_SIDE
+    elif name.startswith("follows"):
+        reference = None  # the readers were fitted to nothing
+    return {
+        "reference": reference,
+        "extractor": own.get("sha256"),
+        "resize": own.get("resize") or (None if side is None else f"by area to at most {side} a side"),
+        "clamping": "[-1, 1]",
+    }
+
+
+def records(document: Mapping[str, Any]) -> dict[str, Record]:
+    """The records of a report in JSON by the names of its measures; a report without records is given those it implies.
+
+    Reports of version 0.1.0 name the model, the sampler, the guidance and the sets beside the measures, so what they
+    lack is the hash of the labels only; their guidance is a number.
+
+    Raises:
+        Refusal: the document is no report.
+    """
+    measures, counts = document.get("measures"), document.get("counts") or {}
+    if not isinstance(measures, Mapping) or not isinstance(counts, Mapping):
+        raise Refusal("this is no report of mezzotint evaluate: it has no measures")
+    model = document.get("model") or {}
+    drawn = {}
+    if "sha256" in model and isinstance(document.get("sampler"), Mapping):
+        guided = document.get("guidance")
+        if isinstance(guided, int | float):
+            guided = None if guided == 1 else {"part": "guidance.CFG", "scale": float(guided)}
+        drawn = origin(model["sha256"], document["sampler"], guided, model.get("average"), document.get("seed"))
+        del drawn["labels"]
+    out = {}
+    for name, said in measures.items():
+        how = said.get("how") or {**measured_with(name, counts, document.get("extractor")), **drawn}
+        out[name] = Record(replace(estimate_of(said), name=name), dict(how))
+    return out
 
 
 def evaluate(
@@ -85,6 +155,7 @@ def evaluate(
     extractor: Extractor | None = None,
     rng: Rng | None = None,
     draws: int = 100,
+    drawn: Mapping[str, Any] | None = None,
 ) -> Report:
     """Judge samples against a data set.
 
@@ -101,6 +172,7 @@ def evaluate(
         extractor: one made before on this train split; else one is trained and its record is in the report.
         rng: one key for the bootstrap.
         draws: resamplings for each Frechet distance; four times as many for neighbours. 0 for no intervals there.
+        drawn: how the samples were drawn (:func:`~mezzotint.metrics.record.origin`), for their records.
     """
     rng = Rng([0]) if rng is None else rng
     x, y = checked(*table(train, TRAIN_LIMIT), "the training pictures")
@@ -154,4 +226,6 @@ def evaluate(
         "train_sha256": fingerprint(x, torch.empty(0) if y is None else y),
         "held_out_sha256": fingerprint(z, torch.empty(0) if w is None else w),
     }
-    return Report(measures, real, None if extractor is None else extractor.record, counts, chance)
+    asked = None if labels is None else fingerprint(labels)
+    known = {} if drawn is None else {**drawn, "labels": asked}
+    return Report(measures, real, None if extractor is None else extractor.record, counts, chance, known)
