@@ -6,8 +6,9 @@ from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.following import following
-from mezzotint.metrics.frechet import frechet, gaussian_frechet
+from mezzotint.metrics.frechet import frechet, frechet_infinity, frechet_of, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
+from mezzotint.metrics.moments import Moments, gather
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
 from mezzotint.metrics.record import Difference, Record, compare, unlike
 from mezzotint.metrics.report import Report, evaluate, records
@@ -18,6 +19,7 @@ __all__ = [
     "Estimate",
     "Extractor",
     "Judge",
+    "Moments",
     "Record",
     "Report",
     "classification_accuracy",
@@ -27,6 +29,9 @@ __all__ = [
     "evaluate",
     "following",
     "frechet",
+    "frechet_infinity",
+    "frechet_of",
+    "gather",
     "gaussian_frechet",
     "nearest",
     "neighbour_ratio",
