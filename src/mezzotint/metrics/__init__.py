@@ -5,11 +5,14 @@ from mezzotint.metrics.coverage import precision, recall
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.features import Features, check_apart, load_extractor
 from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, frechet_infinity, frechet_of, gaussian_frechet
 from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.moments import Moments, gather
 from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
+from mezzotint.metrics.network import NetworkExtractor
+from mezzotint.metrics.onnx_file import OnnxExtractor
 from mezzotint.metrics.record import Difference, Record, compare, unlike
 from mezzotint.metrics.report import Report, evaluate, records
 
@@ -18,10 +21,14 @@ __all__ = [
     "Difference",
     "Estimate",
     "Extractor",
+    "Features",
     "Judge",
     "Moments",
+    "NetworkExtractor",
+    "OnnxExtractor",
     "Record",
     "Report",
+    "check_apart",
     "classification_accuracy",
     "close_share",
     "compare",
@@ -33,6 +40,7 @@ __all__ = [
     "frechet_of",
     "gather",
     "gaussian_frechet",
+    "load_extractor",
     "nearest",
     "neighbour_ratio",
     "precision",
