@@ -35,13 +35,13 @@ def test_trained_kept_and_judged_with(command: Command, digits: Path, tmp_path: 
 
 def test_a_layer_of_another_run_judges_and_of_its_own_does_not(command: Command, digits: Path, tmp_path: Path) -> None:
     eye = tmp_path / "eye"
-    said = command("extractor", "network", digits, "--want", "mid", "--level", 0.3, "--out", eye, "--json").json
-    assert said["want"] == "mid" and said["level"] == 0.3
+    said = command("extractor", "network", digits, "--want", "down.1", "--level", 0.3, "--out", eye, "--json").json
+    assert said["want"] == "down.1" and said["level"] == 0.3
     sentence = command("evaluate", digits, "--count", 10, "--extractor", eye).sentence
     assert "the very network that drew" in sentence
     assert (
-        "no layer 'midle'"
-        in command("extractor", "network", digits, "--want", "midle", "--out", tmp_path / "f").sentence
+        "no layer 'downn'"
+        in command("extractor", "network", digits, "--want", "downn", "--out", tmp_path / "f").sentence
     )
 
 
