@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-COUNTS = {"digits": 300, "clothes": 1000, "scenes": 500}
+COUNTS = {"digits": 300, "clothes": 500, "scenes": 300}
 
 
 def real(name: str, count: int) -> Any:
@@ -66,6 +66,7 @@ def main(words: list[str] | None = None, say: Callable[[str], None] = print) -> 
     parser.add_argument("--count", type=int, help="pictures of a set")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=100, help="resamplings of intervals")
+    parser.add_argument("--seen", type=int, help="pictures seen in training the extractor")
     parser.add_argument("--out", help="write the numbers as JSON")
     given = parser.parse_args(words)
     from mezzotint.testing.sanity import Bench, suite
@@ -76,7 +77,7 @@ def main(words: list[str] | None = None, say: Callable[[str], None] = print) -> 
             say("clothes are left out: MEZZOTINT_DATA names no folder")
             continue
         count = given.count or COUNTS[name]
-        bench = Bench.of(real(name, count), count, given.seed, given.draws)
+        bench = Bench.of(real(name, count), count, given.seed, given.draws, given.seen)
         found = suite(bench)
         good &= told(f"{name}: {count} pictures a set, seed {given.seed}", found)
         numbers[name] = {

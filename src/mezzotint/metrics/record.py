@@ -188,7 +188,7 @@ def compare(a: Record, b: Record, despite: str | Sequence[str] = ()) -> Differen
     value = x.value - y.value
     low = value - math.hypot(x.value - x.low, y.high - y.value)
     high = value + math.hypot(x.high - x.value, y.value - y.low)
-    return Difference(name, value, low, high, tuple(differ))
+    return Difference(name, value, low, high, tuple(key for key, (mine, theirs) in differ.items() if mine != theirs))
 
 
 def _short(value: Any) -> str:
