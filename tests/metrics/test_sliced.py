@@ -54,6 +54,8 @@ def test_gaussians_in_closed_form() -> None:
     assert found.value == pytest.approx(1.5 / 4 + 1.0, rel=0.04) and found.low < 1.5 / 4 + 1.0 < found.high
     turn = torch.from_numpy(ortho_group.rvs(4, random_state=1))
     assert sliced_wasserstein(a @ turn, b @ turn, 256).value == pytest.approx(found.value, rel=0.03)
+    back = sliced_wasserstein(b, a, 256)
+    assert (back.value, back.high) == (pytest.approx(found.value, rel=1e-12), pytest.approx(found.high, rel=1e-12))
     assert sliced_wasserstein(a, a, 8).value == 0 and sliced_wasserstein(a, a, 8).low == 0
 
 

@@ -110,11 +110,11 @@ def _mann_whitney(q: Distances, p: Distances) -> tuple[float, float]:
 
     n, m = len(q), len(p)
     ranks = rankdata(np.concatenate([q, p]))
-    # Of each sample, the share of held-out distances below its own; of each held-out one, that of samples above it.
+    # Of each distance, the share of the other set's below it.
     below = (ranks[:n] - rankdata(q)) / m
-    above = 1 - (ranks[n:] - rankdata(p)) / n
+    over = (ranks[n:] - rankdata(p)) / n
     _, ties = np.unique(ranks, return_counts=True)
     null = (n + m + 1 - (ties**3 - ties).sum() / ((n + m) * (n + m - 1))) / (12 * n * m)
     if null == 0:  # all distances are one number, and nothing can be said
         return 0.0, 1.0
-    return (below.mean() - 0.5) / math.sqrt(null), (below.var(ddof=1) / n + above.var(ddof=1) / m) / null
+    return (below.mean() - 0.5) / math.sqrt(null), (below.var(ddof=1) / n + over.var(ddof=1) / m) / null
