@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mezzotint.cli.method import Method
     from mezzotint.core.condition import Condition
     from mezzotint.data import Data
-    from mezzotint.metrics import Extractor
+    from mezzotint.metrics import Extractor, Features
 
 MOST = 5000
 GOOD = {
@@ -50,14 +50,16 @@ class Evaluate:
                              what real scenes reach (the readers' ceiling) and the captions of others (chance)
 
     The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
-    there too. The first three need labels: a model of captions is judged by the others. If the pictures have
-    moved since training, say where they are with --set data.path=...; edits of the sampler and the guidance
-    are as in sample.
+    there too. Beside each number it says what it was measured with, so that unlike ones are not compared. The
+    first three need labels: a model of captions is judged by the others. If the pictures have moved since
+    training, say where they are with --set data.path=...; edits of the sampler and the guidance are as in
+    sample.
 
     examples:
       mezzotint evaluate runs/digits
       mezzotint evaluate runs/digits --guidance 1.5 --count 1000
       mezzotint evaluate runs/digits --sampler ddim --steps 50 --out ddim.json
+      mezzotint evaluate runs/flowers --extractor eyes/inception
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN", help_behavior_hint="")]
@@ -72,6 +74,10 @@ class Evaluate:
     """The report."""
     overwrite: Flag = False
     """Replace a report given by --out that exists."""
+    extractor: Annotated[
+        Optional[str], arg(metavar="FOLDER", help_behavior_hint="(default: RUN/extractor, trained where it is not)")
+    ] = None
+    """Judge the features of this extractor, made by mezzotint extractor; the measure then needs no labels."""
     drawing: Drawn = Drawing()
     json: Flag = False
     """Print the report as JSON instead of a table."""
@@ -100,6 +106,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.core.rng import Rng
     from mezzotint.core.text import spoken
     from mezzotint.denoiser import Counted
+    from mezzotint.metrics.record import origin
     from mezzotint.metrics.report import TRAIN_LIMIT
     from mezzotint.samplers import Sampling
 
@@ -112,7 +119,11 @@ def _run(args: Evaluate, threads: int) -> int:
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
     rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
-    pipeline = Sampling(method.sampler, method.guided(counted, rows))
+    guided = method.guided(counted, rows)
+    pipeline = Sampling(method.sampler, guided)
+    named = None if args.extractor is None else metrics.load_extractor(args.extractor)
+    if named is not None:  # before anything is drawn
+        metrics.check_apart(named, guided)
     train = _data(args.run, [change for change in changes if change not in mine])
     held_out = train.held_out()
     if tuple(train.shape) != tuple(model.denoiser.shape):
@@ -120,7 +131,7 @@ def _run(args: Evaluate, threads: int) -> int:
             f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
         )
     count = min(len(train), MOST) if args.count is None else args.count
-    out = _out(args, count, method, edited=bool(mine))
+    out = _out(args, count, method, edited=bool(mine), extractor=named)
     cond = _told(train, count, drawing.families(model.denoiser))
     labels = cond["label"] if "label" in cond else None
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
@@ -131,12 +142,17 @@ def _run(args: Evaluate, threads: int) -> int:
     if x is None:  # the first process judges
         return 0
     note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
-    extractor = _extractor(args.run, train, held_out) if labels is not None else None
+    extractor = named
+    if extractor is None and labels is not None:
+        extractor = _extractor(args.run, train, held_out)
+        metrics.check_apart(extractor, guided)
     captions = spoken(cond["caption"]) if "caption" in cond else None
-    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=Rng([args.seed]))
+    record, rng = method.record(), Rng([args.seed])
+    drawn = origin(model.sha256, record["sampler"], record["guidance"], model.average, args.seed)
+    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=rng, drawn=drawn)
     document = {
         "model": model.record(),
-        **method.record(),
+        **record,
         "seed": args.seed,
         "evaluations_per_sample": asked_rows / (-(-count // rows) * rows),
         **report.plain(),
@@ -253,29 +269,25 @@ def _extractor(run: str, train: Data, held_out: Data) -> Extractor:
     from mezzotint.core.errors import Refusal
     from mezzotint.core.store import model_folder
     from mezzotint.metrics import Extractor
-    from mezzotint.metrics.pictures import checked, fingerprint
-    from mezzotint.metrics.pictures import table as pictures
-    from mezzotint.metrics.report import TRAIN_LIMIT
+    from mezzotint.metrics.report import TRAIN_LIMIT, trained
+    from mezzotint.metrics.seen import digest
 
     folder = model_folder(run)
     home = (folder.parent if folder.name == "model" else folder) / "extractor"
-    x, y = checked(*pictures(train, TRAIN_LIMIT), "the training pictures")
-    z, w = checked(*pictures(held_out, TRAIN_LIMIT), "the held-out pictures")
-    assert y is not None and w is not None
     if home.is_dir():
         try:
             kept = Extractor.load(home)
-            if kept.record["train"]["sha256"] == fingerprint(x, y):
+            if kept.record["train"]["sha256"] == digest(train, "the training pictures", TRAIN_LIMIT):
                 return kept
             note("the extractor kept with the run was trained on other pictures; training a new one")
         except (Refusal, KeyError, TypeError) as error:
             note(f"training the extractor anew: {error}")
-    made = Extractor.train(x, y, (z, w))
+    made = trained(train, held_out)
     made.save(home)
     return made
 
 
-def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
+def _out(args: Evaluate, count: int, method: Method, edited: bool, extractor: Features | None) -> Any:
     """Where the report goes; by default a name that says what was judged, in the run folder.
 
     Settings that were edited one by one have no short name: their hash stands in the name instead.
@@ -298,5 +310,6 @@ def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
     average = f"-ema{given.average:g}" if given.average is not None else ""
     settings = json.dumps(method.record(), sort_keys=True).encode()
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
-    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}"
+    eye = "" if extractor is None else f"-eye{extractor.record['sha256'][:8]}"
+    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{eye}"
     return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")
