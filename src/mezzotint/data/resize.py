@@ -26,6 +26,8 @@ from mezzotint.core.errors import nearest as closest
 
 RESIZES = ("crop", "pad", "stretch")
 _AT_ONCE, _FEW = 2**18, 16
+_SUMMED = 257
+"""Bytes whose sum fits into 16 bits."""
 Shares = tuple[NDArray[np.int64], NDArray[np.float32]]
 Value = TypeVar("Value", np.uint8, np.float32)
 
@@ -71,6 +73,9 @@ def fit(
     if (height, width) == size:
         return pictures
     rows_of, columns_of = spans((height, width), size, resize)
+    top, left = _whole(height, rows_of), _whole(width, columns_of)
+    if pictures.dtype == np.uint8 and top and left and top.step * left.step <= _SUMMED:
+        return _laid(_squares(pictures, top, left), size, (rows_of, columns_of), under)
     down, across = _shares(height, rows_of), _shares(width, columns_of)
     lead = pictures.shape[:-3]
     rows = _along(down, pictures.reshape(*lead, -1), width * channels).reshape(*lead, rows_of.many, -1)
@@ -144,6 +149,35 @@ def _laid(
     (_, top, high), (_, left, wide) = both
     out[..., top : top + high, left : left + wide, :] = inner
     return out
+
+
+class _Blocks(NamedTuple):
+    """One side of which each pixel of the output is the mean of ``step`` whole ones of the input."""
+
+    first: int
+    step: int
+    many: int
+
+
+def _whole(have: int, span: Span) -> _Blocks | None:
+    first, step = (have - span.length) / 2, span.length / span.many
+    return _Blocks(int(first), int(step), span.many) if first == int(first) and step == int(step) else None
+
+
+def _squares(pictures: NDArray[np.uint8], down: _Blocks, across: _Blocks) -> NDArray[np.uint8]:
+    """Means of whole pixels of bytes: the same as by shares, by sums of whole numbers, several times as fast."""
+    (top, high, rows), (left, wide, columns) = down, across
+    inside = pictures[..., top : top + high * rows, left : left + wide * columns, :]
+    lines = inside[..., ::high, :, :].astype(np.uint16)
+    for row in range(1, high):
+        lines += inside[..., row::high, :, :]
+    sums = lines[..., ::wide, :].copy()
+    for column in range(1, wide):
+        sums += lines[..., column::wide, :]
+    means = sums.astype(np.float32)
+    means /= high * wide
+    found: NDArray[np.uint8] = np.rint(means, out=means).astype(np.uint8)
+    return found
 
 
 def _along(shares: Shares, values: NDArray[Any], each: int) -> NDArray[np.float32]:
