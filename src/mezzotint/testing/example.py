@@ -27,6 +27,7 @@ import torch
 from mezzotint.conditions import Classes, Encoder, Words
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import parameters
+from mezzotint.data import Folder
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
@@ -110,7 +111,7 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "data": lambda on: [lambda: torch.linspace(-1, 1, 42).reshape(7, 1, 2, 3)],
         "vocabulary": lambda on: [lambda: Words.of(TEXTS).vocabulary],
         "tokenizer": lambda on: [lambda: Words.of(TEXTS)],
-        "folder": lambda on: _just("encoder"),
+        "folder": lambda on: [lambda: os.path.join(_pictures()[0].name, "kept")],
         "sha256": lambda on: _just("0" * 64),
         "path": lambda on: _paths(),
         "weak": lambda on: [lambda: mixture(on, spread=2.0), lambda: model(on)],
@@ -126,6 +127,7 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
 TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
     {
         "Denoiser": _denoisers,
+        "Data": lambda on: [lambda: Folder(_pictures()[1]["pictures"], channels=1)],
         "Trainable": lambda on: [lambda: model(on)],
         "Process": lambda on: [lambda: on],
         "Continuous": lambda on: [lambda: on],
