@@ -13,6 +13,7 @@ Licence: public domain, but for wikitext2_valid, which is CC BY-SA 3.0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +77,10 @@ class Corpus(Windowed):
     @property
     def _steps(self) -> int:
         return self.length
+
+    def _marks(self) -> Iterator[bytes]:
+        yield from super()._marks()
+        yield self.alphabet
 
     @cached_property
     def _text(self) -> NDArray[np.uint8]:

@@ -39,4 +39,4 @@ class FashionMNIST(TrainAndTest):
         return CLASSES
 
     def _marks(self) -> Iterator[bytes]:
-        yield from ()  # records of claims know these pictures by their labels alone
+        yield from ()  # runs that were trained on them know them by their labels alone

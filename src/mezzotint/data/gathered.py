@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from mezzotint.data.npz import read
 from mezzotint.data.resize import fit, nearest, sides
 from mezzotint.data.root import find
 
+Number = TypeVar("Number", np.int64, np.uint8)
 BUDGET = 2**31
 """Bytes that a file may unpack to, and that the pictures kept of a split may have."""
 VALIDATION = 5_000
@@ -159,5 +160,5 @@ def of_split(held_out: NDArray[np.integer], split: str) -> Rows:
     return np.flatnonzero(wanted)
 
 
-def _joined(parts: Sequence[NDArray[np.generic]]) -> NDArray[np.generic] | None:
+def _joined(parts: Sequence[NDArray[Number]]) -> NDArray[Number] | None:
     return np.concatenate(parts) if parts else None

@@ -77,18 +77,20 @@ class TimeSeries(Standardised):
             return told
         return told | Condition(future=self._steps_from(self._cut.starts[rows] + self.length, self.future))
 
+    def _marks(self) -> Iterator[bytes]:
+        yield from super()._marks()
+        yield f"future {self.future}".encode()
+
     def _cutting(self) -> Cut:
         whole, at = self.length + self.future, 0
         values, means, stds, begins, series = [], [], [], [], []
         for number, (steps, known) in enumerate(self._series()):
             standard, mean, std = standardised(steps, known)
-            own = []
-            for first, end in stretches(self.split, known, len(steps)):
-                if first and self.name == "m4_hourly":  # one a series: forecasts are judged on the very end
-                    own += [step for step in (end - whole,) if step >= 0]
-                else:
-                    own += starts([(first, end)], whole, self.stride).tolist()
-            begins.append(np.array(own, dtype=np.int64) + at)
+            inside = stretches(self.split, known, len(steps))
+            if self.name == "m4_hourly":  # one a series is held out: forecasts are judged on the very end
+                inside = [(max(0, end - whole), end) if first else (first, end) for first, end in inside]
+            own = starts(inside, whole, self.stride)
+            begins.append(own + at)
             series.append(np.full(len(own), number))
             values.append(standard)
             means.append(mean)
