@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Rows
 from mezzotint.data.picture import MAX_PIXELS, Packed, decode
-from mezzotint.data.resize import fit
 from mezzotint.data.threads import each
 
 Pictures = NDArray[np.uint8]
@@ -67,13 +66,16 @@ class Jpegs:
         """The bytes of one file, as they came."""
         return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
-    def pictures(self, rows: Rows, size: tuple[int, int]) -> Pictures:
-        """These pictures in colour, brought to (height, width) by area, (B, height, width, 3)."""
-        out = np.empty((len(rows), *size, 3), dtype=np.uint8)
-
-        def one(row: int) -> Pictures:
-            return fit(decode(Packed(self.names[row], self.file(row)), 3, MAX_PIXELS), size)
-
-        for place, picture in enumerate(each(one, rows.tolist())):
+    def pictures(self, rows: Rows) -> Pictures:
+        """These pictures in colour, (B, H, W, 3); all have one size."""
+        found = each(lambda row: decode(Packed(self.names[row], self.file(row)), 3, MAX_PIXELS), rows.tolist())
+        out = np.empty((0, 0, 0, 3), dtype=np.uint8)
+        for place, picture in enumerate(found):
+            if not place:
+                out = np.empty((len(rows), *picture.shape), dtype=np.uint8)
+            if picture.shape != out.shape[1:]:
+                raise Refusal(
+                    f"{self.names[rows[place]]!r} has the shape {picture.shape}, those before it {out.shape[1:]}"
+                )
             out[place] = picture
         return out

@@ -94,4 +94,4 @@ class Flowers(Gathered):
 
     def _piece(self, file: Path) -> Piece:
         self._check_budget(len(self))
-        return Piece(self._held[0].pictures(self._mine, self.sides), self.labels)
+        return Piece(self._held[0].pictures(self._mine), self.labels)

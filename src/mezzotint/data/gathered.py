@@ -52,7 +52,7 @@ class Gathered(Data, ABC):
     """
 
     size: int | tuple[int, int]
-    splits = SPLITS
+    splits: tuple[str, ...] = SPLITS
     channels = 3
 
     @abstractmethod
