@@ -32,21 +32,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src")]
 
 from mezzotint.core.errors import Refusal  # noqa: E402
-from mezzotint.data import Folder, find  # noqa: E402
+from mezzotint.data import Flowers, Folder  # noqa: E402
 from mezzotint.training.feed import feed  # noqa: E402
 from mezzotint.training.order import Order  # noqa: E402
 
 BAR, BATCH, MIB = 0.90, 64, 2**20
-
-
-def flowers(folder: Path, most: int) -> None:
-    """The first flowers as JPEG files, one sub-folder a class."""
-    with np.load(find("flowers/flowers_128.npz")) as held:
-        packed, offsets, labels, classes = (held[name] for name in ("jpeg", "offsets", "labels", "classes"))
-    for row in range(min(most, len(labels))):
-        place = folder / str(classes[labels[row]])
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{row:05d}.jpg").write_bytes(packed[offsets[row] : offsets[row + 1]].tobytes())
 
 
 def bare(work: tuple[Sequence[Path], int]) -> int:
@@ -133,7 +123,7 @@ def main() -> None:
     record: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as place:
         try:
-            flowers(Path(place, "flowers"), 1200)
+            Flowers(split="all").write(Path(place, "flowers"), 1200)
         except Refusal as why:
             print(f"speed is not measured: {why}")
         else:

@@ -67,7 +67,7 @@ class Data(Part, ABC):
 
     @abstractmethod
     def read(self, rows: Rows) -> Tensor:
-        """The pictures of these rows, float32 (B, *shape), in [-1, 1] where they are pictures."""
+        """The samples of these rows, (B, *shape): float32, in [-1, 1] where they are pictures; symbols int64 from 0."""
 
     def condition(self, rows: Rows) -> Condition:
         """What is told of these rows: ``Condition(label)``, or ``NONE`` without labels; sources add what they know."""

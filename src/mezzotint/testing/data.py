@@ -31,7 +31,11 @@ def check_data(data: Data) -> None:
             expect(len(few) == 3, f"check_data should be given three pictures of the first bucket of {who}")
         x, cond = data[few]
         shaped(f"x of {who} for three rows", x, (3, *shape), "a network is built for the shape")
-        expect(x.dtype == torch.float32, f"pictures of {who} should be float32 but are {x.dtype}")
+        if x.dtype == torch.int64:  # symbols
+            expect(len(data.shape) < 3, f"symbols of {who} should be rows or planes but have the shape {data.shape}")
+            expect(int(x.min()) >= 0, f"symbols of {who} should count from 0 but reach {int(x.min())}")
+        else:
+            expect(x.dtype == torch.float32, f"pictures of {who} should be float32 but are {x.dtype}")
         if len(data.shape) == 3:  # points and the like have no shades
             low, high = float(x.min()), float(x.max())
             expect(
