@@ -27,7 +27,7 @@ MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
 _BAND = 2**20  # pixels
-_TURNED = ("exif", "xmp")  # where the header of a JPEG may say that it is turned; asking costs as much as a small one
+_TOLD = ("exif", "xmp")  # where the header of a JPEG may say that it is turned; asking costs as much as a small one
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
@@ -153,7 +153,7 @@ def decoded(
         with _opened(path, max_pixels) as image:
             if turns is not None:
                 stack.enter_context(turns.take(math.prod(image.size)))
-            if image.format != "JPEG" or not image.info.keys().isdisjoint(_TURNED):
+            if image.format != "JPEG" or not image.info.keys().isdisjoint(_TOLD):
                 ImageOps.exif_transpose(image, in_place=True)
             many = max(1, _BAND // image.width)
             if many >= image.height:

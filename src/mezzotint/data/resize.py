@@ -164,20 +164,19 @@ def _whole(have: int, span: Span) -> _Blocks | None:
     return _Blocks(int(first), int(step), span.many) if first == int(first) and step == int(step) else None
 
 
-def _squares(pictures: NDArray[np.uint8], down: _Blocks, across: _Blocks) -> NDArray[np.uint8]:
+def _squares(pictures: NDArray[Value], down: _Blocks, across: _Blocks) -> NDArray[Value]:
     """Means of whole pixels of bytes: the same as by shares, by sums of whole numbers, several times as fast."""
     (top, high, rows), (left, wide, columns) = down, across
     inside = pictures[..., top : top + high * rows, left : left + wide * columns, :]
     lines = inside[..., ::high, :, :].astype(np.uint16)
     for row in range(1, high):
-        lines += inside[..., row::high, :, :]
+        lines += inside[..., row::high, :, :].astype(np.uint16)
     sums = lines[..., ::wide, :].copy()
     for column in range(1, wide):
         sums += lines[..., column::wide, :]
     means = sums.astype(np.float32)
     means /= high * wide
-    found: NDArray[np.uint8] = np.rint(means, out=means).astype(np.uint8)
-    return found
+    return np.rint(means, out=means).astype(pictures.dtype)
 
 
 def _along(shares: Shares, values: NDArray[Any], each: int) -> NDArray[np.float32]:
