@@ -76,7 +76,7 @@ def compared(sides: Sequence[Side], settings: Mapping[str, Sequence[Any]], rival
 def _said(pair: Rivals) -> str:
     """What came of it, in a few sentences."""
     by: dict[str, list[str]] = {pair.one: [], pair.other: []}
-    unclear, clear = [], []
+    unclear, clear = list[str](), list[str]()
     for name, found in pair.compared.items():
         better, title = pair.better(name), words(name).title
         (by[better] if better else clear if found.clear else unclear).append(title)
@@ -98,7 +98,7 @@ def _measures(pair: Rivals) -> Html:
             answer, look, difference, note = "not compared", "bad", "–", f"{found[:1].upper()}{found[1:]}."
         else:
             answer = f"{better} is better" if better else "a clear difference" if found.clear else "not clear"
-            look = "good" if found.clear else "open"
+            look = "good" if better else "open" if found.clear else "soft"
             difference = _signed(found.value, found.low, found.high, word.share)
             by = f", by their {_listed(found.between)}" if found.between else ", of one and the same"
             note = f"Difference {difference}{by}."
@@ -136,7 +136,7 @@ def _cell(found: Estimate, name: str) -> list[object]:
 def _signed(value: float, low: float, high: float, share: bool) -> str:
     """A difference with its interval; of shares, in points of per cent."""
     times, unit = (100, " points") if share else (1, "")
-    written = [f"{times * v:+.3g}" if v == v else "–" for v in (value, low, high)]
+    written = [f"{times * v:+.3g}" if v and v == v else "0" if v == 0 else "–" for v in (value, low, high)]
     return f"{written[0]} [{written[1]}, {written[2]}]{unit}"
 
 
@@ -160,35 +160,36 @@ def _pictures(sides: Sequence[Side]) -> Html | None:
     for side in sides:
         if side.result.picture is None:
             continue
-        channels = files.channels_of(side.result.picture, files.MAX_PIXELS)
-        sheet = files.decode(side.result.picture, channels, files.MAX_PIXELS)
+        path = Path(side.result.picture)
+        sheet = files.decode(path, files.channels_of(path, files.MAX_PIXELS), files.MAX_PIXELS)
         alt = f"samples of {side.name}"
-        images = int(Path(side.result.picture).stem)
+        images = int(path.stem)
         picture = tag("img", src=uri(sheet), alt=alt, width=sheet.shape[1], height=sheet.shape[0])
         made.append(tag("figure", picture, tag("figcaption", f"{side.name}, after {images:,} images")))
     if not made:
         return None
     said = "The newest sheet of each run. Every run draws it from the same seeds, so what stands in one place is alike."
-    return section("What they draw", tag("p", said), tag("div", *made, class_="arms"))
+    return section("What they draw", tag("p", said), tag("div", *made, class_="charts"))
 
 
 def _losses(sides: Sequence[Side]) -> Html | None:
     """Training loss and loss on held-out pictures against images."""
     made = []
     logs = {side.name: side.run.metrics() for side in sides}
-    for title, pick in (
-        ("Loss in training.", lambda row: row.get("loss")),
-        ("Loss of the averaged weights on held-out pictures.", lambda row: (row.get("held_out") or {}).get("loss")),
+    for title, held_out in (
+        ("Loss in training.", False),
+        ("Loss of the averaged weights on held-out pictures.", True),
     ):
         lines = []
         for number, (name, rows) in enumerate(logs.items()):
-            points = [(row["images"], pick(row)) for row in rows if isinstance(pick(row), int | float)]
+            said = [(row["images"], (row.get("held_out") or {}) if held_out else row) for row in rows]
+            points = [(images, row["loss"]) for images, row in said if isinstance(row.get("loss"), int | float)]
             lines.append(Line(name, points, number))
         ends = [x for line in lines for x, _ in line.points]
         if len(ends) < 2:
             continue
-        said = "; ".join(f"{line.name}: {line.points[-1][1]:.4g} at last" for line in lines if line.points)
-        drawn = chart(lines, "images seen", f"{title} {said}", ticks(ends))
+        last = "; ".join(f"{line.name}: {line.points[-1][1]:.4g} at last" for line in lines if line.points)
+        drawn = chart(lines, "images seen", f"{title} {last}", ticks(ends))
         made += [tag("figure", drawn, tag("figcaption", title))] if drawn is not None else []
     note = tag("p", "Losses compare where the data, the process and the weighting are the same.", class_="note")
     return section("How they learnt", tag("div", *made, class_="charts"), note) if made else None

@@ -98,12 +98,14 @@ def _chart(name: str, runs: Mapping[str, Mapping[str, Sequence[Point]]]) -> Html
         said.append(f"{run}: " + ", ".join(f"{word.number(e.value)} at {images:,}" for images, e in values))
     level = [Line("real pictures", sorted(real.items()), "other")] if real else []
     ends = [y for line in (*lines, *level) for _, y in line.points]
+    if not any(ends):
+        return None
     drawn = chart(
         [*level, *lines],
         "images seen",
         f"{word.title}. {'; '.join(said)}",
         ticks([x for line in lines for x, _ in line.points]),
-        signed=min(ends) <= 0,
+        signed=word.share or min(ends) <= 0,  # shares on a linear axis
     )
     better = good(name)
     note = f"{word.title}{f', better {better}' if better else ''}."

@@ -91,7 +91,7 @@ def points(keypoints: Tensor, size: tuple[int, int]) -> Tensor:
 
 def legend(layout: Tensor) -> list[tuple[int, str]]:
     """The classes that a layout holds, in order, and the colour of each as a page writes it."""
-    return [(n, "#" + COLOURS[n].tobytes().hex()) for n in layout.unique().clamp(0, 255).unique().tolist()]
+    return [(n, "#" + COLOURS[n].tobytes().hex()) for n in np.unique(layout.numpy()).tolist()]
 
 
 def _signed(values: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def neighbours(
         there = shrink(pictures, side).flatten(1).double()
         near, place = torch.cdist(here, there).topk(min(count, len(there)), largest=False)
         apart, found = torch.cat([apart, near], 1), torch.cat([found, rows[start + place]], 1)
-        order = apart.argsort(1, stable=True)[:, :count]
+        order = apart.argsort(dim=1, stable=True)[:, :count]
         apart, found = apart.gather(1, order), found.gather(1, order)
         start += len(pictures)
     return apart.numpy(), found.numpy()
