@@ -179,19 +179,19 @@ def test_curves_join_what_was_measured_alike(judged: Path, page: Page, report: d
     assert history([other, both[1]], both[1]) == {}
 
 
-def test_a_page_goes_where_it_is_told(command: Command, judged: Path, cats: Path, tmp_path: Path) -> None:
+def test_a_page_goes_where_it_is_told(command: Command, judged: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine.html"
-    words = ("evaluate", cats, "--count", 8, "--out", tmp_path / "mine.json", "--overwrite", "--report", out)
+    words = ("evaluate", judged, "--count", 8, "--out", tmp_path / "mine.json", "--overwrite", "--report", out)
     assert command(*words).code == 0
     assert "class by class" in read(out).text
     assert "one file, not 2" in command(*words, out).sentence
     assert "with --average" in command("evaluate", judged, "--at", 256).sentence
     assert "no checkpoint at 300 images" in command("evaluate", judged, "--average", 0.1, "--at", 300).sentence
     out.write_text("mine")
-    refused = command("evaluate", cats, "--count", 8, "--out", tmp_path / "other.json", "--report", out)
+    refused = command("evaluate", judged, "--count", 8, "--out", tmp_path / "other.json", "--report", out)
     assert "exists already" in refused.sentence and out.read_text() == "mine"
     model = tmp_path / "model"
-    shutil.copytree(cats / "model", model)
+    shutil.copytree(judged / "model", model)
     assert "not a run folder" in command("evaluate", model, "--count", 8, "--report").sentence
 
 

@@ -19,7 +19,7 @@ from mezzotint.cli.page import Html, document, section, tag
 from mezzotint.cli.report import footer
 from mezzotint.cli.results import Result, reports
 from mezzotint.cli.rivals import Rivals
-from mezzotint.cli.words import good, words
+from mezzotint.cli.words import wish, words
 from mezzotint.data import picture as files
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.training.run import Run
@@ -78,12 +78,12 @@ def _said(pair: Rivals) -> str:
     by: dict[str, list[str]] = {pair.one: [], pair.other: []}
     unclear, clear = list[str](), list[str]()
     for name, found in pair.compared.items():
-        better, title = pair.better(name), words(name).title
+        better, title = pair.better(name), _title(name)
         (by[better] if better else clear if found.clear else unclear).append(title)
     said = [f"{run} is clearly better by {_listed(titles)}." for run, titles in by.items() if titles]
     said += [f"They clearly differ in {_listed(clear)}."] if clear else []
     said += [f"By {_listed(unclear)} the difference is not clear."] if unclear else []
-    refused = [words(name).title for name in pair.refused]
+    refused = [_title(name) for name in pair.refused]
     said += [f"They may not be compared by {_listed(refused)}: why is said below."] if refused else []
     return f"{pair.one} against {pair.other}. {' '.join(said)}"
 
@@ -102,7 +102,7 @@ def _measures(pair: Rivals) -> Html:
             difference = _signed(found.value, found.low, found.high, word.share)
             by = f", by their {_listed(found.between)}" if found.between else ", of one and the same"
             note = f"Difference {difference}{by}."
-        asked = {"near 1": "best near 1"}.get(good(name), f"better {good(name)}" if good(name) else None)
+        asked = wish(name)
         said = tag("div", tag("b", word.title), tag("span", asked) if asked else None, class_="asked")
         drawing = ladder([(pair.one, mine), (pair.other, theirs)], real, word)
         items.append(
@@ -220,6 +220,11 @@ def _judged(pair: Rivals) -> Html:
         ]
         facts += [tag("dt", name), tag("dd", ", ".join(part for part in how if part))]
     return section("What was judged", tag("dl", *facts, class_="facts"))
+
+
+def _title(name: str) -> str:
+    """A measure inside a sentence."""
+    return words(name).title.replace(", ", " in ")
 
 
 def _listed(names: Sequence[str]) -> str:

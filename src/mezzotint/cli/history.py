@@ -13,7 +13,7 @@ from typing import Any
 from mezzotint.cli.chart import Line, axis, chart
 from mezzotint.cli.page import Html, section, tag
 from mezzotint.cli.report import short
-from mezzotint.cli.words import good, words
+from mezzotint.cli.words import wish, words
 from mezzotint.core.errors import Refusal
 from mezzotint.metrics import Record, records, unlike
 from mezzotint.metrics.record import estimate_of
@@ -107,9 +107,8 @@ def _chart(name: str, runs: Mapping[str, Mapping[str, Sequence[Point]]]) -> Html
         ticks([x for line in lines for x, _ in line.points]),
         signed=word.share or min(ends) <= 0,  # shares on a linear axis
     )
-    better = good(name)
-    note = f"{word.title}{f', better {better}' if better else ''}."
-    return None if drawn is None else tag("figure", drawn, tag("figcaption", note.replace("better near", "best near")))
+    note = f"{word.title}{f': {wish(name)}' if wish(name) else ''}."
+    return None if drawn is None else tag("figure", drawn, tag("figcaption", note))
 
 
 def ticks(images: Sequence[float]) -> list[tuple[float, str]]:

@@ -94,6 +94,12 @@ GOOD = {
 """Which way a measure is good."""
 
 
+def wish(measure: str) -> str:
+    """The same in words: ``higher is better``; nothing where nobody has said it."""
+    way = good(measure)
+    return f"best {way}" if way.startswith("near") else f"{way} is better" if way else ""
+
+
 def good(measure: str) -> str:
     """Which way a measure is good; nothing where nobody has said it."""
     return GOOD.get(measure, "higher" if measure.startswith("follows") else "")
