@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -92,8 +93,8 @@ def _total(run: Run) -> int | None:
         return None
 
 
-def evaluation(path: Path) -> dict[str, Any] | None:
-    """The newest report in a run folder that can be read."""
+def reports(path: Path) -> Iterator[dict[str, Any]]:
+    """The reports in a run folder that can be read, the newest first."""
     files = sorted((path / REPORTS).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         try:
@@ -101,5 +102,9 @@ def evaluation(path: Path) -> dict[str, Any] | None:
         except Refusal:
             continue
         if isinstance(found, dict) and isinstance(found.get("measures"), dict):
-            return found
-    return None
+            yield found
+
+
+def evaluation(path: Path) -> dict[str, Any] | None:
+    """The newest of them."""
+    return next(reports(path), None)

@@ -14,7 +14,7 @@ from mezzotint.metrics.judge import Judge, classification_accuracy
 from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.memorisation import cells_of, copying
 from mezzotint.metrics.moments import Moments, gather
-from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
+from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio, neighbours
 from mezzotint.metrics.network import NetworkExtractor
 from mezzotint.metrics.onnx_file import OnnxExtractor
 from mezzotint.metrics.patches import patch_wasserstein
@@ -65,6 +65,7 @@ __all__ = [
     "mean_iou",
     "nearest",
     "neighbour_ratio",
+    "neighbours",
     "pairwise_distance",
     "patch_wasserstein",
     "pixel_accuracy",
