@@ -93,6 +93,9 @@ class Buckets(Wrapped):
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         return self._set_of(rows).items(rows)
 
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        return self._set_of(rows).packed(rows)
+
     def read(self, rows: Rows) -> Tensor:
         return self._set_of(rows).read(rows)
 

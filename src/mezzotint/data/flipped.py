@@ -106,6 +106,9 @@ class Flipped(Wrapped):
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         return self._gathered(rows, lambda data, some: data.items(some))
 
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        return self._gathered(rows, lambda data, some: data.packed(some))
+
     def read(self, rows: Rows) -> Tensor:
         return self._gathered(rows, lambda data, some: (data.read(some), NONE))[0]
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
-from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
+from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, glimpse, in_split, unit
 from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded, upright
 from mezzotint.data.resize import check_resize, fit, sides
 from mezzotint.data.threads import each, tolerant
@@ -190,11 +191,19 @@ class Folder(Data):
         return other
 
     def read(self, rows: Rows) -> Tensor:
+        return unit(self._bytes(rows))
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        return bytes_of(self._bytes(rows)), self.condition(rows)
+
+    def _bytes(self, rows: Rows) -> Bytes:
         if self._kept is not None:
-            return unit(self._kept[rows])
+            return self._kept[rows]
         channels, height, width = self._shape
-        blank = np.empty((0, height, width, channels), dtype=np.uint8)
-        return unit(np.stack([self._decode(self._files[row]) for row in rows]) if len(rows) else blank)
+        found = np.empty((len(rows), height, width, channels), dtype=np.uint8)
+        for place, row in enumerate(rows):
+            found[place] = self._decode(self._files[row])
+        return found
 
 
 def _listing(

@@ -27,7 +27,7 @@ from torch import Tensor
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.data import picture as files
-from mezzotint.data.data import Data, Rows, check_share, check_split, in_split, unit
+from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, in_split, unit
 from mezzotint.data.records import RECORDS, Records
 from mezzotint.data.resize import check_resize, fit, moved, sides
 from mezzotint.data.resize import nearest as taken
@@ -363,6 +363,10 @@ class Recorded(Data, ABC):
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         batch = self._batch(rows, self._wanted)
         return unit(batch["picture"]), self._condition(rows, batch)
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        batch = self._batch(rows, self._wanted)
+        return bytes_of(batch["picture"]), self._condition(rows, batch)
 
     def _batch(self, rows: Rows, wanted: Collection[str]) -> dict[str, Array]:
         if self._kept is not None:

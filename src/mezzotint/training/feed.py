@@ -19,13 +19,13 @@ Rows = NDArray[np.int64]
 
 
 class _Reader(Dataset[tuple[Tensor, Condition]]):
-    """Reads whole batches by their list of indices."""
+    """Reads whole batches by their list of indices; pictures that are bytes stay so on their way to the device."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
 
     def __getitem__(self, rows: Any) -> tuple[Tensor, Condition]:
-        return self.data[rows]
+        return self.data.packed(rows)
 
 
 class _Batches(Sampler[Rows]):
@@ -43,6 +43,6 @@ class _Batches(Sampler[Rows]):
 
 
 def feed(data: Data, seed: int, step: int, total: int, batch: int, mine: Rows, workers: int) -> DataLoader[Any]:
-    """Batches ``(x, cond)`` of every step still to come."""
+    """Batches ``(x, cond)`` of every step still to come, x packed (:func:`mezzotint.data.data.unpacked`)."""
     places: Any = _Batches(batches(data, seed, batch), step, total, mine)
     return DataLoader(_Reader(data), batch_size=None, sampler=places, num_workers=workers, worker_init_fn=reader)
