@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/loader.py --workers 0 2 --out benchmarks/records/loader.json
 
 The pictures are the flowers of the data root, written as JPEG files into a temporary folder. The loader is the one that
-training uses: batches of a data set, in the order of a run, packed as they travel to the device, with their labels. The bare loop opens
-the same files in the same order with Pillow, brings them to size with its box filter where they have another, and makes
-arrays of bytes; its workers hand nothing over. The two take turns, so that a busy machine slows both, and the best turn
-of each is what an idle one shows. Without workers seconds are those of the process on its core.
+training uses: batches of a data set, in the order of a run, with their labels, packed as bytes as they travel to the
+device. The bare loop opens the same files in the same order with Pillow, brings them to size with its box filter where
+they have another, and makes arrays of bytes; its workers hand nothing over. The two take turns, so that a busy machine
+slows both, and the best turn of each is what an idle one shows. Without workers seconds are those of the process on its
+core.
 
 The pass is over made-up pictures that take 200 MiB decoded, through a loader that may keep 8 MiB.
 """

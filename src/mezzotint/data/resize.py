@@ -167,14 +167,18 @@ def _whole(have: int, span: Span) -> _Blocks | None:
 def _squares(pictures: NDArray[Value], down: _Blocks, across: _Blocks) -> NDArray[Value]:
     """Means of whole pixels of bytes: the same as by shares, by sums of whole numbers, several times as fast."""
     (top, high, rows), (left, wide, columns) = down, across
-    inside = pictures[..., top : top + high * rows, left : left + wide * columns, :]
-    lines = inside[..., ::high, :, :].astype(np.uint16)
+    channels = pictures.shape[-1]
+    inside = pictures[..., top : top + high * rows, left : left + wide * columns, :].astype(np.uint16)
+    lines = inside[..., ::high, :, :].copy()
     for row in range(1, high):
-        lines += inside[..., row::high, :, :].astype(np.uint16)
-    sums = lines[..., ::wide, :].copy()
-    for column in range(1, wide):
-        sums += lines[..., column::wide, :]
-    means = sums.astype(np.float32)
+        lines += inside[..., row::high, :, :]
+    lines = lines.reshape(*lines.shape[:-2], columns, wide * channels)
+    means = np.empty((*lines.shape[:-1], channels), np.float32)
+    for channel in range(channels):  # one at a time: numpy is slow at rows of three
+        sums = lines[..., channel].copy()
+        for column in range(1, wide):
+            sums += lines[..., column * channels + channel]
+        means[..., channel] = sums
     means /= high * wide
     return np.rint(means, out=means).astype(pictures.dtype)
 
