@@ -172,12 +172,12 @@ def _squares(pictures: NDArray[Value], down: _Blocks, across: _Blocks) -> NDArra
     lines = inside[..., ::high, :, :].copy()
     for row in range(1, high):
         lines += inside[..., row::high, :, :]
-    lines = lines.reshape(*lines.shape[:-2], columns, wide * channels)
-    means = np.empty((*lines.shape[:-1], channels), np.float32)
+    beside: NDArray[np.uint16] = lines.reshape(*lines.shape[:-2], columns, wide * channels)
+    means = np.empty((*beside.shape[:-1], channels), np.float32)
     for channel in range(channels):  # one at a time: numpy is slow at rows of three
-        sums = lines[..., channel].copy()
+        sums: NDArray[np.uint16] = beside[..., channel].copy()
         for column in range(1, wide):
-            sums += lines[..., column * channels + channel]
+            sums += beside[..., column * channels + channel]
         means[..., channel] = sums
     means /= high * wide
     return np.rint(means, out=means).astype(pictures.dtype)
