@@ -8,6 +8,7 @@ settings are touched: Pillow's own limit stays where it was, and what it refuses
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +27,7 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
-_BAND = 2**20  # pixels
+_BAND = 2**20  # pixels unpacked at once, and bytes of a file read at once
 _TOLD = ("exif", "xmp")  # where the header of a JPEG may say that it is turned; asking costs as much as a small one
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
@@ -203,7 +204,7 @@ def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
 @contextmanager
 def _opened(path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
     try:
-        with Image.open(BytesIO(path.content) if isinstance(path, Packed) else path, formats=formats) as image:
+        with Image.open(_content(path), formats=formats) as image:
             width, height = image.size
             if max(width, height) > MAX_SIDE:
                 raise Refusal(
@@ -223,6 +224,14 @@ def _opened(path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FOR
         ) from error
     except Exception as error:  # Pillow's decoders answer a damaged file with a dozen kinds of exception
         raise Refusal(f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it") from error
+
+
+def _content(path: str | Source) -> BytesIO | str | Path:
+    """What Pillow reads: the bytes of a small file, which it asks for in many small pieces, else the file."""
+    if isinstance(path, Packed):
+        return BytesIO(path.content)
+    with open(path, "rb", buffering=0) as file:
+        return BytesIO(file.read()) if os.fstat(file.fileno()).st_size <= _BAND else path
 
 
 def _reason(error: Exception) -> str:

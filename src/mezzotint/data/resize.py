@@ -72,10 +72,9 @@ def fit(
     height, width, channels = pictures.shape[-3:]
     if (height, width) == size:
         return pictures
-    rows_of, columns_of = spans((height, width), size, resize)
-    top, left = _whole(height, rows_of), _whole(width, columns_of)
-    if pictures.dtype == np.uint8 and top and left and top.step * left.step <= _SUMMED:
-        return _laid(_squares(pictures, top, left), size, (rows_of, columns_of), under)
+    (rows_of, columns_of), blocks = _planned(height, width, tuple(size), resize)
+    if pictures.dtype == np.uint8 and blocks is not None:
+        return _laid(_squares(pictures, *blocks), size, (rows_of, columns_of), under)
     down, across = _shares(height, rows_of), _shares(width, columns_of)
     lead = pictures.shape[:-3]
     rows = _along(down, pictures.reshape(*lead, -1), width * channels).reshape(*lead, rows_of.many, -1)
@@ -162,6 +161,16 @@ class _Blocks(NamedTuple):
 def _whole(have: int, span: Span) -> _Blocks | None:
     first, step = (have - span.length) / 2, span.length / span.many
     return _Blocks(int(first), int(step), span.many) if first == int(first) and step == int(step) else None
+
+
+@lru_cache(maxsize=64)
+def _planned(
+    height: int, width: int, size: tuple[int, int], resize: str
+) -> tuple[tuple[Span, Span], tuple[_Blocks, _Blocks] | None]:
+    """:func:`spans`, and their blocks where both sides are of whole pixels; kept for the next picture of this size."""
+    both = spans((height, width), size, resize)
+    down, across = _whole(height, both[0]), _whole(width, both[1])
+    return both, (down, across) if down and across and down.step * across.step <= _SUMMED else None
 
 
 def _squares(pictures: NDArray[Value], down: _Blocks, across: _Blocks) -> NDArray[Value]:
