@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -18,8 +19,22 @@ PROCESSES = [example(cls) for cls in parts("process")]
 SHAPES = [(6,), (2, 8), (2, 4, 6), (2, 2, 4, 4)]
 
 
+NEEDS = {"HuggingFace": "pyarrow"}
+"""What a part is made of that an extra brings."""
+
+
 def every(kind: str | None = None) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("cls", parts(kind), ids=lambda cls: cls.__name__)
+    marked = [
+        pytest.param(
+            cls,
+            id=cls.__name__,
+            marks=[pytest.mark.skipif(find_spec(need) is None, reason=f"needs {need}")]
+            if (need := NEEDS.get(cls.__name__))
+            else [],
+        )
+        for cls in parts(kind)
+    ]
+    return pytest.mark.parametrize("cls", marked)
 
 
 @every()

@@ -6,7 +6,7 @@ from scipy.linalg import sqrtm
 from scipy.stats import ortho_group
 
 from mezzotint.core import Refusal
-from mezzotint.metrics import frechet, gaussian_frechet
+from mezzotint.metrics import frechet, frechet_infinity, gaussian_frechet
 
 
 def covariance(seed: int, size: int, rank: int | None = None) -> np.ndarray:
@@ -82,3 +82,39 @@ def test_unfit_tables_are_refused() -> None:
             frechet(a, b)
     with pytest.raises(Refusal, match="NaN"):
         frechet(ones, ones * np.nan)
+
+
+def test_at_infinity_the_bias_is_gone() -> None:
+    rng = np.random.default_rng(6)
+    scales = np.array([1, 1.5, 0.7, 1, 1, 2])
+    want = gaussian_frechet(np.zeros(6), np.eye(6), np.full(6, 0.2), np.diag(scales**2))
+    plain, end, paper = [], [], []
+    for _ in range(24):
+        a, b = rng.normal(size=(300, 6)), 0.2 + rng.normal(size=(300, 6)) * scales
+        plain.append(frechet(a, b, draws=0).value)
+        end.append(frechet_infinity(a, b, draws=0).value)
+        paper.append(frechet_infinity(a, b, draws=0, both=False).value)
+    noise = np.std(end) / np.sqrt(24)
+    bias = np.mean(plain) - want
+    assert bias > 0.05 and abs(np.mean(end) - want) < min(2.5 * noise, bias / 3)
+    assert np.mean(end) + 0.01 < np.mean(paper) < np.mean(plain) - 0.01  # the reference's own bias stays in the paper's
+    # Equal laws: all of the distance is bias, and the end of the line is zero.
+    ends = [frechet_infinity(*rng.normal(size=(2, 300, 6)), draws=0).value for _ in range(24)]
+    assert abs(np.mean(ends)) < 3 * np.std(ends) / np.sqrt(24) + 0.003
+    assert np.mean([frechet(*rng.normal(size=(2, 300, 6)), draws=0).value for _ in range(9)]) > 0.05
+
+
+def test_the_interval_at_infinity_covers_the_truth() -> None:
+    rng = np.random.default_rng(7)
+    want = gaussian_frechet(np.zeros(4), np.eye(4), np.full(4, 0.3), np.diag([1.0, 2.0, 0.5, 1.0]) ** 2)
+    hits, off = 0, 0
+    for _ in range(20):
+        a, b = rng.normal(size=(200, 4)), 0.3 + rng.normal(size=(200, 4)) * np.array([1, 2, 0.5, 1])
+        found = frechet_infinity(a, b, draws=12, points=5)
+        hits += found.low <= want <= found.high
+        off += found.high < want - 1 or found.low > want + 1
+    assert hits >= 17 and off == 0
+    with pytest.raises(Refusal, match="3 counts at least"):
+        frechet_infinity(a, b, points=2)
+    with pytest.raises(Refusal, match="2 rows or more"):
+        frechet_infinity(a[:5], b)

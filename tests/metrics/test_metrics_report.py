@@ -3,13 +3,15 @@
 import json
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from mezzotint.core import NONE, Condition, Refusal
-from mezzotint.metrics import Extractor, Report, evaluate
+from mezzotint.metrics import Extractor, Report, compare, evaluate, records, unlike
+from mezzotint.metrics.record import origin
 
 
 def bars(report: Report) -> dict[str, bool]:
@@ -103,3 +105,40 @@ def test_unfit_samples_are_refused(real: SimpleNamespace) -> None:
         evaluate(real.x[..., :7], real.y, real.data, held)
     with pytest.raises(Refusal, match="labels are of shape"):
         evaluate(real.x, real.y[:5], real.data, held)
+
+
+def test_every_measure_is_a_record(real: SimpleNamespace, extractor: Extractor) -> None:
+    held = real.data.held_out()
+    drawn = origin("a" * 64, {"part": "samplers.Heun", "steps": 18, "grid": {"part": "samplers.Rho"}}, None, None, 0)
+
+    def judged(x: Tensor, weights: str, **of: Any) -> Report:
+        said = {**drawn, "weights": weights, **of}
+        return evaluate(x, real.y[:100], real.data, held, extractor=extractor, draws=5, drawn=said)
+
+    mine, other = judged(real.x[:100], "a" * 64), judged(noised(real, 0.5)[:100], "b" * 64)
+    for name in mine.measures:
+        found = compare(mine.record(name), other.record(name))
+        assert found.between == ("weights",) and found.value == mine[name].value - other[name].value
+    with pytest.raises(Refusal, match="weights and seeds differ"):
+        compare(mine.record("accuracy"), judged(real.x[:100], "b" * 64, seeds=1).record("accuracy"))
+    few = evaluate(real.x[:90], real.y[:90], real.data, held, extractor=extractor, draws=5, drawn=drawn)
+    with pytest.raises(Refusal, match="count is 100 and 90"):
+        compare(mine.record("frechet_pixels"), few.record("frechet_pixels"))
+    own = Extractor.train(real.x[:200], real.y[:200], seen=64)
+    elsewhere = evaluate(real.x[:100], real.y[:100], real.data, held, extractor=own, draws=5, drawn=drawn)
+    with pytest.raises(Refusal, match=f"extractor is {extractor.sha256[:12]} and {own.sha256[:12]}"):
+        compare(mine.record("frechet_features"), elsewhere.record("frechet_features"), despite="weights")
+    assert compare(mine.record("frechet_pixels"), elsewhere.record("frechet_pixels")).value == 0
+    assert compare(other.record("frechet_pixels"), mine.record("frechet_pixels", real=True)).clear
+    # JSON, and back; a report of before has no records, and nearly the same ones.
+    document = json.loads(json.dumps(mine.plain()))
+    assert {n: r.how for n, r in records(document).items()} == {n: mine.record(n).how for n in mine.measures}
+    for said in document["measures"].values():
+        del said["how"]
+    document |= {"model": {"sha256": "a" * 64, "average": None}, "seed": 0, "guidance": 1.0}
+    document["sampler"] = {"part": "samplers.Heun", "steps": 18, "grid": {"part": "samplers.Rho"}}
+    for name, old in records(document).items():
+        assert set(unlike(old, mine.record(name))) == {"labels"}
+        assert compare(old, mine.record(name)).value == 0
+    with pytest.raises(Refusal, match="no report"):
+        records({"measures": 3})

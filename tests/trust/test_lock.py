@@ -14,7 +14,7 @@ import trial
 
 import mezzotint as mz
 from mezzotint.core import Refusal
-from mezzotint.training.lock import NAME, alone
+from mezzotint.core.lock import NAME, alone
 
 
 def test_the_second_is_refused_and_the_next_is_not(tmp_path: Path) -> None:

@@ -30,15 +30,22 @@ class Line:
         points: (x, y); those that are not finite are left out, and where the chart is not signed, those that are not
             positive.
         look: ``model``, ``other`` (lines), ``dots``, or a number: one of many, told apart by colour, mark and dashes.
+        spans: (x, low, high), upright lines through points: their intervals.
     """
 
     name: str
     points: Points
     look: str | int = "model"
+    spans: Sequence[tuple[float, float, float]] = ()
 
     def kept(self, signed: bool = False) -> list[tuple[float, float]]:
         """The points that can be drawn."""
         return [(x, y) for x, y in self.points if math.isfinite(x) and math.isfinite(y) and (signed or y > 0)]
+
+    def reach(self, signed: bool = False) -> list[tuple[float, float, float]]:
+        """The spans that can be drawn."""
+        whole = [(x, low, high) for x, low, high in self.spans if math.isfinite(low) and math.isfinite(high)]
+        return [span for span in whole if signed or span[1] > 0]
 
     @property
     def style(self) -> str:
@@ -76,6 +83,7 @@ def chart(
     values = [y for _, points in drawn for _, y in points]
     if not values:
         return None
+    values += [end for line in lines for _, *ends in line.reach(signed) for end in ends]
     low, high = min(values), max(values)
     marks, rise = _between(low, high) if signed else _logarithmic(low, high) if high / low >= 6 else _linear(high)
     along = math.log if logarithmic else float
@@ -104,6 +112,9 @@ def chart(
         area = [place(*p) for p in drawn[0][1]] + [place(*p) for p in reversed(drawn[1][1])]
         parts.append(tag("polygon", class_="shade", points=_path(area)))
     for line, points in drawn:
+        for x, below, above in line.reach(signed):
+            (at, foot), (_, head) = place(x, below), place(x, above)
+            parts.append(tag("line", class_=f"span {line.style}", x1=_n(at), x2=_n(at), y1=_n(foot), y2=_n(head)))
         places = [place(*p) for p in points]
         if line.look == "dots":
             parts += [tag("circle", class_="dots", cx=_n(x), cy=_n(y), r=3.2) for x, y in places]

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Optional, Protocol
 
@@ -162,3 +162,20 @@ def progress(what: str, unit: str = "images", pace: bool = True) -> Iterator[Met
                 print(f"{what}  {text(done, total, note, per_second)}", file=sys.stderr, flush=True)
 
         yield line
+
+
+def onward(meter: Meter) -> Callable[[int, int], None]:
+    """A meter for work that may have been begun before: its pace is that of what is done now.
+
+    It is told first how much is done already.
+    """
+    start: list[tuple[float, int]] = []
+
+    def tell(done: int, total: int) -> None:
+        now = time.perf_counter()
+        start[:] = start or [(now, done)]
+        then, before = start[0]
+        if done > before or done >= total:
+            meter(done, total, per_second=(done - before) / max(now - then, 1e-9))
+
+    return tell

@@ -74,8 +74,12 @@ def load(
     images: int | None = None,
     device: str = "auto",
     parameters: int = PARAMETERS,
+    told: bool = False,
 ) -> Model:
-    """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots."""
+    """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots.
+
+    ``told``: what it is told comes from a data set, so it may be more than a command line can say.
+    """
 
     def read() -> tuple[Any, dict[str, Any], str]:
         made = load_model(path, parameters=parameters)
@@ -95,7 +99,7 @@ def load(
     sampler = measured(found["sampler"], MODEL, parameters) if "sampler" in found else Heun(steps=18)
     if not isinstance(sampler, Sampler):
         raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
-    classes = _classes(denoiser, found.get("classes") or ())
+    classes = _classes(denoiser, found.get("classes") or (), told)
     captions = tuple(found.get("captions") or ())
     denoiser.to(place(device))
     reads = "caption" in families(denoiser)
@@ -114,11 +118,11 @@ def families(denoiser: Denoiser) -> tuple[str, ...]:
     return tuple(encoder.families) if encoder is not None else ()
 
 
-def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
+def _classes(denoiser: Denoiser, names: Any, told: bool) -> tuple[str, ...]:
     """Class names, as many as the model knows labels; numbers where a name is missing."""
     known: Any = families(denoiser)
     others = [family for family in known if family not in ("label", "caption")]
-    if others:
+    if others and not told:
         raise Refusal(
             f"this model is conditional on {', '.join(others)}, which the command line cannot give; use the library"
         )

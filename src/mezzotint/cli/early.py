@@ -16,7 +16,7 @@ from types import FrameType
 
 CODE = 75
 """That of :mod:`mezzotint.core.stop`, which cannot be imported without torch."""
-VERBS = ("train", "evaluate", "reproduce")
+VERBS = ("train", "evaluate", "extractor", "reproduce")
 """Those that go on where they were stopped; the others die of a signal, as programs do."""
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1") if name in signal.Signals.__members__)
 

@@ -9,28 +9,21 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, duration, emit, note, number, progress, table, use_threads
 from mezzotint.cli.flags import Drawing, Drawn, changes_of, parameters_of
+from mezzotint.cli.words import good
 
 if TYPE_CHECKING:
     from mezzotint.cli.method import Method
     from mezzotint.core.condition import Condition
     from mezzotint.data import Data
-    from mezzotint.metrics import Extractor
+    from mezzotint.metrics import Extractor, Features
 
 MOST = 5000
-GOOD = {
-    "accuracy": "higher",
-    "classification_score": "higher",
-    "frechet_features": "lower",
-    "frechet_pixels": "lower",
-    "neighbour_ratio": "near 1",
-    "close_share": "lower",
-}
 
 
 @dataclass(frozen=True)
@@ -50,14 +43,23 @@ class Evaluate:
                              what real scenes reach (the readers' ceiling) and the captions of others (chance)
 
     The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
-    there too. The first three need labels: a model of captions is judged by the others. If the pictures have
-    moved since training, say where they are with --set data.path=...; edits of the sampler and the guidance
-    are as in sample.
+    there too. Beside each number it says what it was measured with, so that unlike ones are not compared. The
+    first three need labels: a model of captions is judged by the others. If the pictures have moved since
+    training, say where they are with --set data.path=...; edits of the sampler and the guidance are as in
+    sample.
+
+    --report also writes a page: samples beside what they were asked to show, class by class, and beside the
+    training pictures nearest to them, and every number. Of several checkpoints (--average with --at) it has curves
+    of each measure against images. It shows pictures of the training set, so it stays in the run folder unless
+    FILE says otherwise.
 
     examples:
       mezzotint evaluate runs/digits
       mezzotint evaluate runs/digits --guidance 1.5 --count 1000
       mezzotint evaluate runs/digits --sampler ddim --steps 50 --out ddim.json
+      mezzotint evaluate runs/flowers --extractor eyes/inception
+      mezzotint evaluate runs/digits --report
+      mezzotint evaluate runs/digits --average 0.1 --at 256k --report
     """
 
     run: Annotated[Positional[str], arg(metavar="RUN", help_behavior_hint="")]
@@ -70,8 +72,18 @@ class Evaluate:
     """Of the samples and of the intervals; another seed gives wholly other samples."""
     out: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="(default: RUN/reports/SETTINGS.json)")] = None
     """The report."""
+    report: Annotated[
+        Union[None, tuple[str, ...]], arg(metavar="[FILE]", help_behavior_hint="(default: beside the report)")
+    ] = None
+    """Also write a page, one HTML file that loads nothing."""
+    at: Annotated[Optional[str], arg(metavar="IMAGES", help_behavior_hint="(default: the last)")] = None
+    """With --average, judge the checkpoint at so many images, such as 256k."""
     overwrite: Flag = False
-    """Replace a report given by --out that exists."""
+    """Replace files given by --out and --report that exist."""
+    extractor: Annotated[
+        Optional[str], arg(metavar="FOLDER", help_behavior_hint="(default: RUN/extractor, trained where it is not)")
+    ] = None
+    """Judge the features of this extractor, made by mezzotint extractor; the measure then needs no labels."""
     drawing: Drawn = Drawing()
     json: Flag = False
     """Print the report as JSON instead of a table."""
@@ -94,12 +106,13 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.cli import drawing
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
-    from mezzotint.core import ranks
+    from mezzotint.core import config, ranks
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
     from mezzotint.core.text import spoken
     from mezzotint.denoiser import Counted
+    from mezzotint.metrics.record import origin
     from mezzotint.metrics.report import TRAIN_LIMIT
     from mezzotint.samplers import Sampling
 
@@ -108,11 +121,19 @@ def _run(args: Evaluate, threads: int) -> int:
     mine = [change for change in changes if re.match(r"\s*(sampler|guidance)\s*[.=]", change)]
     if args.count is not None and args.count < 2:
         raise Refusal(f"--count is {args.count}, but a judgement needs at least two samples")
-    model = drawing.load(args.run, given.average, device=given.device, parameters=parameters_of(given.max_parameters))
+    images = None if args.at is None else config.count(args.at)
+    if images is not None and given.average is None:
+        raise Refusal("--at names a checkpoint, whose weights are an average: say of which length, with --average")
+    many = parameters_of(given.max_parameters)
+    model = drawing.load(args.run, given.average, images, given.device, many, told=True)
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
     rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
-    pipeline = Sampling(method.sampler, method.guided(counted, rows))
+    guided = method.guided(counted, rows)
+    pipeline = Sampling(method.sampler, guided)
+    named = None if args.extractor is None else metrics.load_extractor(args.extractor)
+    if named is not None:  # before anything is drawn
+        metrics.check_apart(named, guided)
     train = _data(args.run, [change for change in changes if change not in mine])
     held_out = train.held_out()
     if tuple(train.shape) != tuple(model.denoiser.shape):
@@ -120,8 +141,9 @@ def _run(args: Evaluate, threads: int) -> int:
             f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
         )
     count = min(len(train), MOST) if args.count is None else args.count
-    out = _out(args, count, method, edited=bool(mine))
-    cond = _told(train, count, drawing.families(model.denoiser))
+    out = _out(args, count, method, model.images, edited=bool(mine), extractor=named)
+    page = _page(args, out)
+    cond, origins = _told(train, count, drawing.families(model.denoiser))
     labels = cond["label"] if "label" in cond else None
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:
@@ -131,12 +153,17 @@ def _run(args: Evaluate, threads: int) -> int:
     if x is None:  # the first process judges
         return 0
     note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
-    extractor = _extractor(args.run, train, held_out) if labels is not None else None
+    extractor = named
+    if extractor is None and labels is not None:
+        extractor = _extractor(args.run, train, held_out)
+        metrics.check_apart(extractor, guided)
     captions = spoken(cond["caption"]) if "caption" in cond else None
-    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=Rng([args.seed]))
+    record, rng = method.record(), Rng([args.seed])
+    drawn = origin(model.sha256, record["sampler"], record["guidance"], model.average, args.seed)
+    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=rng, drawn=drawn)
     document = {
         "model": model.record(),
-        **method.record(),
+        **record,
         "seed": args.seed,
         "evaluations_per_sample": asked_rows / (-(-count // rows) * rows),
         **report.plain(),
@@ -148,11 +175,25 @@ def _run(args: Evaluate, threads: int) -> int:
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, json.dumps(document, indent=1, ensure_ascii=False))
+    if page is not None:
+        from mezzotint.cli.judged import judged
+        from mezzotint.cli.results import reports
+        from mezzotint.cli.subject import Subject
+        from mezzotint.training import Run
+
+        run = Run.open(args.run)
+        shown = Subject(
+            run, train, model.denoiser, method.sampler, x, labels, range(count), report,
+            told=cond, origins=origins, guided=guidance(document),
+        )  # fmt: skip
+        write_text(page, judged(shown, document, reports(run.path)))
     if args.json:
-        emit({**document, "written": str(out)})
+        emit({**document, "written": str(out), "page": None if page is None else str(page)})
         return 0
     print(describe(document))
     print(f"\n{duration(document['seconds'])}; the report is {out}")
+    if page is not None:
+        print(f"for a browser, with pictures of the training set: {page}")
     return 0
 
 
@@ -176,7 +217,7 @@ def describe(document: dict[str, Any]) -> str:
             spread(real) if real else "",
             f"{times:.2f}" if times is not None else "-",
             *([number(found["chance"]["value"]) if "chance" in found else "-"] if by_chance else []),
-            GOOD.get(name, "higher" if name.startswith("follows") else ""),
+            good(name),
         ])  # fmt: skip
     chance = ("by chance",) if by_chance else ()
     head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", *chance, "better")
@@ -233,8 +274,11 @@ def _data(run: str, changes: list[str]) -> Data:
     return data.sibling("train")
 
 
-def _told(train: Data, count: int, families: tuple[str, ...]) -> Condition:
-    """What is told of a fixed random subset of the training set, of all of it over and over where it is too small."""
+def _told(train: Data, count: int, families: tuple[str, ...]) -> tuple[Condition, list[int]]:
+    """What is told of a fixed random subset of the training set, of all of it over and over where it is too small.
+
+    And the rows of which that is told.
+    """
     import numpy as np
 
     from mezzotint.core.errors import Refusal
@@ -245,7 +289,23 @@ def _told(train: Data, count: int, families: tuple[str, ...]) -> Condition:
     for family in families:
         if family not in told.families:
             raise Refusal(f"the model was trained with {family}s, but its data have none now")
-    return told
+    return told, [int(row) for row in rows]
+
+
+def _page(args: Evaluate, out: Any) -> Any:
+    """Where the page goes; by default beside the report, in the run folder, where pictures of the data may lie."""
+    from pathlib import Path
+
+    from mezzotint.cli.drawing import exists
+    from mezzotint.core.errors import Refusal
+    from mezzotint.training import Run
+
+    if args.report is None:
+        return None
+    if len(args.report) > 1:
+        raise Refusal(f"--report takes one file, not {len(args.report)}")
+    Run.open(args.run)
+    return exists(args.report[0], args.overwrite) if args.report else Path(out).with_suffix(".html")
 
 
 def _extractor(run: str, train: Data, held_out: Data) -> Extractor:
@@ -253,29 +313,27 @@ def _extractor(run: str, train: Data, held_out: Data) -> Extractor:
     from mezzotint.core.errors import Refusal
     from mezzotint.core.store import model_folder
     from mezzotint.metrics import Extractor
-    from mezzotint.metrics.pictures import checked, fingerprint
-    from mezzotint.metrics.pictures import table as pictures
-    from mezzotint.metrics.report import TRAIN_LIMIT
+    from mezzotint.metrics.report import TRAIN_LIMIT, trained
+    from mezzotint.metrics.seen import digest
 
     folder = model_folder(run)
     home = (folder.parent if folder.name == "model" else folder) / "extractor"
-    x, y = checked(*pictures(train, TRAIN_LIMIT), "the training pictures")
-    z, w = checked(*pictures(held_out, TRAIN_LIMIT), "the held-out pictures")
-    assert y is not None and w is not None
     if home.is_dir():
         try:
             kept = Extractor.load(home)
-            if kept.record["train"]["sha256"] == fingerprint(x, y):
+            if kept.record["train"]["sha256"] == digest(train, "the training pictures", TRAIN_LIMIT):
                 return kept
             note("the extractor kept with the run was trained on other pictures; training a new one")
         except (Refusal, KeyError, TypeError) as error:
             note(f"training the extractor anew: {error}")
-    made = Extractor.train(x, y, (z, w))
+    made = trained(train, held_out)
     made.save(home)
     return made
 
 
-def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
+def _out(
+    args: Evaluate, count: int, method: Method, images: int | None, edited: bool, extractor: Features | None
+) -> Any:
     """Where the report goes; by default a name that says what was judged, in the run folder.
 
     Settings that were edited one by one have no short name: their hash stands in the name instead.
@@ -295,8 +353,9 @@ def _out(args: Evaluate, count: int, method: Method, edited: bool) -> Any:
     eta = f"-eta{sampler.eta:g}" if hasattr(sampler, "eta") else ""
     guidance = f"-guidance{1 if given.guidance is None else given.guidance:g}"
     levels = f"-levels{given.interval}" if given.interval is not None else ""
-    average = f"-ema{given.average:g}" if given.average is not None else ""
+    average = f"-ema{given.average:g}-at{images}" if given.average is not None else ""
     settings = json.dumps(method.record(), sort_keys=True).encode()
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
-    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}"
+    eye = "" if extractor is None else f"-eye{extractor.record['sha256'][:8]}"
+    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{eye}"
     return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")

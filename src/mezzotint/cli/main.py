@@ -2,7 +2,8 @@
 
 The table of verbs is the whole register: the name, the module that does it, and one line for the help. A verb's module
 is imported only when it is asked for; its arguments are the dataclass that annotates the parameter of its ``run``,
-whose docstring is the help text. What a person can get wrong comes back as one sentence and exit code 2.
+whose docstring is the help text. The module of a verb that does several things has a table ``ACTIONS`` of such modules
+instead. What a person can get wrong comes back as one sentence and exit code 2.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import Any, get_type_hints
 
@@ -22,11 +23,16 @@ from mezzotint.cli.early import leaving
 
 VERBS = {
     "demo": ("mezzotint.cli.demo", "train on real digits, sample, judge and report: about two minutes on two cores"),
-    "train": ("mezzotint.cli.train", "train a model on a recipe, a folder of pictures, an .npz file, digits or scenes"),
+    "train": ("mezzotint.cli.train", "train a model on a recipe, on pictures of your own, on digits or on scenes"),
     "sample": ("mezzotint.cli.sample", "make pictures with a trained model, or repeat those of a PNG"),
     "edit": ("mezzotint.cli.edit", "redraw a picture: the part a mask shows, or all of it more or less"),
     "evaluate": ("mezzotint.cli.evaluate", "judge a model against the pictures it was trained on and ones held out"),
+    "extractor": ("mezzotint.cli.extractor", "make what sees the pictures when a model is judged"),
     "reproduce": ("mezzotint.cli.reproduce", "put a published claim to the test, and say whether it holds"),
+    "data": (
+        "mezzotint.cli.data",
+        "look at a folder of pictures and propose a recipe, paint scenes, or cache pictures",
+    ),
     "show": ("mezzotint.cli.show", "say what a run, a model or a recipe is"),
     "runs": ("mezzotint.cli.runs", "list runs, or compare them"),
     "doctor": ("mezzotint.cli.doctor", "say what is wrong with this machine or with a run, and how to mend it"),
@@ -67,7 +73,7 @@ begin with:
   mezzotint evaluate runs/digits
 
 exit codes: 0 done, 1 a defect of mezzotint, 2 the request cannot be met (one sentence says why),
-            3 one of several processes was lost, 4 doctor found something,
+            3 one of several processes was lost, 4 doctor or data check found something,
             75 stopped by a signal in good order (start it again, train with --resume), 130 interrupted
 """
 
@@ -115,6 +121,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _verb(name: str, words: list[str], machine: bool) -> int:
     module = importlib.import_module(VERBS[name][0])
+    actions: Mapping[str, Any] | None = getattr(module, "ACTIONS", None)
+    if actions is not None:
+        if not words or words[0] in ("-h", "--help"):
+            print(module.usage(), end="")
+            return 0
+        if words[0] not in actions:
+            from mezzotint.core.errors import Refusal, nearest
+
+            raise Refusal(f"mezzotint {name} has no action {words[0]!r} ({nearest(words[0], list(actions))})")
+        module, name, words = actions[words[0]], f"{name} {words[0]}", words[1:]
     args = _parse(name, module, words, machine)
     if isinstance(args, int):
         return args

@@ -12,6 +12,7 @@ from typing import Any
 
 from mezzotint.cli import shown
 from mezzotint.cli.chart import Line, chart
+from mezzotint.cli.copies import copies
 from mezzotint.cli.page import Html, document, join, section, tag
 from mezzotint.cli.subject import Subject
 from mezzotint.cli.words import Words, headline, need, spell, verdict, words
@@ -28,20 +29,27 @@ def render(subject: Subject, title: str | None = None) -> str:
     title = title or f"{len(subject.samples):,} pictures, drawn from noise"
     return document(
         f"{title} – mezzotint",
-        _top(subject, title),
+        top(subject, title),
         shown.grid(subject),
         shown.strip(subject),
         shown.guidance(subject),
-        _curves(subject),
-        _numbers(subject),
-        shown.neighbours(subject),
-        _how(subject),
-        _onwards(subject),
-        tag("footer", tag("p", "Written by mezzotint. This page is one file and loads nothing.", class_="note")),
+        curves(subject),
+        numbers(subject),
+        copies(subject),
+        how(subject),
+        onwards(subject),
+        footer(),
     )
 
 
-def _top(subject: Subject, title: str) -> Html:
+def footer(more: str = "") -> Html:
+    """The last line of a page."""
+    return tag(
+        "footer", tag("p", f"Written by mezzotint. This page is one file and loads nothing.{more}", class_="note")
+    )
+
+
+def top(subject: Subject, title: str, eyebrow: str = "mezzotint report") -> Html:
     """Title, verdict, and the measures at a glance."""
     report, bars = subject.report, subject.bars
     line = tag("strong", headline(report, bars)) if bars else None
@@ -62,7 +70,7 @@ def _top(subject: Subject, title: str) -> Html:
         cells.append(tag("li", tag("b", value), words(name).title, mark))
     return tag(
         "header",
-        tag("p", "mezzotint report", class_="eyebrow"),
+        tag("p", eyebrow, class_="eyebrow"),
         tag("h1", title),
         tag("p", join([line, " " if line else None, verdict(report)]), class_="lede"),
         tag("ul", *cells, class_="tally"),
@@ -80,7 +88,7 @@ def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, float
     return [(at, error / count, trivial / count) for at, (count, error, trivial) in sorted(sums.items()) if count]
 
 
-def _curves(subject: Subject) -> Html | None:
+def curves(subject: Subject) -> Html | None:
     """The error by noise level beside the predictor that knows nothing, and the loss over time."""
     logged = [row for row in subject.rows if "loss" in row]
     checks = [row for row in subject.rows if row.get("held_out")]
@@ -109,7 +117,7 @@ def _curves(subject: Subject) -> Html | None:
         ],
         "images seen",
         f"Training loss from {logged[0]['loss']:.3g} to {logged[-1]['loss']:.3g} over {end:,} images.",
-        [(0, "0"), *((end * k / 4, _short(end * k / 4)) for k in (1, 2, 3, 4))],
+        [(0, "0"), *((end * k / 4, short(end * k / 4)) for k in (1, 2, 3, 4))],
     )
     figures = [
         tag(
@@ -139,14 +147,15 @@ def _curves(subject: Subject) -> Html | None:
     return section("What it learnt, by noise level", tag("div", *figures, class_="charts"))
 
 
-def _short(count: float) -> str:
+def short(count: float) -> str:
+    """A count of images in a few letters: ``250k``."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.3g}{letter}"
     return f"{count:.0f}"
 
 
-def _numbers(subject: Subject) -> Html:
+def numbers(subject: Subject) -> Html:
     """Every measure with its interval, its counts, what it means and when not to trust it."""
     report, bodies = subject.report, []
     for name, found in report.measures.items():
@@ -191,7 +200,7 @@ def _interval(found: Estimate, word: Words) -> str | None:
     return f"[{word.number(found.low)}, {word.number(found.high)}]".replace(" %,", ",")
 
 
-def _how(subject: Subject) -> Html:
+def how(subject: Subject) -> Html:
     """What was run, so that it can be run again."""
     run, report, tree = subject.run, subject.report, subject.run.config
     training, sampler = tree.get("training", {}), subject.sampler
@@ -225,8 +234,7 @@ def _how(subject: Subject) -> Html:
         ),
         (
             "Sampling",
-            f"{len(subject.samples):,} samples, {type(sampler).__name__} in {sampler.steps} steps, "
-            f"guidance scale {subject.scale:g}",
+            f"{len(subject.samples):,} samples, {type(sampler).__name__} in {sampler.steps} steps, {subject.guidance}",
         ),
         ("Time", ", ".join(f"{name} {spent:.1f} s" for name, spent in subject.seconds.items()) or None),
         ("Ran on", ", ".join(part for part in machine if part) if environment else None),
@@ -270,6 +278,7 @@ def commands(subject: Subject) -> list[tuple[str, str]]:
     ]
 
 
-def _onwards(subject: Subject) -> Html:
+def onwards(subject: Subject) -> Html:
+    """What to do next."""
     steps = [part for says, line in commands(subject) for part in (tag("p", says, class_="step"), tag("pre", line))]
     return section("Go on from here", *steps)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from mezzotint.core.bounded import read_json
@@ -26,6 +28,8 @@ class Result:
         levels_of: which pictures ``levels`` are about, ``held_out`` or ``train``.
         evaluation: the newest report, as :mod:`mezzotint.cli.evaluate` writes it.
         skipped: steps that were not finite.
+        waiting: the share of its time that the loop waited for data, the median over log lines without the first, which
+            holds the start of the workers.
         picture: the newest sample grid.
         changed: when the log was last written, in seconds since 1970.
     """
@@ -38,6 +42,7 @@ class Result:
     levels_of: str
     evaluation: dict[str, Any] | None
     skipped: int
+    waiting: float | None
     picture: str | None
     changed: float
 
@@ -59,6 +64,7 @@ class Result:
             levels_of="held_out" if held else "train",
             evaluation=evaluation(run.path),
             skipped=int(last.get("skipped", 0)),
+            waiting=_waiting(rows),
             picture=str(grids[-1]) if grids else None,
             changed=(log if log.is_file() else run.path / "config.yaml").stat().st_mtime,
         )
@@ -73,6 +79,11 @@ class Result:
         return found.get("value") if isinstance(found, dict) else None
 
 
+def _waiting(rows: list[dict[str, Any]]) -> float | None:
+    shares = [float(row["waiting"]) for row in rows if isinstance(row.get("waiting"), int | float)]
+    return median(shares[1:] or shares) if shares else None
+
+
 def _total(run: Run) -> int | None:
     from mezzotint.core.config import count
 
@@ -82,8 +93,8 @@ def _total(run: Run) -> int | None:
         return None
 
 
-def evaluation(path: Path) -> dict[str, Any] | None:
-    """The newest report in a run folder that can be read."""
+def reports(path: Path) -> Iterator[dict[str, Any]]:
+    """The reports in a run folder that can be read, the newest first."""
     files = sorted((path / REPORTS).glob("*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files:
         try:
@@ -91,5 +102,9 @@ def evaluation(path: Path) -> dict[str, Any] | None:
         except Refusal:
             continue
         if isinstance(found, dict) and isinstance(found.get("measures"), dict):
-            return found
-    return None
+            yield found
+
+
+def evaluation(path: Path) -> dict[str, Any] | None:
+    """The newest of them."""
+    return next(reports(path), None)

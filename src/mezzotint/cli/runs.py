@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Union
 
 from tyro.conf import Positional, arg
 
@@ -25,12 +25,17 @@ class Runs:
 
       list [DIR]           every run in DIR (default: runs): images, losses, the newest evaluation, age
       show RUN             what mezzotint show RUN prints
-      compare RUN RUN ...  only the settings that differ, and the numbers side by side
+      compare RUN RUN ...  only the settings that differ, the numbers side by side, and of the first run against
+                           each other one, by how much they differ and whether that is clear
+
+    What was measured with other rulers, or differs in more than one way, is not compared: a sentence says what
+    differs, and --despite compares all the same.
 
     examples:
       mezzotint runs
       mezzotint runs list elsewhere --json
-      mezzotint runs compare runs/digits runs/digits-wide
+      mezzotint runs compare runs/digits runs/digits-wide --out wider.html
+      mezzotint runs compare runs/digits runs/flat --despite guidance,seeds
     """
 
     action: Annotated[
@@ -39,6 +44,12 @@ class Runs:
     """list, show or compare."""
     paths: Annotated[Positional[Union[None, tuple[str, ...]]], arg(metavar="[PATH ...]", help_behavior_hint="")] = None
     """A folder of runs for list, runs for show and compare."""
+    out: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
+    """Of compare, also a page, one HTML file that loads nothing."""
+    despite: Annotated[Optional[str], arg(metavar="KEY,...", help_behavior_hint="")] = None
+    """Of compare, what may differ because you know what it does, such as count or guidance,seeds."""
+    overwrite: Flag = False
+    """Replace a file given by --out that exists."""
     json: Flag = False
     """Print one JSON document instead of text."""
 
@@ -49,6 +60,8 @@ def run(args: Runs) -> int:
     from mezzotint.core.errors import Refusal
 
     paths = args.paths or ()
+    if args.action != "compare" and (args.out is not None or args.despite is not None):
+        raise Refusal(f"--out and --despite are of runs compare, not of runs {args.action}")
     if args.action == "show":
         if len(paths) != 1:
             raise Refusal(f"runs show takes one run, not {len(paths)}")
@@ -58,7 +71,7 @@ def run(args: Runs) -> int:
     if args.action == "compare":
         if len(paths) < 2:
             raise Refusal(f"runs compare takes two runs or more, not {len(paths)}")
-        return _compare(paths, args.json)
+        return _compare(paths, args)
     if len(paths) > 1:
         raise Refusal(f"runs list takes one folder, not {len(paths)}")
     return _list(paths[0] if paths else "runs", args.json)
@@ -112,10 +125,14 @@ def _numbers(result: Result) -> list[str]:
     ]
 
 
-def _compare(paths: tuple[str, ...], machine: bool) -> int:
+def _compare(paths: tuple[str, ...], args: Runs) -> int:
+    from mezzotint.cli.drawing import exists
     from mezzotint.cli.results import Result
+    from mezzotint.cli.rivals import Rivals
     from mezzotint.training import Run
 
+    page = None if args.out is None else exists(args.out, args.overwrite)
+    despite = [key.strip() for key in (args.despite or "").split(",") if key.strip()]
     runs = [Run.open(path) for path in paths]
     settings = [flat(run.config) for run in runs]
     keys = list(dict.fromkeys(key for one in settings for key in one))
@@ -133,8 +150,23 @@ def _compare(paths: tuple[str, ...], machine: bool) -> int:
     for name in MEASURES:
         if any(result.measure(name) is not None for result in results):
             numbers[name] = [result.measure(name) for result in results]
-    if machine:
-        emit({"runs": list(paths), "settings": differ, "numbers": numbers})
+    names = _names(paths)
+    rivals = [found for other in paths[1:] if (found := Rivals.of(paths[0], other, despite)) is not None]
+    if page is not None:
+        from mezzotint.cli.compared import Side, compared
+        from mezzotint.core.folder import write_text
+
+        sides = [Side(names[path], run, result) for path, run, result in zip(paths, runs, results, strict=True)]
+        named = [replace(pair, one=names[pair.one], other=names[pair.other]) for pair in rivals]
+        write_text(page, compared(sides, differ, named))
+    if args.json:
+        emit({
+            "runs": list(paths),
+            "settings": differ,
+            "numbers": numbers,
+            "differences": {pair.other: pair.plain() for pair in rivals},
+            "page": None if page is None else str(page),
+        })  # fmt: skip
         return 0
     rows = [[key, *("-" if value is None else str(value) for value in values)] for key, values in differ.items()]
     if rows:
@@ -143,7 +175,19 @@ def _compare(paths: tuple[str, ...], machine: bool) -> int:
         print("the settings are the same")
     counted = [[key, *(f"{v:,}" if key == "images" else number(v) for v in values)] for key, values in numbers.items()]
     print("\n" + table(("number", *paths), counted))
+    for pair in rivals:
+        print("\n" + pair.text())
+    if page is not None:
+        print(f"\nfor a browser: {page}")
     return 0
+
+
+def _names(paths: tuple[str, ...]) -> dict[str, str]:
+    """The last part of each path, where that tells them apart."""
+    from pathlib import Path
+
+    last = {path: Path(path).resolve().name for path in paths}
+    return last if len(set(last.values())) == len(last) else {path: path for path in paths}
 
 
 def flat(tree: Any, path: str = "") -> dict[str, Any]:

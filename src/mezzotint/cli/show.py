@@ -184,10 +184,11 @@ def progress_of(result: Result) -> str:
     import time
 
     total = f" of {result.total:,}" if result.total and result.total > result.images else ""
+    waited = "" if result.waiting is None else f", {result.waiting:.0%} of the time spent waiting for data"
     skipped = f", {result.skipped} steps skipped because they were not finite" if result.skipped else ""
     return (
         f"{result.images:,}{total} images seen, loss {number(result.loss)}, "
-        f"on held-out pictures {number(result.held_out)}{skipped}; "
+        f"on held-out pictures {number(result.held_out)}{waited}{skipped}; "
         f"last written {duration(time.time() - result.changed)} ago"
     )
 

@@ -1,4 +1,4 @@
-"""The pictures of a report: samples beside real ones, one on its way from noise, guidance, and nearest neighbours."""
+"""The pictures of a report: samples beside real ones, one on its way from noise, and what guidance does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from mezzotint.cli.tiles import COLUMNS, sheet, tiles
 from mezzotint.core.condition import NONE
 from mezzotint.core.rng import Rng
 from mezzotint.guidance.contrast import CFG
-from mezzotint.metrics.neighbours import SIDE, nearest
-from mezzotint.metrics.pictures import shrink, table
-from mezzotint.metrics.report import TRAIN_LIMIT
 
 ROWS = 8
 SCALES = (0.0, 1.0, 2.0, 3.0)
@@ -56,7 +53,7 @@ def grid(subject: Subject) -> Html:
         "What it draws",
         tag(
             "p",
-            f"Samples as they came: {what}the first seeds, none chosen by hand, at guidance scale {subject.scale:g}.",
+            f"Samples as they came: {what}the first seeds, none chosen by hand, at {subject.guidance}.",
         ),
         tag(
             "figure",
@@ -134,35 +131,4 @@ def guidance(subject: Subject) -> Html | None:
             f"{subject.scale:g}.",
         ),
         tag("figure", *_names(subject), *rows),
-    )
-
-
-def neighbours(subject: Subject) -> Html:
-    """Samples above, the training picture nearest to each below: from the nearest of all to the farthest."""
-    train, _ = table(subject.data, TRAIN_LIMIT)
-    samples = subject.samples.detach().float().cpu().clamp(-1, 1)
-    apart = torch.from_numpy(nearest(samples, train))
-    order = apart.argsort(stable=True)
-    ranks = dict.fromkeys(round(k * (len(order) - 1) / (COLUMNS - 1)) for k in range(COLUMNS))
-    rows = [int(order[rank]) for rank in ranks]
-    here, there = (shrink(x, SIDE).flatten(1).double() for x in (samples[rows], train))
-    found = torch.cdist(here, there).argmin(1)
-    held = table(subject.data.held_out(), TRAIN_LIMIT)[0] if len(subject.data.held_out()) else None
-    beside = (
-        f" On average a new, held-out picture lies {nearest(held, train).mean():.2f} from its nearest training "
-        f"picture; a sample, {float(apart.mean()):.2f}."
-        if held is not None
-        else ""
-    )
-    above = tiles(samples[rows], [f"{subject.name(i)}, seed {subject.seeds[i]}" for i in rows])
-    below = tiles(train[found], [f"its nearest training picture, {float(apart[i]):.2f} away" for i in rows])
-    return section(
-        "Is it copying?",
-        tag(
-            "p",
-            f"Samples above, the nearest of {len(train):,} training pictures below, and how far apart they are in "
-            f"pixels. The columns are chosen by rank: on the left the nearest of all {len(samples):,} samples, on the "
-            f"right the farthest, the others at even steps between.{beside}",
-        ),
-        tag("figure", sheet([above, below, [f"{float(apart[i]):.2f}" for i in rows]], COLUMNS)),
     )

@@ -1,4 +1,7 @@
-"""What WHAT means on the command line: a recipe, digits or scenes, a folder of pictures, an .npz, or a run.
+"""What WHAT means on the command line: a recipe, digits or scenes, pictures of one's own, or a run.
+
+Pictures are a folder of them, an .npz, a table beside files, tar shards, or a set that ``datasets`` saved
+(:mod:`.columns`).
 
 Each becomes a config tree (``model``, ``data``, ``training``). A recipe is one already; for pictures the tree is
 written by :func:`mezzotint.recipes.of_data` from what they are.
@@ -10,15 +13,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from mezzotint.cli.columns import recorded
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
 from mezzotint.core.store import SCHEMA
 from mezzotint.data import Arrays, Data, Digits, Folder, Scenes
+from mezzotint.data.table import ENDINGS, TABLES
 from mezzotint.training.run import CHECKPOINTS, Run
 
 BUILT_IN = ("digits", "scenes")
 _RECIPES = (".yaml", ".yml")
+_FILES = (".npz", ".tar", *ENDINGS)
 
 
 def is_run(path: str | Path) -> bool:
@@ -34,7 +40,9 @@ def is_recipe(what: str) -> bool:
 def name_of(what: str) -> str:
     """The name of a run on WHAT: the file's or folder's own, without its ending."""
     path = Path(what)
-    return path.stem if path.suffix.lower() in (*_RECIPES, ".npz") else path.resolve().name
+    if path.name in TABLES:
+        return path.resolve().parent.name
+    return path.stem if path.suffix.lower() in (*_RECIPES, *_FILES) else path.resolve().name
 
 
 def written(what: str) -> dict[str, Any]:
@@ -63,6 +71,10 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
             f"{what!r} holds checkpoints, so it is no folder of pictures but a run that has lost its config.yaml; "
             "bring that file back, or train the same recipe with --out and --resume"
         )
+    found = recorded(what, size, skip_broken)
+    if found is not None:
+        _without(repr(what), held_out=held_out)
+        return found
     if path.is_dir():
         _without(f"the folder {what!r}", held_out=held_out)
         return Folder(what, size=size, skip_broken=skip_broken)
@@ -71,7 +83,10 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
         label, caption = _told(path)
         return Arrays(what, label=label, caption=caption, size=size, held_out_path=held_out)
     if path.is_file():
-        raise Refusal(f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz file")
+        raise Refusal(
+            f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz, .jsonl, .csv, .parquet or "
+            ".tar file"
+        )
     hint = nearest(what, BUILT_IN) if "/" not in what and "." not in what else "check the path"
     raise Refusal(f"there is no recipe, folder of pictures or .npz file {what!r} ({hint})")
 

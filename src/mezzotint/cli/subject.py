@@ -35,6 +35,9 @@ class Subject:
         bars: what had to be reached, by measure.
         seconds: how long each stage took.
         scale: of the guidance the samples were made with.
+        told: what every sample was asked to show, where that is more than a label.
+        origins: of which rows of the data that was told, or None.
+        guided: the guidance in words, where its scale does not say it.
     """
 
     run: Run
@@ -48,6 +51,9 @@ class Subject:
     bars: Mapping[str, Bar] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     scale: float = 1.0
+    told: Condition = NONE
+    origins: Sequence[int] | None = None
+    guided: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,6 +64,11 @@ class Subject:
     def columns(self) -> int:
         """Of every sheet of pictures."""
         return len(self.classes) or COLUMNS
+
+    @property
+    def guidance(self) -> str:
+        """Of the samples, in words."""
+        return self.guided or f"guidance scale {self.scale:g}"
 
     def cond(self, labels: Tensor) -> Condition:
         """These labels as the model's condition, or none for a model without classes."""

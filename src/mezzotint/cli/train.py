@@ -32,6 +32,8 @@ class Train:
       digits       the 1,437 real handwritten digits that come with scikit-learn
       scenes       painted shapes and figures with captions, one or two a picture (--size 16 to 256)
       a folder     of pictures, one sub-folder a class (or none, for a model without classes)
+      a table      metadata.jsonl, .csv or .parquet, or the folder it is in: file_name, and label or caption
+      .tar files   or a folder of them, as WebDataset writes them, or a folder that datasets saved
       an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
       a .yaml      a recipe with the entries model, data and training, or data alone
       a run        with --resume to go on with it, with --out to train the same anew
@@ -118,7 +120,9 @@ def run(args: Train) -> int:
                 folder,
                 resume=args.resume,
                 parameters=parameters_of(args.max_parameters),
-                progress=lambda p: meter(p.images, p.total, f"loss {p.loss:.4f}", p.per_second),
+                progress=lambda p: meter(
+                    p.images, p.total, f"loss {p.loss:.4f}  data-wait {p.waiting:.0%}", p.per_second
+                ),
                 saved=None if mirror is None else mirror,
             )
     except (KeyboardInterrupt, Stopped):

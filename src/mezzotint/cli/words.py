@@ -75,12 +75,40 @@ WORDS: dict[str, Words] = {
         "As above: only the measures together are a judgement.",
         share=True,
     ),
+    "follows": Words(
+        "Follows its caption",
+        "The share of what the captions say that readers, which were fitted to nothing, find in the samples. Beside "
+        "it: what they find in real scenes, the ceiling.",
+        "Readers abstain where they are not sure, so a blurred picture follows nothing; by chance it is not zero.",
+        share=True,
+    ),
 }
+GOOD = {
+    "accuracy": "higher",
+    "classification_score": "higher",
+    "frechet_features": "lower",
+    "frechet_pixels": "lower",
+    "neighbour_ratio": "near 1",
+    "close_share": "lower",
+}
+"""Which way a measure is good."""
+
+
+def wish(measure: str) -> str:
+    """The same in words: ``higher is better``; nothing where nobody has said it."""
+    way = good(measure)
+    return f"best {way}" if way.startswith("near") else f"{way} is better" if way else ""
+
+
+def good(measure: str) -> str:
+    """Which way a measure is good; nothing where nobody has said it."""
+    return GOOD.get(measure, "higher" if measure.startswith("follows") else "")
 
 
 def words(measure: str) -> Words:
     """The words for a measure, or its bare name for one nobody has described."""
-    return WORDS.get(measure) or Words(measure.replace("_", " "), "", "")
+    share = measure.startswith("follows")
+    return WORDS.get(measure) or Words(measure.replace("_", " "), "", "", share)
 
 
 def need(bar: Bar) -> str:

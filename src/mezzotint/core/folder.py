@@ -98,7 +98,7 @@ def tidy(folder: str | Path, alone: bool = False, name: str | None = None) -> No
     """Remove what killed writers left in a folder; what had just been moved aside to be replaced is put back.
 
     Whether a writer lives is asked by its process number, of this machine and this container. Writers elsewhere that
-    give the same name in a folder they share are not seen, so hold it by :func:`mezzotint.training.lock.alone`, as runs
+    give the same name in a folder they share are not seen, so hold it by :func:`mezzotint.core.lock.alone`, as runs
     and reproductions do.
 
     Arguments:

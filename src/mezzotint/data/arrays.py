@@ -21,7 +21,7 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.archive import Archive, Array, Bytes, captions, widened
-from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
+from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, glimpse, in_split, unit
 from mezzotint.data.resize import fit, sides
 from mezzotint.data.transparency import check_colour, laid
 
@@ -189,6 +189,11 @@ class Arrays(Data):
     def condition(self, rows: Rows) -> Condition:
         told = super().condition(rows)
         return told if self._captions is None else told | Condition(caption=torch.from_numpy(self._captions[rows]))
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        if self._pictures.dtype != np.uint8:
+            return self.items(rows)
+        return bytes_of(self._pictures[rows]), self.condition(rows)
 
     def read(self, rows: Rows) -> Tensor:
         pictures = self._pictures[rows]

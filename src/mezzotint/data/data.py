@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -29,9 +29,11 @@ from mezzotint.core.text import spoken
 Rows = NDArray[np.int64]
 Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
 SPLITS = ("train", "held_out", "all")
+PLACES = ("path", "held_out_path", "folder")
+"""Settings that say where pictures lie; what lies there is known by ``Data.mark``, so they may be moved."""
 EXAMPLES = 10
 """How many items stand for a set where a few of them are shown."""
-_CHUNK = 1024
+_CHUNK, _ENTRIES = 1024, 2**24
 _SEARCHED = 256
 
 
@@ -65,16 +67,42 @@ class Data(Part, ABC):
 
     @abstractmethod
     def read(self, rows: Rows) -> Tensor:
-        """The pictures of these rows, float32 (B, *shape), in [-1, 1] where they are pictures."""
+        """The samples of these rows, (B, *shape): float32, in [-1, 1] where they are pictures; symbols int64 from 0."""
 
     def condition(self, rows: Rows) -> Condition:
         """What is told of these rows: ``Condition(label)``, or ``NONE`` without labels; sources add what they know."""
         labels = self.labels
         return NONE if labels is None else Condition(label=torch.from_numpy(labels[rows]))
 
+    @property
+    def buckets(self) -> Rows | None:
+        """Which items may be read together, int64 (N,): those with one number, from 0; None: all of them."""
+        return None
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of one sample of each bucket, by its number; ``(shape,)`` where there are none."""
+        return (self.shape,)
+
+    @property
+    def originals(self) -> Rows | None:
+        """Height and width of every picture as it came, int64 (N, 2); None where that is not known."""
+        return None
+
+    def resized(self, size: tuple[int, int]) -> Data | None:
+        """The same items, with all that is told of them, brought to another (height, width); None: it cannot be."""
+        return None
+
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
         """Pictures and conditions of these rows; a source that makes both in one go writes this one."""
         return self.read(rows), self.condition(rows)
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        """The same as :meth:`items`, pictures as bytes (B, C, H, W) where the source has them: see :func:`unpacked`.
+
+        A quarter of what floats take on the way from those who read to the device that trains.
+        """
+        return self.items(rows)
 
     def __getitem__(self, index: Index) -> tuple[Tensor, Condition]:
         """A batch: pictures float32 (B, C, H, W) and their condition, or ``NONE`` where nothing is told of them."""
@@ -142,8 +170,13 @@ class Data(Part, ABC):
         train = self.sibling("train")
         if train is not self:
             return train._moments
-        count = len(self) * int(np.prod(self.shape))
-        mean = sum(x.double().sum().item() for x in self._chunks()) / count
+        return self._measured()
+
+    def _measured(self) -> tuple[float, float]:
+        """Mean and standard deviation over every entry of this split."""
+        sums = [(x.numel(), x.double().sum().item()) for x in self._chunks()]
+        count = sum(many for many, _ in sums)
+        mean = sum(total for _, total in sums) / count
         # A second pass: the sum of squares less the square of the sum loses digits where the mean is large.
         spread = sum((x.double() - mean).square_().sum().item() for x in self._chunks()) / count
         return mean, float(np.sqrt(spread))
@@ -168,7 +201,23 @@ class Data(Part, ABC):
         yield from ()
 
     def _chunks(self) -> Iterator[Tensor]:
-        return (self.read(self._numbers[start : start + _CHUNK]) for start in range(0, len(self), _CHUNK))
+        many = max(1, min(_CHUNK, _ENTRIES // max(int(np.prod(shape)) for shape in self.shapes)))
+        return (self.read(rows) for rows in together(self._numbers, self.buckets, many))
+
+
+def together(rows: Rows, buckets: Rows | None, most: int) -> Iterator[Rows]:
+    """Rows in pieces of ``most`` that may be read together, in their order; bucket by bucket where there are some."""
+    parts = [rows] if buckets is None else [rows[buckets[rows] == bucket] for bucket in np.unique(buckets[rows])]
+    return (part[start : start + most] for part in parts for start in range(0, len(part), most))
+
+
+def unplaced(tree: Any) -> Any:
+    """The spec of a data set without what says where its pictures lie, in the parts inside it, too."""
+    if isinstance(tree, list | tuple):
+        return [unplaced(item) for item in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    return {key: unplaced(value) for key, value in tree.items() if key not in PLACES}
 
 
 def glimpse(file: Path, places: int = 1) -> bytes:
@@ -196,7 +245,8 @@ def check_share(share: float) -> None:
 
 def fraction(name: str) -> float:
     """A number in [0, 1) that depends on a name only: the first 8 bytes of its BLAKE2b as a binary fraction."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") / 2.0**64
+    said = name.encode(errors="surrogateescape")  # the name of a file may hold bytes that are no UTF-8
+    return int.from_bytes(blake2b(said, digest_size=8).digest(), "big") / 2.0**64
 
 
 def in_split(name: str, split: str, share: float) -> bool:
@@ -207,6 +257,23 @@ def in_split(name: str, split: str, share: float) -> bool:
     return split == "all" or (fraction(name) < share) == (split == "held_out")
 
 
+def bytes_of(pictures: NDArray[np.uint8]) -> Tensor:
+    """Bytes (B, H, W, C) as they are, seen as (B, C, H, W): what :meth:`Data.packed` answers with."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def unpacked(x: Tensor) -> Tensor:
+    """What :meth:`Data.packed` answers with, as :meth:`Data.items` does, on whatever device: the same bits."""
+    if x.dtype != torch.uint8:
+        return x
+    if x.device.type == "cpu":
+        return unit(x.permute(0, 2, 3, 1).numpy())
+    return x.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1.0)
+
+
 def unit(pictures: NDArray[np.uint8]) -> Tensor:
     """Bytes (B, H, W, C) as float32 (B, C, H, W): 0 becomes -1, 255 becomes 1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1.0)
+    out = np.empty((len(pictures), pictures.shape[3], *pictures.shape[1:3]), dtype=np.float32)
+    for channel in range(pictures.shape[3]):  # faster than all of them turned at once
+        out[:, channel] = pictures[..., channel]
+    return torch.from_numpy(out).div_(127.5).sub_(1.0)

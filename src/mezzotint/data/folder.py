@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
-from mezzotint.data.data import Data, Rows, check_share, check_split, glimpse, in_split, unit
-from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded
-from mezzotint.data.resize import fit, sides
+from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, glimpse, in_split, unit
+from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded, upright
+from mezzotint.data.resize import check_resize, fit, sides
+from mezzotint.data.threads import each, tolerant
+from mezzotint.data.transparency import check_colour, shade
 
 Bytes = NDArray[np.uint8]
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,20 @@ class Folder(Data):
 
     Arguments:
         path: the folder.
-        size: pixels of a side, (height, width), or None where all pictures have one size; by area, centre kept.
+        size: pixels of a side, (height, width), or None where all pictures have one size; by area.
         channels: 1 grey, 3 colour, None for colour if any header announces it.
         split: ``"train"``, ``"held_out"`` or ``"all"``.
         held_out_share: share of the paths that is held out, in [0, 1).
-        skip_broken: leave out broken and oversized pictures instead of refusing (all of the split are then decoded
-            once, kept or not).
+        skip_broken: leave out broken and oversized pictures, and links that lead out, instead of refusing (all of the
+            split are then decoded once, kept or not).
         max_pixels: the largest width times height of a file that is unpacked.
         budget: bytes of decoded pictures to keep in memory.
         links: follow links that lead out of the folder. Without it they are refused: whoever packed the folder may have
             pointed them at your own pictures. Links to files and class folders inside it are always followed, others
-            to folders never.
+            to folders never, nor those to the folder itself.
+        resize: what gives way where the aspect is another: ``"crop"`` cuts its edges, ``"pad"`` adds to them,
+            ``"stretch"`` brings each side by itself.
+        under: the colour under transparency, and of what is added.
     """
 
     path: str
@@ -61,6 +64,8 @@ class Folder(Data):
     max_pixels: int = MAX_PIXELS
     budget: int = 2**30
     links: bool = False
+    resize: str = "crop"
+    under: str = "white"
     skipped: dict[str, str] = field(init=False, repr=False, compare=False)
     _files: tuple[Path, ...] = field(init=False, repr=False, compare=False)
     _labels: Rows | None = field(init=False, repr=False, compare=False)
@@ -71,12 +76,15 @@ class Folder(Data):
     def __post_init__(self) -> None:
         check_split(self.split)
         check_share(self.held_out_share)
+        check_resize(self.resize)
+        check_colour(self.under)
         if self.channels not in (None, 1, 3):
             raise Refusal(f"channels is {self.channels!r}, but pictures are read as 1 (grey) or 3 (colour)")
         size = sides(self.size)
         self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
         root = Path(self.path)
-        classes, found = _listing(root, self.links)
+        skipped: dict[str, str] = {}
+        classes, found = _listing(root, self.links, skipped if self.skip_broken else None)
         names = [unicodedata.normalize("NFC", file.relative_to(root).as_posix()) for file, _ in found]
         mine = [row for row, name in enumerate(names) if in_split(name, self.split, self.held_out_share)]
         if not mine:
@@ -84,7 +92,7 @@ class Folder(Data):
                 f"none of the {len(found)} pictures in {self.path!r} falls into the split {self.split!r} at a held-out "
                 f"share of {self.held_out_share}; choose another share"
             )
-        self._set(skipped={}, _classes=classes, _shape=self._measure([file for file, _ in found]))
+        self._set(skipped=skipped, _classes=classes, _shape=self._measure([file for file, _ in found]))
         kept, good = self._check([found[row][0] for row in mine])
         rows = [row for row, fine in zip(mine, good, strict=True) if fine]
         labels = np.array([found[row][1] for row in rows], dtype=np.int64)
@@ -100,7 +108,7 @@ class Folder(Data):
     def _measure(self, files: list[Path]) -> tuple[int, int, int]:
         """The shape of all splits: what was asked for, and where nothing was, what the files are."""
         if self.channels is None:
-            headers = _each(self._tolerant(lambda file: channels_of(file, self.max_pixels)), files)
+            headers = each(tolerant(lambda file: channels_of(file, self.max_pixels), self.skip_broken), files)
             channels = max((header for header in headers if isinstance(header, int)), default=3)
         else:
             channels = self.channels
@@ -136,34 +144,21 @@ class Folder(Data):
             return True
 
         good = []
-        for row, answer in enumerate(_each(self._tolerant(look), range(len(files)))):
+        for row, answer in enumerate(each(tolerant(look, self.skip_broken), range(len(files)))):
             good.append(not isinstance(answer, Refusal))
             if isinstance(answer, Refusal):
                 self.skipped[files[row].relative_to(self.path).as_posix()] = str(answer)
         return (kept if all(good) else kept[good]) if keep else None, good
 
-    def _tolerant(self, look: Callable[[Item], Answer]) -> Callable[[Item], Answer | Refusal]:
-        """``look``, with refusals returned instead of raised where broken pictures are to be skipped."""
-
-        def tolerant(item: Item) -> Answer | Refusal:
-            try:
-                return look(item)
-            except Refusal as refusal:
-                if not self.skip_broken:
-                    raise Refusal(f"{refusal}, or pass skip_broken=True") from refusal
-                return refusal
-
-        return tolerant
-
     def _decode(self, file: Path, turns: Turns | None = None) -> Bytes:
         channels, height, width = self._shape
-        with decoded(file, channels, self.max_pixels, turns=turns) as picture:
+        with decoded(file, channels, self.max_pixels, self.under, turns) as picture:
             if self.size is None and picture.shape != (height, width, channels):
                 raise Refusal(
                     f"the image {str(file)!r} is {picture.shape[1]} x {picture.shape[0]} pixels, the first of the "
                     f"folder {width} x {height}; pass a size to bring all to one"
                 )
-            return fit(picture, (height, width))
+            return fit(picture, (height, width), self.resize, shade(self.under, channels))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -184,20 +179,66 @@ class Folder(Data):
         for file in self._files:
             yield os.fsencode(file.relative_to(self.path).as_posix()) + b" " + glimpse(file)
 
+    @cached_property
+    def originals(self) -> Rows:
+        found = [*each(lambda file: upright(file, self.max_pixels), self._files)]
+        return np.array(found, dtype=np.int64)
+
+    def resized(self, size: tuple[int, int]) -> Folder:
+        other = object.__new__(Folder)
+        other._set(**{one.name: getattr(self, one.name) for one in fields(self)})
+        other._set(size=size, _shape=(self._shape[0], *size), _kept=None)
+        return other
+
     def read(self, rows: Rows) -> Tensor:
+        return unit(self._bytes(rows))
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        return bytes_of(self._bytes(rows)), self.condition(rows)
+
+    def _bytes(self, rows: Rows) -> Bytes:
         if self._kept is not None:
-            return unit(self._kept[rows])
+            return self._kept[rows]
         channels, height, width = self._shape
-        blank = np.empty((0, height, width, channels), dtype=np.uint8)
-        return unit(np.stack([self._decode(self._files[row]) for row in rows]) if len(rows) else blank)
+        found = np.empty((len(rows), height, width, channels), dtype=np.uint8)
+        for place, row in enumerate(rows):
+            found[place] = self._decode(self._files[row])
+        return found
 
 
-def _listing(root: Path, links: bool = False) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
-    """Class names and (file, label) of every picture, sorted; label 0 throughout where there are no sub-folders."""
+def _listing(
+    root: Path, links: bool = False, skipped: dict[str, str] | None = None
+) -> tuple[tuple[str, ...], list[tuple[Path, int]]]:
+    """Class names and (file, label) of every picture, sorted; label 0 throughout where there are no sub-folders.
+
+    Links that lead out are refused unless ``links``, or where ``skipped`` is given, left out and put down there.
+    """
     if not root.is_dir():
         raise Refusal(f"there is no folder {str(root)!r}")
+    whole = root.resolve()
+
+    def out(item: Path) -> bool:
+        """Whether a link leads out of the folder and is left out."""
+        if links or not item.is_symlink() or item.resolve().is_relative_to(whole):
+            return False
+        why = (
+            f"{str(item)!r} is a link that leads out of {str(root)!r}: copy what it leads to (cp -rL), or pass "
+            "links=True to data.Folder if you know where its links lead"
+        )
+        if skipped is None:
+            raise Refusal(why)
+        skipped[item.relative_to(root).as_posix()] = why
+        return True
+
     loose = sorted(item for item in root.iterdir() if _is_picture(item))
-    folders = sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith((".", "__MACOSX")))
+    folders = sorted(
+        item
+        for item in root.iterdir()
+        if item.is_dir()
+        and not item.name.startswith((".", "__MACOSX"))
+        and not (item.is_symlink() and item.resolve() == whole)
+    )
+    loose, folders = ([item for item in items if not out(item)] for items in (loose, folders))
     if loose and folders:
         raise Refusal(
             f"{str(root)!r} holds both pictures ({loose[0].name!r}) and sub-folders ({folders[0].name!r}); "
@@ -211,25 +252,12 @@ def _listing(root: Path, links: bool = False) -> tuple[tuple[str, ...], list[tup
             Path(here, name)
             for here, below, names in os.walk(folder)
             for name in names
-            if _is_picture(Path(here, name)) and not _hidden(Path(here), folder)
+            if _is_picture(Path(here, name)) and not _hidden(Path(here), folder) and not out(Path(here, name))
         )
         if not inside:
             raise Refusal(f"no images in {str(folder)!r}: class {folder.name!r} is empty; fill or remove it")
         found += [(file, label) for file in inside]
-    if not links:
-        _check_links(root, [*folders, *(file for file, _ in found)])
     return tuple(folder.name for folder in folders), found
-
-
-def _check_links(root: Path, items: Iterable[Path]) -> None:
-    """Refuse a link that leads out of the folder, or through one."""
-    whole = root.resolve()
-    for item in items:
-        if item.is_symlink() and not item.resolve().is_relative_to(whole):
-            raise Refusal(
-                f"{str(item)!r} is a link that leads out of {str(root)!r}: copy what it leads to (cp -rL), or pass "
-                "links=True to data.Folder if you know where its links lead"
-            )
 
 
 def _is_picture(item: Path) -> bool:
@@ -238,9 +266,3 @@ def _is_picture(item: Path) -> bool:
 
 def _hidden(here: Path, folder: Path) -> bool:
     return any(step.startswith(".") for step in here.relative_to(folder).parts)
-
-
-def _each(look: Callable[[Item], Answer], items: Iterable[Item]) -> Iterable[Answer]:
-    """Answers in order, computed by a few threads: Pillow unpacks outside the interpreter's lock."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        yield from pool.map(look, items)

@@ -8,9 +8,12 @@ settings are touched: Pillow's own limit stays where it was, and what it refuses
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +27,74 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 2**15
 """The longest side of a picture that is unpacked; what brings it to size has a weight for every pixel of a side."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # decided by content, not by ending: other decoders stay shut
-_BAND = 2**20  # pixels
+_BAND = 2**20  # pixels unpacked at once, and bytes of a file read at once
+_TOLD = ("exif", "xmp")  # where the header of a JPEG may say that it is turned; asking costs as much as a small one
 _GREY = ("1", "L", "LA", "La", "I", "F")
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
-def channels_of(path: Path, max_pixels: int) -> int:
+@dataclass(frozen=True)
+class Packed:
+    """A picture file inside another file: its bytes, and the name that a refusal calls it by."""
+
+    name: str
+    content: bytes | memoryview
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | Packed
+"""Where a picture file is."""
+
+
+def channels_of(path: Source, max_pixels: int) -> int:
     """1 where the file's header announces a grey picture, else 3; palettes count as colour."""
     with _opened(path, max_pixels) as image:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of its picture before anything is unpacked.
+
+    Arguments:
+        format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP`` or ``GIF``, by content.
+        mode: what a pixel is, in Pillow's words: ``L``, ``RGB``, ``P``, ``CMYK``, ``I;16``, ...
+        size: (width, height), upright.
+        turned: whether its EXIF orientation turns or mirrors it.
+        transparent: whether it has transparency.
+        animated: whether it has further frames.
+    """
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    turned: bool
+    transparent: bool
+    animated: bool
+
+    @classmethod
+    def of(cls, path: Source, max_pixels: int = MAX_PIXELS) -> Header:
+        """Read it; refuses what is no picture, and what announces too many pixels."""
+        with _opened(path, max_pixels) as image:
+            turn = image.getexif().get(_ORIENTATION, 1)
+            width, height = image.size
+            return cls(
+                str(image.format),
+                image.mode,
+                (height, width) if turn in _TURNED else (width, height),
+                turn in range(2, 9),
+                image.has_transparency_data,
+                bool(getattr(image, "is_animated", False)),
+            )
+
+
+def upright(path: Source, max_pixels: int) -> tuple[int, int]:
+    """(height, width) of a picture as it is shown, its EXIF orientation applied."""
+    with _opened(path, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION) in _TURNED else (height, width)
 
 
 def said(path: str | Path, key: str) -> object:
@@ -64,7 +127,7 @@ class Turns:
                 self._changed.notify_all()
 
 
-def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
+def decode(path: Source, channels: int, max_pixels: int, under: str = "white") -> NDArray[np.uint8]:
     """The picture of a file, uint8 (H, W, channels).
 
     PNG, JPEG, WebP, BMP and the first frame of an animation are read; EXIF orientation is applied, transparency is laid
@@ -84,21 +147,45 @@ def decode(path: Path, channels: int, max_pixels: int, under: str = "white") -> 
 
 @contextmanager
 def decoded(
-    path: Path, channels: int, max_pixels: int, under: str = "white", turns: Turns | None = None
+    path: Source, channels: int, max_pixels: int, under: str = "white", turns: Turns | None = None
 ) -> Iterator[NDArray[np.uint8]]:
     """:func:`decode`, in its turn among others until the block is left."""
     with ExitStack() as stack:
         with _opened(path, max_pixels) as image:
             if turns is not None:
                 stack.enter_context(turns.take(math.prod(image.size)))
-            ImageOps.exif_transpose(image, in_place=True)
-            picture = np.empty((image.height, image.width, channels), dtype=np.uint8)
-            # A band at a time: what is converted in between takes up to eight bytes a pixel.
+            if image.format != "JPEG" or not image.info.keys().isdisjoint(_TOLD):
+                ImageOps.exif_transpose(image, in_place=True)
             many = max(1, _BAND // image.width)
-            for top in range(0, image.height, many):
-                band = image.crop((0, top, image.width, min(top + many, image.height)))
-                picture[top : top + many] = _plain(band, channels, under)
+            if many >= image.height:
+                picture = _plain(image, channels, under)
+            else:  # a band at a time: what is converted in between takes up to eight bytes a pixel
+                picture = np.empty((image.height, image.width, channels), dtype=np.uint8)
+                for top in range(0, image.height, many):
+                    band = image.crop((0, top, image.width, min(top + many, image.height)))
+                    picture[top : top + many] = _plain(band, channels, under)
         yield picture
+
+
+def numbers(path: Source, max_pixels: int) -> NDArray[np.uint8]:
+    """The numbers that a map is made of, uint8 (H, W): the values of a grey picture, the places in a palette.
+
+    Raises:
+        Refusal: the file is broken or too large, a JPEG, or its pixels are colours or numbers beyond 255.
+    """
+    with _opened(path, max_pixels) as image:
+        if image.format == "JPEG":
+            raise Refusal(f"the map {str(path)!r} is a JPEG, which changes the numbers it keeps; save maps as PNG")
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+            raise Refusal(
+                f"the map {str(path)!r} has pixels of the kind {image.mode}, but a map is a grey picture or one with a "
+                "palette, whose numbers are what it tells"
+            )
+        values = np.asarray(image)
+        if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= 255:
+            raise Refusal(f"the map {str(path)!r} holds the number {values.max()}, and the numbers of a map end at 255")
+        return values.astype(np.uint8)
 
 
 def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
@@ -109,14 +196,15 @@ def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
     elif image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, under), image)
-    values = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.uint8)
+    mode = "L" if channels == 1 else "RGB"
+    values = np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
     return values.reshape(*values.shape[:2], channels)
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
+def _opened(path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=formats) as image:
+        with Image.open(_content(path), formats=formats) as image:
             width, height = image.size
             if max(width, height) > MAX_SIDE:
                 raise Refusal(
@@ -136,6 +224,14 @@ def _opened(path: str | Path, max_pixels: int, formats: tuple[str, ...] = _FORMA
         ) from error
     except Exception as error:  # Pillow's decoders answer a damaged file with a dozen kinds of exception
         raise Refusal(f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it") from error
+
+
+def _content(path: str | Source) -> BytesIO | str | Path:
+    """What Pillow reads: the bytes of a small file, which it asks for in many small pieces, else the file."""
+    if isinstance(path, Packed):
+        return BytesIO(path.content)
+    with open(path, "rb", buffering=0) as file:
+        return BytesIO(file.read()) if os.fstat(file.fileno()).st_size <= _BAND else path
 
 
 def _reason(error: Exception) -> str:

@@ -26,6 +26,12 @@ def check_colour(under: str) -> None:
         raise Refusal(f"there is no colour {under!r}; name one such as white, grey or #ff8800") from None
 
 
+def shade(under: str, channels: int) -> tuple[int, ...]:
+    """A colour as bytes, one a channel: three, or its Rec. 601 luma."""
+    found = ImageColor.getcolor(under, "L" if channels == 1 else "RGB")
+    return (found,) if isinstance(found, int) else tuple(found[:3])
+
+
 def laid(pictures: NDArray[Any], under: str) -> NDArray[Any]:
     """Pictures whose last channel is their share, (..., 2 or 4), on a colour: (..., 1 or 3) of the same kind.
 

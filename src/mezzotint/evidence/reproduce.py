@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import tidy
+from mezzotint.core.lock import alone
 from mezzotint.core.spec import spec
 from mezzotint.core.stop import watching
 from mezzotint.evidence import keys
@@ -25,7 +26,6 @@ from mezzotint.evidence.recipe import Closed, Experiment, Setting, Trained, Trai
 from mezzotint.evidence.record import SCHEMA, Record, finite
 from mezzotint.evidence.verdict import Numbers, Seen, Verdict
 from mezzotint.evidence.work import KEPT, Estimate, Work
-from mezzotint.training.lock import alone
 from mezzotint.training.run import environment
 
 PATIENCE = 10.0

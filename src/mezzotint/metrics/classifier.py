@@ -42,6 +42,14 @@ class Classifier(Module):
         """Penultimate features (B, features), not negative."""
         return F.relu(self.neck(F.adaptive_avg_pool2d(self.body(x), 2).flatten(1)))
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Maps (B, channels, h, w) of pictures (B, C, H, W) after each convolution, not negative, finest first."""
+        found = []
+        for block in self.body:
+            x = block(x)
+            found.append(x)
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(x))
         return logits

@@ -1,22 +1,29 @@
-"""Precision and recall: are samples where real pictures are, and are there samples wherever real ones are?
+"""Precision and recall, density and coverage: are samples where real pictures are, and are there samples everywhere?
 
 A set stands for the space it covers: the union of balls around its points, each as wide as the distance to the point's
 own k-th neighbour in the set. Then
 
     precision = share of samples inside the space of the real ones,
-    recall    = share of real ones inside the space of the samples.
+    recall    = share of real ones inside the space of the samples,
+    density   = mean over samples of the number of real balls they are in, over k,
+    coverage  = share of real ones whose own ball holds a sample.
 
-Guidance trades one for the other, which a Frechet distance adds up and hides. Both depend on the features, on k and on
+Guidance trades one for the other, which a Frechet distance adds up and hides. All depend on the features, on k and on
 the counts (more points have smaller balls), so they compare at equal counts only, and even real pictures do not score
-1: set them beside real against real. Outliers have wide balls, which a far-off sample may fall into; the density and
-coverage of Naeem et al. 2020 (2002.09797) are less easily fooled.
+1: set them beside real against real. Outliers have wide balls: one far-off real picture lets every sample inside its
+ball count as precise, and one far-off sample recalls every picture around it. Density and coverage use the balls of
+real pictures alone, and count how many hold a sample, or whether each does, so they are less easily fooled; of equal
+laws, density is 1 on average, and coverage 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)) of N against N.
 
 Source: Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models" (1904.06991,
-section 2), with k = 3 as there.
+section 2), with k = 3 as there; Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models"
+(2002.09797, Eqs. 3 and 4), with k = 5 as there. Balls are closed in the papers and here; the authors' code leaves their
+rims out, which matters to exact copies of neighbours only.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -24,7 +31,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal
-from mezzotint.metrics.estimate import Estimate, share
+from mezzotint.core.stop import poll
+from mezzotint.metrics.estimate import Estimate, Z, share
+from mezzotint.metrics.points import apart
 
 _CHUNK = 2**22  # distances at once
 
@@ -49,27 +58,63 @@ def recall(samples: Tensor | NDArray[Any], real: Tensor | NDArray[Any], k: int =
     return _covered("recall", *_tables(samples, real, k)[::-1], k)
 
 
+def density(samples: Tensor | NDArray[Any], real: Tensor | NDArray[Any], k: int = 5) -> Estimate:
+    """Mean number of real balls that hold a sample, over k: fidelity, 1 as good as real, above 1 where they crowd.
+
+    The interval is that of the first-order expansion over samples and over real balls, as though each ball were wide by
+    itself.
+
+    Arguments:
+        samples, real: features (N, D) and (M, D), more than k of each.
+        k: which neighbour.
+    """
+    points, support = _tables(samples, real, k)
+    n, m = len(points), len(support)
+    of_sample, of_ball = _held(points, support, k)
+    value = float(of_sample.mean()) / k
+    half = Z * math.sqrt(float(of_sample.var()) / n + float((of_ball * (m / n)).var()) / m) / k
+    return Estimate("density", value, max(value - half, 0.0), value + half, n, m)
+
+
+def coverage(samples: Tensor | NDArray[Any], real: Tensor | NDArray[Any], k: int = 5) -> Estimate:
+    """Share of real pictures whose own ball holds a sample: diversity, high is good.
+
+    Arguments:
+        samples, real: features (N, D) and (M, D), more than k of each.
+        k: which neighbour.
+    """
+    points, support = _tables(samples, real, k)
+    _, of_ball = _held(points, support, k)
+    return share("coverage", int((of_ball > 0).sum()), len(support), len(points))
+
+
 def _tables(samples: Any, real: Any, k: int) -> tuple[Tensor, Tensor]:
     a, b = (torch.as_tensor(table).detach().cpu().double() for table in (samples, real))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or k < 1 or min(len(a), len(b)) <= k:
         raise Refusal(
-            f"precision and recall need two tables (N, D) of more than k = {k} rows, k at least 1, "
+            f"balls of neighbours need two tables (N, D) of more than k = {k} rows, k at least 1, "
             f"not {tuple(a.shape)} and {tuple(b.shape)}"
         )
     if not (a.isfinite().all() and b.isfinite().all()):
-        raise Refusal("precision and recall need finite features, but some are NaN or infinite")
+        raise Refusal("balls of neighbours need finite features, but some are NaN or infinite")
     return a, b
 
 
 def _covered(name: str, points: Tensor, support: Tensor, k: int) -> Estimate:
     """The share of points inside a ball of the support."""
+    of_point, _ = _held(points, support, k)
+    return share(name, int((of_point > 0).sum()), len(points), len(support))
+
+
+def _held(points: Tensor, support: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """How many balls of the support hold each point (N,), and how many points each ball holds (M,), in float64."""
     rows = max(1, _CHUNK // len(support))
     # A point is its own nearest neighbour at distance 0, so the k-th other one is the (k + 1)-th smallest.
-    radius = torch.cat([_apart(piece, support).kthvalue(k + 1, 1).values for piece in torch.split(support, rows)])
-    hits = [int((_apart(piece, support) <= radius).any(1).sum()) for piece in torch.split(points, rows)]
-    return share(name, sum(hits), len(points), len(support))
-
-
-def _apart(a: Tensor, b: Tensor) -> Tensor:
-    # By matrix products a point would lie off itself by the rounding of its squared length.
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+    radius = torch.cat([apart(piece, support).kthvalue(k + 1, 1).values for piece in torch.split(support, rows)])
+    of_point, of_ball = [], torch.zeros(len(support), dtype=torch.float64)
+    for piece in torch.split(points, rows):
+        poll()
+        inside = apart(piece, support) <= radius
+        of_point.append(inside.sum(1, dtype=torch.float64))
+        of_ball += inside.sum(0)
+    return torch.cat(of_point), of_ball

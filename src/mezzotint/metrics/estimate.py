@@ -1,9 +1,10 @@
 """An estimate: a number with its interval and its counts, because a number without them cannot be compared.
 
 Shares get the Wilson interval, which holds its level near 0 and 1 and for small counts (Wilson 1927, "Probable
-inference, the law of succession, and statistical inference"). Other statistics get a bootstrap over pictures (Efron
-1979), shifted to stand around the measured value: resampling repeats pictures, which biases statistics like the
-Frechet distance upwards, and that bias belongs to the bootstrap, not to the interval.
+inference, the law of succession, and statistical inference"); means of one number a picture get Student's. Other
+statistics get a bootstrap over pictures (Efron 1979), shifted to stand around the measured value: resampling repeats
+pictures, which biases statistics like the Frechet distance upwards, and that bias belongs to the bootstrap, not to the
+interval.
 """
 
 from __future__ import annotations
@@ -61,6 +62,24 @@ def share(name: str, hits: int, count: int, against: int | None = None) -> Estim
     centre, spread = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
     low, high = ((centre + sign * spread) / (1 + z * z / count) for sign in (-1, 1))
     return Estimate(name, p, float(max(low, 0.0)), float(min(high, 1.0)), count, against)
+
+
+def mean(name: str, values: NDArray[Any], against: int | None = None) -> Estimate:
+    """The mean of one value a picture, with Student's interval: mean +- t(0.975, N - 1) s / sqrt(N).
+
+    Arguments:
+        values: one number a picture (N,), at least two for an interval (else NaN).
+        against: pictures they were compared with, where there are any.
+    """
+    from scipy.special import stdtrit  # loaded when needed
+
+    if values.ndim != 1 or len(values) == 0:
+        raise Refusal(f"a mean over pictures needs one value a picture (N,), not values of shape {values.shape}")
+    count, value = len(values), float(np.mean(values, dtype=np.float64))
+    if count < 2 or not np.isfinite(value):
+        return Estimate(name, value, np.nan, np.nan, count, against)
+    half = float(stdtrit(count - 1, 0.975) * np.std(values, ddof=1, dtype=np.float64) / np.sqrt(count))
+    return Estimate(name, value, value - half, value + half, count, against)
 
 
 def bootstrap(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Extractor:
         seen: int | None = None,
         width: int = 16,
         features: int = 64,
+        sha256: str | None = None,
     ) -> Extractor:
         """Train a classifier with cross-entropy (labels smoothed by 0.1) and AdamW on a one-cycle rate.
 
@@ -69,6 +71,7 @@ class Extractor:
             held_out: pictures and labels for the accuracy in the record.
             seed: of the weights and of the order of pictures; torch's own generator is left as it was.
             seen: pictures seen in training, counted with repetition; by default 14,400, but each at least once.
+            sha256: the fingerprint of the training pictures, where these are shrunk already. None: taken here.
         """
         images, classes = _labelled(images, labels)
         small = shrink(images, SIDE)
@@ -85,11 +88,16 @@ class Extractor:
             spec=spec(classifier),
             seed=seed,
             images=seen,
-            train={"count": len(images), "sha256": fingerprint(images, classes)},
+            train={"count": len(images), "sha256": sha256 or fingerprint(images, classes)},
             held_out=accuracy,
             sha256=made.sha256,
         )
         return made
+
+    @property
+    def networks(self) -> Sequence[torch.nn.Module]:
+        """The classifier."""
+        return (self.classifier,)
 
     @property
     def sha256(self) -> str:

@@ -17,16 +17,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.metrics.estimate import Estimate, bootstrap
-from mezzotint.metrics.pictures import shrink
+from mezzotint.metrics.pictures import Source, shown, shrink, subset
+from mezzotint.metrics.seen import pieces
 
 SIDE = 32
 CLOSE = 0.05
 Distances = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
 def nearest(images: Tensor, train: Tensor, side: int = SIDE) -> Distances:
@@ -39,6 +43,41 @@ def nearest(images: Tensor, train: Tensor, side: int = SIDE) -> Distances:
     found: Any = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(there)
     distances: Distances = found.kneighbors(here)[0][:, 0]
     return distances
+
+
+def neighbours(
+    images: Tensor, train: Source, count: int = 1, side: int = SIDE, limit: int | None = None
+) -> tuple[Distances, Rows]:
+    """The nearest training pictures of each picture, nearest first: their distances and their rows, both (N, count).
+
+    The distances are those of :func:`nearest`. The training set is read a piece at a time, so it may be larger than
+    memory; where it has fewer than ``count`` pictures, there are as many columns.
+
+    Arguments:
+        images: pictures (N, C, H, W) in [-1, 1].
+        train: any data set of pictures of their shape.
+        count: how many neighbours.
+        side: larger pictures are shrunk by area to at most so many pixels a side.
+        limit: of more training pictures than that, a fixed random subset.
+    """
+    if count < 1:
+        raise Refusal(f"at least one neighbour is asked for, not {count}")
+    here = shrink(shown(images, "the pictures"), side).flatten(1).double()
+    rows = torch.from_numpy(subset(len(train), limit))
+    apart, found, start = here.new_empty(len(here), 0), rows.new_empty(len(here), 0), 0
+    for pictures, _ in pieces(train, "the training pictures", limit):
+        if pictures.shape[1:] != images.shape[1:]:
+            raise Refusal(
+                f"pictures of shape {tuple(images.shape[1:])} have no neighbours among those of shape "
+                f"{tuple(pictures.shape[1:])}"
+            )
+        there = shrink(pictures, side).flatten(1).double()
+        near, place = torch.cdist(here, there).topk(min(count, len(there)), largest=False)
+        apart, found = torch.cat([apart, near], 1), torch.cat([found, rows[start + place]], 1)
+        order = apart.argsort(dim=1, stable=True)[:, :count]
+        apart, found = apart.gather(1, order), found.gather(1, order)
+        start += len(pictures)
+    return apart.numpy(), found.numpy()
 
 
 def neighbour_ratio(samples: Distances, held_out: Distances, rng: Rng | None = None, draws: int = 400) -> Estimate:

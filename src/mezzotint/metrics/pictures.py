@@ -39,12 +39,16 @@ def checked(pictures: Tensor, labels: Tensor | None, what: str) -> tuple[Tensor,
     """Pictures as float32 in [-1, 1] on the CPU, as they would be shown, and labels as int64; refused if unfit."""
     if pictures.ndim != 4 or len(pictures) < 2:
         raise Refusal(f"{what} are of shape {tuple(pictures.shape)}, but at least two pictures (N, C, H, W) are needed")
-    if not pictures.isfinite().all():
-        raise Refusal(f"{what} hold NaN or infinite pixels; look at the loss of the run that made them")
     if labels is not None and labels.shape != (len(pictures),):
         raise Refusal(f"{what} are {len(pictures)}, but their labels are of shape {tuple(labels.shape)}")
-    shown = pictures.detach().cpu().float().clamp(-1, 1)
-    return shown, None if labels is None else labels.detach().cpu().long()
+    return shown(pictures, what), None if labels is None else labels.detach().cpu().long()
+
+
+def shown(pictures: Tensor, what: str) -> Tensor:
+    """Pictures as float32 in [-1, 1] on the CPU; refused where they are not finite."""
+    if not pictures.isfinite().all():
+        raise Refusal(f"{what} hold NaN or infinite pixels; look at the loss of the run that made them")
+    return pictures.detach().cpu().float().clamp(-1, 1)
 
 
 def shrink(pictures: Tensor, side: int) -> Tensor:
@@ -61,10 +65,33 @@ def flat(pictures: Tensor, side: int) -> NDArray[np.float64]:
     return shrink(pictures, side).flatten(1).double().numpy()
 
 
+class Fingerprint:
+    """SHA-256 over dtypes, shapes and contents of tensors, which may come in pieces of rows."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def begin(self, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        """A tensor of this type and shape follows."""
+        self._digest.update(f"{dtype} {shape};".encode())
+
+    def add(self, rows: Tensor) -> None:
+        """Rows of the tensor that was begun."""
+        self._digest.update(rows.detach().cpu().contiguous().numpy().tobytes())
+
+    def whole(self, tensor: Tensor) -> None:
+        """A tensor at once."""
+        self.begin(tensor.dtype, tuple(tensor.shape))
+        self.add(tensor)
+
+    def hexdigest(self) -> str:
+        """The hash of what came, in hexadecimal."""
+        return self._digest.hexdigest()
+
+
 def fingerprint(*tensors: Tensor) -> str:
     """SHA-256 over dtypes, shapes and contents of tensors, in hexadecimal."""
-    digest = hashlib.sha256()
+    digest = Fingerprint()
     for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.whole(tensor)
     return digest.hexdigest()

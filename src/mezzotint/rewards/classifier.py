@@ -12,6 +12,7 @@ Source: Dhariwal and Nichol 2021, "Diffusion models beat GANs on image synthesis
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
-from mezzotint.networks.context import EMPTY
+from mezzotint.networks.context import EMPTY, Output
 from mezzotint.networks.inputs import in_precision
 from mezzotint.processes.base import Continuous
 from mezzotint.rewards.base import ClassReward
@@ -88,11 +89,20 @@ class NoiseAwareClassifier(ClassReward, Learner):
         self.shape = tuple(cast(Any, network).shape)
 
     def logs(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        said = self._said(x, t, ())
+        logits: Tensor = said if isinstance(said, Tensor) else said.sample
+        return _logs(logits.flatten(2).mean(2) if logits.ndim > 2 else logits)
+
+    def seen(self, x: Tensor, t: Tensor | None = None, want: Sequence[str] = ()) -> Mapping[str, Tensor]:
+        """Features of the network by the names in ``want``, of noisy samples (B, *shape) or of clean ones."""
+        said = self._said(x, t, tuple(want))
+        return {} if isinstance(said, Tensor) else said.aux
+
+    def _said(self, x: Tensor, t: Tensor | None, want: tuple[str, ...]) -> Tensor | Output:
         t = x.new_zeros(len(x), dtype=torch.float64) if t is None else t.to(device=x.device, dtype=torch.float64)
         alpha, sigma = self.process.scales(t, x)
         inside = in_precision(self.network, x / (alpha**2 * self.sigma_data**2 + sigma**2).sqrt().to(x))
         noise = (-0.5 * self.process.log_snr(t)).clamp(-_EXTREME, _EXTREME) / 4
         with torch.autocast(x.device.type, self.inner_dtype, enabled=self.inner_dtype is not None):
-            said = self.network(inside, noise.to(inside.dtype), EMPTY)
-        logits: Tensor = said if isinstance(said, Tensor) else said.sample
-        return _logs(logits.flatten(2).mean(2) if logits.ndim > 2 else logits)
+            said: Tensor | Output = self.network(inside, noise.to(inside.dtype), EMPTY, *((want,) if want else ()))
+        return said

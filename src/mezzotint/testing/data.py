@@ -25,19 +25,28 @@ def check_data(data: Data) -> None:
     with works(f"reading {who}", "a trainer reads it a million times"):
         count = len(data)
         expect(count >= 3, f"check_data should be given at least three pictures but {who} has {count}")
-        x, cond = data[:3]
-        shaped(f"x of {who}[:3]", x, (3, *data.shape), "a network is built for the shape")
-        expect(x.dtype == torch.float32, f"pictures of {who} should be float32 but are {x.dtype}")
+        few, shape = np.arange(3), data.shape
+        if data.buckets is not None:  # a batch is of one bucket
+            few, shape = np.flatnonzero(data.buckets == data.buckets[0])[:3], data.shapes[data.buckets[0]]
+            expect(len(few) == 3, f"check_data should be given three pictures of the first bucket of {who}")
+        x, cond = data[few]
+        shaped(f"x of {who} for three rows", x, (3, *shape), "a network is built for the shape")
+        if x.dtype == torch.int64:  # symbols
+            expect(len(data.shape) < 3, f"symbols of {who} should be rows or planes but have the shape {data.shape}")
+            expect(int(x.min()) >= 0, f"symbols of {who} should count from 0 but reach {int(x.min())}")
+        else:
+            expect(x.dtype == torch.float32, f"pictures of {who} should be float32 but are {x.dtype}")
         if len(data.shape) == 3:  # points and the like have no shades
             low, high = float(x.min()), float(x.max())
             expect(
                 -1 <= low and high <= 1, f"pictures of {who} should lie in [-1, 1] but reach {low:.3g} and {high:.3g}"
             )
-        expect(len(cond) in (0, 3), f"{who}[:3] should hold three conditions or none but holds {len(cond)}")
-        for index in (1, [1], np.array([1]), torch.tensor([1])):
+        expect(len(cond) in (0, 3), f"three rows of {who} should hold three conditions or none but holds {len(cond)}")
+        second = int(few[1])
+        for index in (second, [second], np.array([second]), torch.tensor([second])):
             one, told = data[index]
             same(
-                f"picture 1 of {who} by {type(index).__name__}",
+                f"the second picture of {who} by {type(index).__name__}",
                 one,
                 x[1:2],
                 "item k is the same however it is asked for",
@@ -45,18 +54,18 @@ def check_data(data: Data) -> None:
             expect(len(told) == (1 if cond else 0), f"{who}[1] should hold one condition, or none where there are none")
             for name in told.values:
                 same(
-                    f"{name!r} of picture 1 of {who} by {type(index).__name__}",
+                    f"{name!r} of the second picture of {who} by {type(index).__name__}",
                     told[name],
                     cond[name][1:2],
                     "what is told of item k is the same however it is asked for",
                 )
         same(
             f"pictures of {who} read in another order",
-            data[[2, 0]][0],
+            data[few[[2, 0]]][0],
             x[[2, 0]],
             "the order is decided by whoever reads",
         )
-        told = data.condition(np.array([2, 0]))
+        told = data.condition(few[[2, 0]])
         expect(told.families == cond.families, f"{who} should tell the same with its pictures and without them")
         for name in told.values:
             same(

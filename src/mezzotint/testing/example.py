@@ -13,6 +13,7 @@ import inspect
 import itertools
 import math
 import os
+import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -26,6 +27,7 @@ import torch
 from mezzotint.conditions import Classes, Encoder, Words
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import parameters
+from mezzotint.data import Folder
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
@@ -49,8 +51,8 @@ def _denoisers(on: Continuous) -> Candidates:
 
 
 @lru_cache(maxsize=1)
-def _pictures() -> tuple[tempfile.TemporaryDirectory[str], str, str]:
-    """An .npz and a folder with a few pictures of three classes, for data sets that read files; gone at exit."""
+def _pictures() -> tuple[tempfile.TemporaryDirectory[str], dict[str, str]]:
+    """A few pictures of three classes in every container that a data set reads; gone at exit."""
     from PIL import Image
 
     home = tempfile.TemporaryDirectory(prefix="mezzotint-example-")
@@ -61,7 +63,32 @@ def _pictures() -> tuple[tempfile.TemporaryDirectory[str], str, str]:
     for row, (picture, number) in enumerate(zip(values, numbers, strict=True)):
         (folder / str(number)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / str(number) / f"{row}.png")
-    return home, os.fspath(archive), os.fspath(folder)
+    files = sorted(folder.glob("*/*.png"))
+    table, shard, saved = Path(home.name, "pictures.csv"), Path(home.name, "pictures.tar"), Path(home.name, "saved")
+    table.write_text("".join(["file_name\n", *(f"{file.relative_to(home.name).as_posix()}\n" for file in files)]))
+    with tarfile.open(shard, "w") as tar:
+        for file in files:
+            tar.add(file, file.name)
+    _save(saved, files)
+    return home, {path.name: os.fspath(path) for path in (archive, folder, table, shard, saved)}
+
+
+def _save(saved: Path, files: Sequence[Path]) -> None:
+    """Pictures as ``datasets`` saves them, where the extra ``hf`` is installed."""
+    try:
+        import pyarrow
+    except ImportError:
+        return
+    saved.mkdir()
+    rows = pyarrow.table({"image": [{"bytes": file.read_bytes(), "path": file.name} for file in files]})
+    with pyarrow.ipc.new_stream(str(saved / "data.arrow"), rows.schema) as stream:
+        stream.write_table(rows)
+    (saved / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+
+
+def _paths() -> Candidates:
+    names = ("pictures.npz", "pictures", "pictures.csv", "pictures.tar", "saved")
+    return [lambda name=name: _pictures()[1][name] for name in names]  # type: ignore[misc]
 
 
 NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
@@ -84,9 +111,9 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "data": lambda on: [lambda: torch.linspace(-1, 1, 42).reshape(7, 1, 2, 3)],
         "vocabulary": lambda on: [lambda: Words.of(TEXTS).vocabulary],
         "tokenizer": lambda on: [lambda: Words.of(TEXTS)],
-        "folder": lambda on: _just("encoder"),
+        "folder": lambda on: [lambda: os.path.join(_pictures()[0].name, "kept")],
         "sha256": lambda on: _just("0" * 64),
-        "path": lambda on: [lambda: _pictures()[1], lambda: _pictures()[2]],
+        "path": lambda on: _paths(),
         "weak": lambda on: [lambda: mixture(on, spread=2.0), lambda: model(on)],
         "network": lambda on: [lambda: Classifier(SHAPE, CLASSES), lambda: model(on).network],
         "grid": lambda on: [Karras],
@@ -100,6 +127,7 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
 TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
     {
         "Denoiser": _denoisers,
+        "Data": lambda on: [lambda: Folder(_pictures()[1]["pictures"], channels=1)],
         "Trainable": lambda on: [lambda: model(on)],
         "Process": lambda on: [lambda: on],
         "Continuous": lambda on: [lambda: on],

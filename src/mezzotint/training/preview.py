@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +17,7 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
-from mezzotint.data.data import Data
+from mezzotint.data.data import Data, together
 from mezzotint.denoiser.base import Denoiser, Trainable
 from mezzotint.objectives.base import Objective
 from mezzotint.samplers.base import Sampler
@@ -74,10 +75,9 @@ def held_out(objective: Objective, model: nn.Module, data: Data, seed: int) -> d
     except Refusal:  # nothing was held out
         return None
     errors, total = ErrorByLevel(model.device), 0.0
-    for start in range(0, few, 128):
-        rows = range(start, min(start + 128, few))
-        x, cond = others[list(rows)]
-        keys = Rng([seed]).at("held out").repeat(len(rows)).at(torch.tensor(rows))
+    for rows in together(np.arange(few), others.buckets, 128):
+        x, cond = others[rows]
+        keys = Rng([seed]).at("held out").repeat(len(rows)).at(torch.from_numpy(rows))
         cond = model.prepare(cond.to(model.device))
         loss = objective(model, x.to(model.device), cond, keys)  # its own dropout included, as in training
         total += float(loss.value.double().sum())

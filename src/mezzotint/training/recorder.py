@@ -33,12 +33,20 @@ from mezzotint.training.shards import Shards
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands; handed to ``fit``'s ``progress``."""
+    """Where a run stands; handed to ``fit``'s ``progress``.
+
+    Arguments:
+        images, total: seen, and to see.
+        loss: mean since the last time.
+        per_second: images, since the last time.
+        waiting: the share of that time in which the loop waited for data.
+    """
 
     images: int
     total: int
     loss: float
     per_second: float
+    waiting: float = 0.0
 
     @property
     def seconds_left(self) -> float:
@@ -145,7 +153,7 @@ class Recorder:
                 if self.writer is not None:
                     self.writer.add_scalar(name, number, images)
             if self.progress is not None and self.main:
-                self.progress(Progress(images, self.total * self.batch, row["loss"], pace))
+                self.progress(Progress(images, self.total * self.batch, row["loss"], pace, row["waiting"]))
             self._restart()
         pause = time.perf_counter()
         shown = self.averages[0]

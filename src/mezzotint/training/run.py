@@ -29,13 +29,12 @@ from mezzotint.core import config
 from mezzotint.core.bounded import inside, parse_json, read_bytes, read_text
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, sha256, tidy, write_folder, write_text
+from mezzotint.core.lock import NAME, alone
 from mezzotint.core.spec import filled
 from mezzotint.core.store import load_tensors, save_tensors
-from mezzotint.training.lock import NAME, alone
+from mezzotint.data.data import unplaced
 
 CHECKPOINTS = "checkpoints"
-PLACES = ("path", "held_out_path")
-"""Settings of data that say where they lie; a run goes on where they were moved."""
 WRITTEN = ("config.yaml", "environment.json", "metrics.jsonl")
 LOG = 2**28
 """The longest log that is read, in bytes: 256 MiB, some hundred thousand lines."""
@@ -77,9 +76,10 @@ def another(before: Mapping[str, Any], tree: Mapping[str, Any], kept: tuple[str,
         before, tree: two configs with all their defaults.
         kept: settings of the training that have to be the same.
     """
-    for part in ("model", "data"):
-        if _unplaced(filled(before.get(part))) != _unplaced(_plain(tree[part])):
-            return part
+    if filled(before.get("model")) != _plain(tree["model"]):
+        return "model"
+    if unplaced(filled(before.get("data"))) != unplaced(_plain(tree["data"])):
+        return "data"
     theirs, ours = filled(before.get("training")), _plain(tree["training"])
     for name in kept:
         if not isinstance(theirs, dict) or theirs.get(name) != ours.get(name):
@@ -301,11 +301,6 @@ def _row(line: bytes) -> dict[str, Any] | None:
 def _beyond(row: Mapping[str, Any], images: int) -> bool:
     seen = row.get("images", 0)
     return isinstance(seen, int | float) and seen > images
-
-
-def _unplaced(tree: Any) -> Any:
-    """A tree without the places of files: they may have moved, and what lies there is known by ``Data.mark``."""
-    return {key: value for key, value in tree.items() if key not in PLACES} if isinstance(tree, dict) else tree
 
 
 def _plain(tree: Any) -> Any:

@@ -25,7 +25,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Part, spec
-from mezzotint.data.data import Data
+from mezzotint.data.data import Data, unpacked
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.objectives.base import Loss, Objective
 from mezzotint.samplers.base import Sampler
@@ -245,7 +245,7 @@ class Trainer(Part):
                 group["lr"] = rate
             torch.manual_seed(int(keys.at("layers", step, rank).keys[0]))  # dropout layers draw from torch's generator
             rng = keys.at("step", step).repeat(len(mine)).at(places)
-            x, cond = x.to(device), cond.to(device)
+            x, cond = unpacked(x.to(device)), cond.to(device)
             value, shots = torch.zeros((), dtype=torch.float64, device=device), []
             for piece in range(self.accumulate):
                 rows = slice(piece * len(x) // self.accumulate, (piece + 1) * len(x) // self.accumulate)

@@ -1,0 +1,90 @@
+"""Which columns of a set of records are its pictures, its classes and its captions, where their names say so.
+
+Only what is unmistakable is guessed: one column that is called as pictures are, at most one as classes are and at most
+one as captions are. Everything else is for a recipe to declare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from mezzotint.core.errors import Refusal
+from mezzotint.data import HuggingFace, Recorded, Shards, Table, huggingface, shards, table
+
+PICTURES = ("file_name", "image")
+LABELS = ("label", "class")
+CAPTIONS = ("caption", "text")
+_OF_SHARDS = {"label": (*LABELS, "cls"), "caption": (*CAPTIONS, "txt")}
+
+
+def recorded(what: str, size: int | None = None, skip_broken: bool = False) -> Recorded | None:
+    """The set of records that WHAT is, None where it is something else.
+
+    Raises:
+        Refusal: its columns do not say what they are; the sentence lists them.
+    """
+    path = Path(what)
+    options: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
+    if _is_shards(path):
+        columns = shards.columns_of(path)
+        if not set(shards.PICTURES.split(";")) & set(columns):
+            raise _unclear(what, "Shards", columns, "which members are its pictures", shards.PICTURES.split(";"))
+        told: dict[str, Any] = {name: _one(what, "Shards", columns, known, name) for name, known in _OF_SHARDS.items()}
+        return Shards(what, **told, **options)
+    if path.is_dir() and huggingface.is_saved(path):
+        return _hugging(what, options)
+    is_folder = path.is_dir() and any((path / name).is_file() for name in table.TABLES)
+    if not is_folder and not (path.is_file() and path.suffix.lower() in table.ENDINGS):
+        return None
+    file = table.table_of(path)
+    if file.suffix.lower() == ".parquet" and "Image" in huggingface.columns_of(file).values():
+        return _hugging(str(file), options)
+    columns = table.columns_of(path)
+    picture = _one(what, "Table", columns, PICTURES, "picture")
+    if picture is None:
+        raise _unclear(what, "Table", columns, "which column names its pictures", PICTURES)
+    return Table(what, picture, **_told(what, "Table", columns), **options)
+
+
+def _hugging(what: str, options: dict[str, Any]) -> HuggingFace:
+    kinds = huggingface.columns_of(what)
+    images = [name for name, kind in kinds.items() if kind == "Image"]
+    if len(images) != 1 and "image" not in images:
+        raise _unclear(what, "HuggingFace", kinds, "which column holds its pictures", ("image",))
+    picture = images[0] if len(images) == 1 else "image"
+    return HuggingFace(what, picture, **_told(what, "HuggingFace", kinds), **options)
+
+
+def _told(what: str, part: str, columns: Collection[str]) -> dict[str, Any]:
+    return {
+        "label": _one(what, part, columns, LABELS, "label"),
+        "caption": _one(what, part, columns, CAPTIONS, "caption"),
+    }
+
+
+def _one(what: str, part: str, columns: Collection[str], known: Collection[str], field: str) -> str | None:
+    """The column that is called so, None where none is."""
+    found = [name for name in known if name in columns]
+    if len(found) > 1:
+        raise _unclear(what, part, columns, f"which of {' and '.join(found)} is the {field}", known)
+    return found[0] if found else None
+
+
+def _unclear(what: str, part: str, columns: Collection[str], why: str, known: Collection[str]) -> Refusal:
+    return Refusal(
+        f"{what!r} does not say {why}: its columns are {', '.join(sorted(columns)) or 'none'}, and known are "
+        f"{', '.join(known)}; declare them in a recipe, such as data: {{part: data.{part}, path: ..., "
+        "picture: ..., label: ...}"
+    )
+
+
+def _is_shards(path: Path) -> bool:
+    """Whether a path is a tar file or a folder of them, beside whose indices nothing else lies."""
+    if path.is_file():
+        return path.suffix.lower() == ".tar"
+    if not path.is_dir():
+        return False
+    names = [item for item in path.iterdir() if not item.name.startswith(".") and item.suffix.lower() != ".index"]
+    return bool(names) and all(item.suffix.lower() == ".tar" and item.is_file() for item in names)

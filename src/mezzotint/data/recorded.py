@@ -1,0 +1,396 @@
+"""Pictures that are records with declared columns: which column is the picture, and which tells what of it.
+
+Nothing is guessed: a column that is not named tells nothing, and one that is named and not there is refused with the
+names of those that are. What a container is made of is its own affair (:mod:`.records`): a table beside files, tar
+shards and Arrow files with the same records are the same data set.
+
+A cell may be missing (null, empty, a float that is no number). A record without its picture or its label is broken. Any
+other gap is told: the row holds zeros there, 255 in a layout, and the condition's ``keep`` says of its family that this
+row does not count, so a model learns its null there instead of a value that nobody gave.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.data import picture as files
+from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, in_split, unit
+from mezzotint.data.records import RECORDS, Records
+from mezzotint.data.resize import check_resize, fit, moved, sides
+from mezzotint.data.resize import nearest as taken
+from mezzotint.data.telling import Telling
+from mezzotint.data.threads import each, tolerant
+from mezzotint.data.transparency import check_colour, shade
+
+Array = NDArray[Any]
+UNSAID = 255
+"""What a layout says where it says nothing."""
+_MAPS = ("layout", "image", "mask")
+_UNITS = ("shares", "pixels")
+
+
+@dataclass(frozen=True)
+class Recorded(Data, ABC):
+    """Pictures x (C, H, W) in [-1, 1] and what their records tell of them. Columns that are not named tell nothing.
+
+    | field | its column holds | what is told |
+    |---|---|---|
+    | ``picture`` | picture files | x |
+    | ``label`` | words, or whole numbers from 0 | ``label`` int64 (B,) |
+    | ``caption`` | strings | ``caption`` uint8 (B, L), UTF-8 with zeros behind |
+    | ``attributes`` | words or numbers, a column each | ``attributes.<column>`` int64 or float32 (B,) |
+    | ``layout`` | maps, grey or with a palette, whose numbers are classes | ``layout`` uint8 (B, H, W), 255 unsaid |
+    | ``image`` | picture files | ``image`` float32 (B, C, H, W) in [-1, 1] |
+    | ``mask`` | black and white picture files | ``mask`` bool (B, 1, H, W), True where it is white |
+    | ``keypoints`` | lists of [across, down, seen] | ``keypoints`` float32 (B, K, 3): shares of the final picture; 2 seen, 1 hidden, 0 not there or cut off |
+    | ``split_by`` | 0 and 1, or ``train`` and ``test`` or ``val`` | nothing: it says what is held out |
+
+    Words are numbered in sorted order, over all splits: ``classes`` and ``words`` say how. Maps have the aspect of their
+    picture, and go with it wherever it is cut, padded or stretched.
+
+    Arguments:
+        path: where the records are.
+        points: what keypoints are given in, ``"shares"`` of the picture's width and height or its ``"pixels"``, of the
+            picture as it is shown, upright.
+        size: pixels of a side, (height, width), or None where all pictures have one size; by area.
+        resize: what gives way where the aspect is another: ``"crop"``, ``"pad"`` (on ``under``) or ``"stretch"``.
+        under: the colour under transparency, and of what is added.
+        channels: 1 grey, 3 colour, None for colour if any header announces it.
+        split: ``"train"``, ``"held_out"`` or ``"all"``.
+        held_out_share: the share held out by a hash of the record's name, where nothing else says it, in [0, 1).
+        skip_broken: leave out broken records instead of refusing; ``skipped`` says which, and why.
+        max_pixels: the largest width times height of a file that is unpacked.
+        budget: bytes of what is decoded that are kept in memory; what does not fit is decoded when it is asked for.
+    """  # noqa: E501  (a table has no shorter rows)
+
+    path: str
+    picture: str
+    label: str | None = None
+    caption: str | None = None
+    attributes: tuple[str, ...] = ()
+    layout: str | None = None
+    image: str | None = None
+    mask: str | None = None
+    keypoints: str | None = None
+    points: str = "shares"
+    split_by: str | None = None
+    size: int | tuple[int, int] | None = None
+    resize: str = "crop"
+    under: str = "white"
+    channels: int | None = None
+    split: str = "train"
+    held_out_share: float = 0.1
+    skip_broken: bool = False
+    max_pixels: int = files.MAX_PIXELS
+    budget: int = 2**30
+    skipped: dict[str, str] = field(init=False, repr=False, compare=False)
+    _records: Records = field(init=False, repr=False, compare=False)
+    _places: Rows = field(init=False, repr=False, compare=False)
+    _told: Telling = field(init=False, repr=False, compare=False)
+    _shape: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+    _image_channels: int = field(init=False, repr=False, compare=False)
+    _kept: dict[str, Array] | None = field(init=False, repr=False, compare=False)
+
+    @abstractmethod
+    def _open(self) -> Records:
+        """The records at ``path``."""
+
+    def __post_init__(self) -> None:
+        check_split(self.split)
+        check_share(self.held_out_share)
+        check_resize(self.resize)
+        check_colour(self.under)
+        if self.channels not in (None, 1, 3):
+            raise Refusal(f"channels is {self.channels!r}, but pictures are read as 1 (grey) or 3 (colour)")
+        if self.points not in _UNITS:
+            raise Refusal(f"points are given in {' or '.join(_UNITS)}, not in {self.points!r}")
+        if isinstance(self.attributes, str):
+            raise Refusal(f"attributes is a list of columns; for a single one write [{self.attributes!r}]")
+        size = sides(self.size)
+        self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
+        self._set(attributes=tuple(self.attributes), skipped={})
+        records = self._open()
+        if len(records) > RECORDS:
+            raise Refusal(f"{self.path!r} has {len(records):,} records, and at most {RECORDS:,} are read")
+        for column in self._named.values():
+            if not records.has(column):
+                raise Refusal(
+                    f"{self.path!r} has no column {column!r} ({nearest(column, records.columns)}); "
+                    f"its columns are {', '.join(sorted(records.columns)) or 'none'}"
+                )
+        self._set(_records=records)
+        for name, why in records.broken.items():
+            self._leave(name, why)
+        told, wrong = Telling.read(records, self._named, self.points)
+        mine = self._mine(told)
+        for row, why in sorted(wrong.items()):
+            self._leave(records.names[row], why, bool(mine[row]))
+        rows = np.array([row for row in np.flatnonzero(mine) if row not in wrong], dtype=np.int64)
+        if not len(rows):
+            raise Refusal(
+                f"none of the {len(records)} records of {self.path!r} falls into the split {self.split!r}"
+                + (f" ({len(wrong)} are broken: {next(iter(wrong.values()))})" if wrong else "; choose another share")
+            )
+        sound = [row for row in range(len(records)) if row not in wrong]
+        self._set(_told=told, _places=rows)
+        self._measure(sound)
+        good = self._check()
+        labels = np.zeros(len(records), dtype=np.int64) if told.labels is None else told.labels
+        for label in sorted({*labels[rows].tolist()} - {*labels[rows[good]].tolist()}):
+            what = f"class {told.classes[label]!r} of {self.path!r}" if told.classes else repr(self.path)
+            raise Refusal(f"no picture in {what} can be read; replace them or take their records away")
+        self._set(_places=rows[good])
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """The declared columns by what they tell; attributes by their dotted name."""
+        one = {name: getattr(self, name) for name in ("picture", "label", "caption", *_MAPS, "keypoints", "split_by")}
+        named = {name: str(column) for name, column in one.items() if column is not None}
+        return named | {f"attributes.{column}": column for column in self.attributes}
+
+    def _leave(self, name: str, why: str, mine: bool = True) -> None:
+        """Refuse a broken record, or leave it out where that was asked for."""
+        if not self.skip_broken:
+            raise Refusal(f"the record {name!r} of {self.path!r} is broken: {why}; mend it, or pass skip_broken=True")
+        if mine:
+            self.skipped[name] = why
+
+    def _mine(self, told: Telling) -> NDArray[np.bool_]:
+        """Which records are of this split."""
+        if told.held_out is not None and self.split != "all":
+            return told.held_out if self.split == "held_out" else ~told.held_out
+        names = (unicodedata.normalize("NFC", name) for name in self._records.names)
+        asked = (in_split(name, self.split, self.held_out_share) for name in names)
+        return np.fromiter(asked, dtype=bool, count=len(self._records))
+
+    def _measure(self, rows: Collection[int]) -> None:
+        """The shape of all splits: what was asked for, and where nothing was, what the files are."""
+
+        def most(column: str) -> int:
+            def look(row: int) -> int:
+                found = self._records.source(column, row)
+                return 1 if found is None else files.channels_of(found, self.max_pixels)
+
+            headers = each(tolerant(look, self.skip_broken), rows)
+            return max((header for header in headers if isinstance(header, int)), default=3)
+
+        channels = most(self.picture) if self.channels is None else self.channels
+        self._set(_image_channels=most(self.image) if self.image is not None else 0)
+        size = sides(self.size)
+        for row in rows if size is None else ():
+            try:
+                size = files.upright(self._picture(row), self.max_pixels)
+                break
+            except Refusal:
+                if not self.skip_broken:
+                    raise
+        if size is None:
+            raise Refusal(f"no picture of {self.path!r} can be read; replace them")
+        self._set(_shape=(channels, *size))
+
+    def _check(self) -> list[bool]:
+        """Decode or at least look at every record of this split; which are good, and what is kept of them."""
+        count, wanted = len(self._places), self._wanted
+        keep = count * sum(room.nbytes for room in self._blank(1, wanted).values()) <= self.budget
+        kept = self._blank(count, wanted) if keep else None
+        turns = files.Turns(self.max_pixels)  # a few threads with a picture of the largest size each would be too much
+
+        def look(place: int) -> bool:
+            row = int(self._places[place])
+            if kept is not None or self.skip_broken:
+                made = self._decode(row, wanted, turns)
+                for name, room in (kept or {}).items():
+                    room[place] = made[name]
+            else:
+                files.channels_of(self._picture(row), self.max_pixels)
+            return True
+
+        good = []
+        for place, answer in enumerate(each(tolerant(look, self.skip_broken), range(count))):
+            good.append(not isinstance(answer, Refusal))
+            if isinstance(answer, Refusal):
+                self.skipped[self._records.names[self._places[place]]] = str(answer)
+        self._set(_kept={name: room[good] for name, room in kept.items()} if kept and not all(good) else kept)
+        return good
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        """What is decoded of a record."""
+        return ("picture", *(name for name in (*_MAPS, "keypoints") if getattr(self, name) is not None))
+
+    def _blank(self, count: int, wanted: Collection[str]) -> dict[str, Array]:
+        """Room for what is decoded of so many records, and what it is where a record says nothing."""
+        channels, height, width = self._shape
+        rooms: dict[str, tuple[tuple[int, ...], type, int]] = {
+            "picture": ((height, width, channels), np.uint8, 0),
+            "layout": ((height, width), np.uint8, UNSAID),
+            "image": ((height, width, self._image_channels), np.uint8, 0),
+            "mask": ((height, width), np.bool_, 0),
+            "keypoints": (self._told.points.shape[1:], np.float32, 0),
+        }
+        return {
+            name: np.full((count, *shape), value, dtype=kind)
+            for name, (shape, kind, value) in rooms.items()
+            if name in wanted
+        }
+
+    def _picture(self, row: int) -> files.Source:
+        found = self._records.source(self.picture, row)
+        if found is None:
+            raise Refusal(f"the record {self._records.names[row]!r} of {self.path!r} has no picture ({self.picture})")
+        return found
+
+    def _decode(self, row: int, wanted: Collection[str], turns: files.Turns | None = None) -> dict[str, Array]:
+        """What is wanted of a record, at its size; what else is told lies as the picture lies."""
+        size, made = self._shape[1:], {name: room[0] for name, room in self._blank(1, wanted).items()}
+        source = self._picture(row)
+        if "picture" in wanted:
+            with files.decoded(source, self._shape[0], self.max_pixels, self.under, turns) as pixels:
+                have = pixels.shape[:2]
+                made["picture"] = self._fitted(pixels)
+        else:
+            have = files.upright(source, self.max_pixels)
+        if self.size is None and have != size:
+            raise Refusal(
+                f"the image {str(source)!r} is {have[1]} x {have[0]} pixels, the first of {self.path!r} "
+                f"{size[1]} x {size[0]}; pass a size to bring all to one"
+            )
+        for name in _MAPS:
+            found = self._records.source(getattr(self, name), row) if name in wanted else None
+            if found is None:
+                continue
+            if name == "image":
+                with files.decoded(found, self._image_channels, self.max_pixels, self.under, turns) as pixels:
+                    self._check_aspect(found, pixels.shape[:2], have)
+                    made["image"] = self._fitted(pixels)
+            else:
+                numbers = files.numbers(found, self.max_pixels) if name == "layout" else self._white(found)
+                self._check_aspect(found, numbers.shape, have)
+                under = UNSAID if name == "layout" else 0
+                made[name] = taken(numbers[..., None], size, self.resize, under)[..., 0].astype(made[name].dtype)
+        if "keypoints" in wanted:
+            raw = self._told.points[row]
+            if self.points == "shares":
+                raw = raw * np.array([have[1], have[0], 1], dtype=np.float32)
+            made["keypoints"] = moved(raw, have, size, self.resize)
+        return made
+
+    def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return fit(pixels, self._shape[1:], self.resize, shade(self.under, pixels.shape[-1]))
+
+    def _white(self, found: files.Source) -> NDArray[np.uint8]:
+        """Where a black and white picture is white, 0 or 1 (H, W)."""
+        shades = files.decode(found, 1, self.max_pixels, "black")[..., 0]
+        if shades.max() and shades.max() < 128:
+            raise Refusal(
+                f"the mask {str(found)!r} has no shade above {shades.max()} of 255, but a mask is black and white; "
+                "paint what it shows white, or declare it as the layout, whose numbers count"
+            )
+        return (shades >= 128).astype(np.uint8)
+
+    def _check_aspect(self, found: files.Source, map_: tuple[int, ...], have: tuple[int, ...]) -> None:
+        """Refuse a map of another aspect than its picture's, by more than a pixel: it cannot lie on it."""
+        if abs(map_[0] * have[1] - map_[1] * have[0]) > max(*map_, *have):
+            raise Refusal(
+                f"{str(found)!r} is {map_[1]} x {map_[0]} pixels and its picture {have[1]} x {have[0]}, so it does not "
+                "lie on it; maps have the aspect of their picture"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._told.classes
+
+    @property
+    def words(self) -> Mapping[str, tuple[str, ...]]:
+        """The words of each attribute by their number; numbers have none."""
+        return dict(self._told.words)
+
+    @property
+    def labels(self) -> Rows | None:
+        labels = self._told.labels
+        return None if labels is None else labels[self._places]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @cached_property
+    def originals(self) -> Rows:
+        found = each(lambda row: files.upright(self._picture(int(row)), self.max_pixels), self._places)
+        return np.array([*found], dtype=np.int64)
+
+    def resized(self, size: tuple[int, int]) -> Self:
+        other = object.__new__(type(self))
+        other._set(**{one.name: getattr(self, one.name) for one in fields(self)})
+        other._set(size=size, _shape=(self._shape[0], *size), _kept=None)
+        return other
+
+    def _marks(self) -> Iterator[bytes]:
+        yield repr(sorted(self._named)).encode()
+        for row in self._places:
+            yield self._records.names[row].encode(errors="replace") + b" "
+            for name in self._wanted:
+                if name != "keypoints":
+                    yield self._records.glimpse(self._named[name], int(row))
+        yield from self._told.marks(self._places)
+
+    def read(self, rows: Rows) -> Tensor:
+        return unit(self._batch(rows, ("picture",))["picture"])
+
+    def condition(self, rows: Rows) -> Condition:
+        return self._condition(rows, self._batch(rows, self._wanted[1:]))
+
+    def items(self, rows: Rows) -> tuple[Tensor, Condition]:
+        batch = self._batch(rows, self._wanted)
+        return unit(batch["picture"]), self._condition(rows, batch)
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        batch = self._batch(rows, self._wanted)
+        return bytes_of(batch["picture"]), self._condition(rows, batch)
+
+    def _batch(self, rows: Rows, wanted: Collection[str]) -> dict[str, Array]:
+        if self._kept is not None:
+            return {name: self._kept[name][rows] for name in wanted}
+        out = self._blank(len(rows), wanted)
+        for place, row in enumerate(self._places[rows] if wanted else ()):
+            for name, value in self._decode(int(row), wanted).items():
+                out[name][place] = value
+        return out
+
+    def _condition(self, rows: Rows, batch: Mapping[str, Array]) -> Condition:
+        mine = self._places[rows]
+        values = {name: torch.from_numpy(value) for name, value in self._told.values(mine).items()}
+        if "layout" in batch:
+            values["layout"] = torch.from_numpy(batch["layout"])
+        if "image" in batch:
+            values["image"] = unit(batch["image"])
+        if "mask" in batch:
+            values["mask"] = torch.from_numpy(batch["mask"])[:, None]
+        if "keypoints" in batch:
+            values["keypoints"] = torch.from_numpy(batch["keypoints"])
+        if not values:
+            return NONE
+        cond = Condition(**values)
+        for name, gaps in self._told.gaps.items():
+            cond = cond.drop(name, rows=torch.from_numpy(gaps[mine]))
+        return cond

@@ -1,0 +1,76 @@
+"""Sets of records as WHAT: what their columns are called decides, and what is not clear is refused with a list."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mezzotint.cli import source
+from mezzotint.core import Refusal
+from mezzotint.data import Folder, HuggingFace, Shards, Table
+
+Command = Callable[..., Any]
+
+
+def fill(root: Path, **columns: object) -> Path:
+    root.mkdir(exist_ok=True)
+    rows = []
+    for k in range(20):
+        Image.fromarray(np.full((8, 8), 40 + 150 * (k % 2) + k, np.uint8)).save(root / f"{k}.png")
+        values = {name: value[k % 2] for name, value in columns.items()}
+        rows.append({"file_name": f"{k}.png", **values})
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def test_a_table_a_tar_and_a_saved_set(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", label=("dark", "light"), other=(1, 2))
+    for what in (root, root / "metadata.jsonl"):
+        data = source.pictures(str(what), size=4)
+        assert isinstance(data, Table) and data.classes == ("dark", "light") and data.shape == (1, 4, 4)
+        assert source.name_of(str(what)) == "set"
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for k in range(20):
+            tar.add(root / f"{k}.png", f"{k}.png")
+            (tmp_path / "cls").write_text(str(k % 2))
+            tar.add(tmp_path / "cls", f"{k}.cls")
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "a.tar").rename(tmp_path / "tars" / "a.tar")
+    for what in (tmp_path / "tars" / "a.tar", tmp_path / "tars", tmp_path / "tars"):  # the index lies there by now
+        found = source.pictures(str(what))
+        assert isinstance(found, Shards) and found.label == "cls" and found.classes == ("0", "1")
+    (root / "metadata.jsonl").unlink()
+    assert isinstance(source.pictures(str(root)), Folder)
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["dark", "light"]))
+    files = [{"bytes": (root / f"{k}.png").read_bytes(), "path": None} for k in range(20)]
+    rows = {"image": files, "label": [k % 2 for k in range(20)]}
+    theirs = datasets.Dataset.from_dict(rows, features=features)
+    theirs.save_to_disk(tmp_path / "saved")
+    theirs.to_parquet(tmp_path / "some.parquet")
+    for what in ("saved", "some.parquet"):
+        held = source.pictures(str(tmp_path / what))
+        assert isinstance(held, HuggingFace) and held.classes == ("dark", "light")
+
+
+def test_what_is_not_clear_is_refused_with_the_columns(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", label=("a", "b"), **{"class": (0, 1)})
+    with pytest.raises(Refusal, match="which of label and class is the label: its columns are class, file_name, label"):
+        source.pictures(str(root))
+    (root / "metadata.jsonl").write_text(json.dumps({"path": "0.png", "kind": "a"}))
+    with pytest.raises(Refusal, match="which column names its pictures: its columns are kind, path.*data.Table"):
+        source.pictures(str(root))
+    with pytest.raises(Refusal, match="--held-out says nothing"):
+        source.pictures(str(fill(root, label=("a", "b"))), held_out="x.npz")
+
+
+def test_the_recipe_of_a_table(command: Command, tmp_path: Path) -> None:
+    root = fill(tmp_path / "set", label=("dark", "light"), caption=("a dark square", "a light square"))
+    said = command("train", root, "--dry-run")
+    assert said.code == 0 and "part: data.Table" in said.out and "label: null" in said.out
+    assert "caption: caption" in said.out
