@@ -25,7 +25,7 @@ from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.pictures import checked
 from mezzotint.metrics.sliced import DIRECTIONS, along
 
-SMALLEST = 16
+SMALLEST, LEAST = 16, 3
 SIDE = 7
 PATCHES = 128
 _BATCH = 256
@@ -38,11 +38,13 @@ def patch_wasserstein(
     patches: int = PATCHES,
     directions: int = DIRECTIONS,
     rng: Rng | None = None,
+    smallest: int = SMALLEST,
 ) -> dict[str, Estimate]:
     """Squared sliced Wasserstein distances of patches, by level; small is good.
 
     Names end in the shorter side of the level, ``patches_64``, ``patches_32``, ``patches_16``; the smallest level has
-    at least 16 pixels, or is the picture itself. The unit is the variance of a pixel of the level of real pictures.
+    at least 16 pixels, or is the picture itself: then nothing tells fine from coarse, and pictures of less than 32
+    pixels need a lower ``smallest`` for that. The unit is the variance of a pixel of the level of real pictures.
     Intervals are over pictures and directions; patches of one picture are not taken for independent.
 
     Arguments:
@@ -51,6 +53,7 @@ def patch_wasserstein(
         patches: of each picture and level.
         directions: lines looked along.
         rng: one key for places and directions; by default ``Rng([0])``.
+        smallest: the fewest pixels of a side of a level; 16 is the paper's.
     """
     a, b = (checked(some, None, "the pictures of patches")[0] for some in (samples, real))
     if a.shape[1:] != b.shape[1:] or patches < 1:
@@ -58,27 +61,31 @@ def patch_wasserstein(
             f"patches need pictures of one shape and at least one patch of each, not {patches} of "
             f"{tuple(a.shape[1:])} and {tuple(b.shape[1:])}"
         )
+    if smallest < LEAST:
+        raise Refusal(f"the smallest level of a pyramid has at least {LEAST} pixels a side, not {smallest}")
     rng = Rng([0]) if rng is None else rng
     found: dict[str, Estimate] = {}
-    for level in range(levels(a.shape[-2], a.shape[-1])):
-        x, y = (_descriptors(z, level, patches, rng.at("places", level)) for z in (a, b))  # copies lie 0 apart
+    for level, size in enumerate(_sizes(a.shape[-2], a.shape[-1], smallest)):
+        x, y = (
+            _descriptors(z, level, patches, rng.at("places", level), smallest) for z in (a, b)
+        )  # copies lie 0 apart
         mean, std = y.mean((0, 2), keepdim=True), y.std((0, 2), keepdim=True)
         # A channel without any spread says nothing by its scale.
         x, y = (((z - mean) / torch.where(std > 0, std, 1)).flatten(1) for z in (x, y))
-        name = f"patches_{min(_sizes(a.shape[-2], a.shape[-1])[level])}"
+        name = f"patches_{min(size)}"
         found[name] = along(x, y, patches, patches, directions, rng.at("level", level), name)
     return found
 
 
-def levels(height: int, width: int) -> int:
+def levels(height: int, width: int, smallest: int = SMALLEST) -> int:
     """How many levels a pyramid of pictures of this size has."""
-    return len(_sizes(height, width))
+    return len(_sizes(height, width, smallest))
 
 
-def pyramid(pictures: Tensor) -> list[Tensor]:
+def pyramid(pictures: Tensor, smallest: int = SMALLEST) -> list[Tensor]:
     """The levels of pictures (B, C, H, W), largest first, in float64; the last is the small picture left."""
     left, found = pictures.double(), []
-    for _ in range(levels(*pictures.shape[-2:]) - 1):
+    for _ in range(levels(*pictures.shape[-2:], smallest) - 1):
         half = shrunk(left)
         found.append(left - grown(half, left.shape[-2:]))
         left = half
@@ -103,24 +110,24 @@ def _smooth(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), filters, groups=x.shape[1])
 
 
-def _sizes(height: int, width: int) -> list[tuple[int, int]]:
+def _sizes(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
     """The sizes of all levels, largest first."""
     sizes = [(height, width)]
-    while min(half := ((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)) >= SMALLEST:
+    while min(half := ((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)) >= smallest:
         sizes.append(half)
     return sizes
 
 
-def _descriptors(pictures: Tensor, level: int, patches: int, rng: Rng) -> Tensor:
+def _descriptors(pictures: Tensor, level: int, patches: int, rng: Rng, smallest: int = SMALLEST) -> Tensor:
     """Patches of one level at random places (N * patches, C, side^2), in float32."""
-    height, width = _sizes(*pictures.shape[-2:])[level]
+    height, width = _sizes(*pictures.shape[-2:], smallest)[level]
     side = min(SIDE, height, width)
     room = torch.tensor([height - side + 1, width - side + 1])
     offsets = torch.arange(side)
     keys, found = rng.split(len(pictures)), []
     for start in range(0, len(pictures), _BATCH):
         poll()
-        here = pyramid(pictures[start : start + _BATCH])[level]
+        here = pyramid(pictures[start : start + _BATCH], smallest)[level]
         corner = (keys[start : start + _BATCH].uniform("places", (patches, 2)) * room).long()
         rows, columns = corner[..., 0, None] + offsets, corner[..., 1, None] + offsets  # (B, patches, side)
         batch = torch.arange(len(here))[:, None, None, None]
