@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,8 +200,10 @@ def _session(file: bytes, where: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        # From bytes, so that a path in it to further weights leads nowhere.
-        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        # From bytes it would look for further weights in the working directory: it is sent to an empty one.
+        with tempfile.TemporaryDirectory() as empty:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+            return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own exceptions share no class
         raise Refusal(f"{where} cannot be run: {str(error).splitlines()[0][:200]}") from None
 
