@@ -19,7 +19,7 @@ from mezzotint.core.rng import Rng
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import SIDE, Extractor
-from mezzotint.metrics.features import Features
+from mezzotint.metrics.features import Features, asked_of
 from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet
 from mezzotint.metrics.judge import ROWS, Judge, classification_accuracy
@@ -98,6 +98,7 @@ def measured_with(name: str, counts: Mapping[str, Any], extractor: Mapping[str, 
         extractor: the record of the extractor, or None.
     """
     own = {} if extractor is None or name != "frechet_features" else extractor
+    asked = asked_of(own)
     train, held_out = counts.get("train_sha256"), counts.get("held_out_sha256")
     reference: Any = [train, held_out]
     side: int | None = None
@@ -114,6 +115,7 @@ def measured_with(name: str, counts: Mapping[str, Any], extractor: Mapping[str, 
     return {
         "reference": reference,
         "extractor": own.get("sha256"),
+        **({"features": asked} if asked else {}),
         "resize": own.get("resize") or (None if side is None else f"by area to at most {side} a side"),
         "clamping": "[-1, 1]",
     }
