@@ -83,7 +83,9 @@ def through_matrices(a: np.ndarray, b: np.ndarray) -> float:
     return gaussian_frechet(a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False))
 
 
-@pytest.mark.parametrize(("n", "m", "size"), [(40, 70, 300), (90, 30, 300), (20, 500, 120), (30, 30, 31), (400, 330, 300)])
+@pytest.mark.parametrize(
+    ("n", "m", "size"), [(40, 70, 300), (90, 30, 300), (20, 500, 120), (30, 30, 31), (400, 330, 300)]
+)
 def test_few_rows_of_many_features_are_the_same_distance(n: int, m: int, size: int) -> None:
     rng = np.random.default_rng(n)
     scale = 1 / np.sqrt(1 + np.arange(size))

@@ -13,8 +13,8 @@ in 1/N to its end, which is what ``frechet_infinity`` does.
 
 Of tables with centred rows A (N, D) and B (M, D) the last trace is the sum of the singular values of
 A B^T / sqrt((N - 1) (M - 1)), because C_a C_b has the eigenvalues of that matrix squared: where rows are fewer than
-features, it is taken there, at the cost of the rows cubed. The interval of up to 256 features is a bootstrap. Of more, a
-hundred resamplings take minutes, and it is that of the first-order expansion, in which a row x of A adds
+features, it is taken there, at the cost of the rows cubed. The interval of up to 256 features is a bootstrap. Of more,
+a hundred resamplings take minutes, and it is that of the first-order expansion, in which a row x of A adds
 
     |x|^2 - x^T T x + 2 (m_a - m_b) . x,    T = C_b^(1/2) (C_b^(1/2) C_a C_b^(1/2))^(-1/2) C_b^(1/2),
 
@@ -195,7 +195,7 @@ def gaussian_frechet(mean_a: Table, cov_a: Table, mean_b: Table, cov_b: Table) -
     return float(max(gap + np.trace(cov_a) + np.trace(cov_b) - 2 * cross, 0.0))
 
 
-def _positive(values: Table) -> Table:
+def _positive(values: NDArray[Any]) -> Table:
     # What is zero in truth comes out as +-eps times the largest, and its root would be 1e-8 of the result each.
     return np.where(values > len(values) * np.finfo(np.float64).eps * values.max(initial=0.0), values, 0.0)
 

@@ -62,7 +62,8 @@ def patch_wasserstein(
         )
     rng = Rng([0]) if rng is None else rng
     # The places are the same in both, so copies lie 0 apart.
-    return between(*(Patches.begin(patches, rng).add(z) for z in (a, b)), directions, rng)
+    none = Patches.begin(patches, rng)
+    return between(none.add(a), none.add(b), directions, rng)
 
 
 @dataclass(frozen=True)
