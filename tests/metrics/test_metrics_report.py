@@ -13,7 +13,6 @@ from mezzotint.core import NONE, Condition, Refusal
 from mezzotint.metrics import Extractor, Report, compare, evaluate, records, unlike
 from mezzotint.metrics.record import origin
 
-
 FIVE = ("accuracy", "classification_score", "frechet_features", "frechet_pixels", "neighbour_ratio")
 
 

@@ -15,7 +15,7 @@ from mezzotint.cli.chart import Line, chart
 from mezzotint.cli.copies import copies
 from mezzotint.cli.page import Html, document, join, section, tag
 from mezzotint.cli.subject import Subject
-from mezzotint.cli.words import Words, headline, need, spell, verdict, words
+from mezzotint.cli.words import Words, headline, need, spell, verdict, wish, words
 from mezzotint.core import config
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
@@ -168,7 +168,7 @@ def numbers(subject: Subject) -> Html:
             cell = join([mark, tag("small", need(bar))])
         times = f"is {ratios[name]:.2f} × real" if name in ratios else None
         cells = [
-            tag("td", word.title),
+            tag("td", word.title, _small(wish(name))),
             tag("td", word.number(found.value), _small(_interval(found, word)), _small(counts)),
             tag("td", word.number(real.value), _small(_interval(real, word))) if real else tag("td", "–"),
             tag("td", cell, _small(times)),

@@ -112,7 +112,7 @@ WORDS: dict[str, Words] = {
     "diversity": Words(
         "Diversity within a class",
         "The mean distance of two samples of one class, in features (in pixels where there are none). Beside it: of "
-        "two real pictures of one class. Less is collapse, more is noise.",
+        "two held-out pictures of one class. Less is collapse, more is noise.",
         "Variety of the wrong kind counts as well.",
     ),
     "sliced_pixels": Words(

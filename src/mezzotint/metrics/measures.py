@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from mezzotint.core.errors import Refusal, nearest
@@ -179,8 +180,8 @@ def _diversity(sets: Sets) -> Found:
         some = rows[subset(len(rows), PAIRED)]
         return pairwise_distance(_either(seen)[some], _classes(sets, seen)[some], "diversity")
 
-    own, other = (ask(seen, rows) for seen, rows in sets.drawn)
-    return {"diversity": (own, other)}
+    # Beside held-out pictures: an extractor draws those together that it learnt from.
+    return {"diversity": (ask(sets.samples, sets.mine), ask(sets.held_out, np.arange(len(sets.held_out))))}
 
 
 def _classes(sets: Sets, seen: Seen) -> torch.Tensor:
@@ -190,8 +191,9 @@ def _classes(sets: Sets, seen: Seen) -> torch.Tensor:
 
 
 def _lonely(sets: Sets) -> str:
-    most = [int(torch.bincount(_classes(sets, seen)[rows]).max()) for seen, rows in sets.drawn]
-    return "" if min(most) >= OF_A_CLASS else f"{OF_A_CLASS} samples of a class"
+    each = _classes(sets, sets.samples)[sets.mine], _classes(sets, sets.held_out)
+    enough = min(int(torch.bincount(labels).max()) for labels in each) >= OF_A_CLASS
+    return "" if enough else f"{OF_A_CLASS} samples of a class, and as many held-out pictures"
 
 
 def _patches(sets: Sets) -> Found:
