@@ -128,3 +128,11 @@ def test_what_does_not_belong_is_passed_over_or_refused(tmp_path: Path) -> None:
         Shards(tmp_path / "c.tar")
     with pytest.raises(Refusal, match="no .tar file"):
         Shards(tmp_path / "nowhere")
+
+
+def test_headers_that_lead_to_headers_without_end_are_refused(tmp_path: Path) -> None:
+    chained = tarfile.TarInfo("././@LongLink")
+    chained.type, chained.size = tarfile.GNUTYPE_LONGNAME, 4
+    (tmp_path / "a.tar").write_bytes((chained.tobuf(tarfile.GNU_FORMAT) + b"abc".ljust(512, b"\0")) * 3000)
+    with pytest.raises(Refusal, match="cannot be read as a tar file"):
+        Shards(tmp_path / "a.tar")

@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+import unicodedata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -295,3 +296,45 @@ def test_a_set_larger_than_its_budget_takes_no_more_memory(tmp_path: Path) -> No
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert x.shape == (4, 3, 192, 192) and peak < cap + 2**22
+
+
+def test_a_file_falls_into_one_split_however_it_is_spelled(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    rows = []
+    for k in range(30):
+        (tmp_path / "a" / f"{k}.png").write_bytes(png(np.full((4, 4, 3), k, np.uint8)))
+        rows += [f"a/{k}.png", f"./a/{k}.png", f"a/../a//{k}.png"]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps({"file_name": name}) + "\n" for name in rows))
+    train, held_out = (Table(tmp_path, split=split, held_out_share=0.4) for split in ("train", "held_out"))
+    shades = [set(data[:][0][:, 0, 0, 0].tolist()) for data in (train, held_out)]
+    assert len(train) + len(held_out) == 90 and min(map(len, shades)) > 3 and not shades[0] & shades[1]
+
+
+def test_accents_written_apart_or_in_one_change_no_split(tmp_path: Path) -> None:
+    found = []
+    for form in ("NFC", "NFD"):
+        root = tmp_path / form
+        root.mkdir()
+        names = [unicodedata.normalize(form, f"\u00e9{k}.png") for k in range(30)]
+        for k, name in enumerate(names):
+            (root / name).write_bytes(png(np.full((4, 4, 3), k, np.uint8)))
+        (root / "metadata.jsonl").write_text("".join(json.dumps({"file_name": name}) + "\n" for name in names))
+        found.append(Table(root, split="held_out", held_out_share=0.5)[:][0])
+    assert 3 < len(found[0]) < 27 and torch.equal(*found)
+
+
+@pytest.mark.parametrize(
+    "there, named, said",
+    [
+        ("a/1.png", "a\\1.png", "write / where it has"),
+        (unicodedata.normalize("NFD", "\u00e9.png"), "\u00e9.png", r"\(NFD\)"),
+        ("\u00e9.png", unicodedata.normalize("NFD", "\u00e9.png"), r"\(NFC\)"),
+        ("1.png", "C:\\1.png", "is not there(, or|$)"),
+    ],
+)
+def test_what_may_have_been_meant_is_said(there: str, named: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).write_bytes(png(np.zeros((4, 4, 3), np.uint8)))
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": named}) + "\n")
+    with pytest.raises(Refusal, match=said):
+        Table(tmp_path, split="all")

@@ -72,6 +72,13 @@ def test_subsets_are_of_distinct_rows_and_stand_around_all_pairs() -> None:
     assert kid(x, y, 5, 20, Rng([1])) == kid(x, y, 5, 20, Rng([1])) != kid(x, y, 5, 20, Rng([2]))
 
 
+def test_subsets_are_those_of_the_paper_unless_told() -> None:
+    """100 of 1,000 (Binkowski et al., section 4)."""
+    x, y = Rng(range(1100)).normal("x", (1,)), Rng(range(1100)).normal("y", (1,))
+    assert len(kid_subsets(x[:4], y[:4])) == 100
+    assert np.array_equal(kid_subsets(x, y, 2), kid_subsets(x, y, 2, 1000))
+
+
 def test_the_mean_over_subsets_holds_the_truth() -> None:
     found = [kid(*normals(trial, 100), subsets=4, size=25) for trial in range(100)]
     held = np.mean([one.low <= truth() <= one.high for one in found])

@@ -10,7 +10,17 @@ import mezzotint as mz
 from mezzotint.core import Refusal
 from mezzotint.core.store import save_model
 from mezzotint.guidance import AtEstimate
-from mezzotint.metrics import Classifier, Extractor, NetworkExtractor, check_apart, load_extractor
+from mezzotint.metrics import (
+    Classifier,
+    Estimate,
+    Extractor,
+    NetworkExtractor,
+    Record,
+    check_apart,
+    compare,
+    load_extractor,
+)
+from mezzotint.metrics.report import measured_with
 from mezzotint.networks import DiT, UNet
 from mezzotint.rewards import Classifier as Rewarding
 from mezzotint.rewards import NoiseAwareClassifier
@@ -119,3 +129,20 @@ def test_who_guided_does_not_judge() -> None:
     with pytest.raises(Refusal, match="the very network"):
         check_apart(NetworkExtractor.of(copy, "block.0"), guided.double())
     check_apart(NetworkExtractor.of(lively(copy, 1), "block.0"), guided)
+
+
+def test_two_layers_of_one_network_are_two_rulers(x: torch.Tensor) -> None:
+    model = dit()
+    eyes = [
+        NetworkExtractor.of(model, want, level)
+        for want, level in (("block.0", 0.1), ("block.1", 0.1), ("block.0", 0.2))
+    ]
+    assert len({eye.record["sha256"] for eye in eyes}) == 1
+    said = [
+        Record(Estimate("frechet_features", 1.0, 0.9, 1.1, 70, 70), measured_with("frechet_features", {}, eye.record))
+        for eye in eyes
+    ]
+    assert compare(said[0], said[0]).value == 0
+    for other in said[1:]:
+        with pytest.raises(Refusal, match="not measured alike: features is"):
+            compare(said[0], other)

@@ -35,7 +35,7 @@ def write(path: Path, layout: str = "NCHW", batch: int | str = "n", size: int = 
     )
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
-    onnx.save(model, str(path), save_as_external_data=external, size_threshold=0, location="weights.bin")
+    onnx.save(model, str(path), save_as_external_data=external, size_threshold=100, location="weights.bin")
     return path
 
 
@@ -116,5 +116,14 @@ def test_what_does_not_fit_is_refused(x: torch.Tensor, tmp_path: Path) -> None:
     (tmp_path / "b.onnx").write_bytes(b"no network at all")
     with pytest.raises(Refusal, match="cannot be run"):
         OnnxExtractor.of(tmp_path / "b.onnx", 6)
-    with pytest.raises(Refusal, match="cannot be run"):  # a path inside a file leads nowhere
-        OnnxExtractor.of(write(tmp_path / "c.onnx", external=True), 6, output="means")
+
+
+def test_weights_in_another_file_are_refused_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From bytes, onnxruntime looks for them in the working directory: they would be in no hash."""
+    path = write(tmp_path / "c.onnx", external=True)
+    for place in (tmp_path, Path("/")):
+        monkeypatch.chdir(place)
+        with pytest.raises(Refusal, match="cannot be run"):
+            OnnxExtractor.of(path, 6, output="means")

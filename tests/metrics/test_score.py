@@ -67,3 +67,7 @@ def test_unfit_tables_are_refused() -> None:
             extractor_score(unfit, splits)
     with pytest.raises(Refusal, match="finite"):
         extractor_score(torch.cat([logits, torch.full((1, 3), -torch.inf)]), 2)
+
+
+def test_ten_splits_are_those_of_the_paper() -> None:
+    assert len(split_scores(torch.randn(40, 3))) == 10

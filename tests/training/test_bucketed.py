@@ -53,6 +53,13 @@ def test_any_step_can_be_asked_for_first():
     assert not np.array_equal(Bucketed(BUCKETS, 8, seed=4).at(0), rows[0])
 
 
+def test_buckets_of_one_size_have_orders_of_their_own():
+    order = Bucketed(np.repeat([0, 1], 40), 40, seed=3)
+    one, other = sorted((order.at(0).tolist(), order.at(1).tolist()), key=min)
+    assert sorted(one) == list(range(40)) and sorted(other) == list(range(40, 80))
+    assert [row + 40 for row in one] != other
+
+
 def test_the_order_without_buckets_is_as_it_was():
     """As version 0.1.0 drew it."""
     key = np.array([11, 2], np.uint64)

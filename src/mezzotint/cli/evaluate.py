@@ -355,7 +355,8 @@ def _out(
 ) -> Any:
     """Where the report goes; by default a name that says what was judged, in the run folder.
 
-    Settings that were edited one by one have no short name: their hash stands in the name instead.
+    Settings that were edited one by one have no short name: their hash stands in the name instead, as does that of
+    which features of the extractor are looked at.
     """
     from hashlib import sha256
     from pathlib import Path
@@ -363,6 +364,7 @@ def _out(
     from mezzotint.cli.drawing import exists
     from mezzotint.cli.results import REPORTS
     from mezzotint.core.store import model_folder
+    from mezzotint.metrics.features import asked_of
 
     if args.out is not None:
         return exists(args.out, args.overwrite)
@@ -376,6 +378,9 @@ def _out(
     settings = json.dumps(method.record(), sort_keys=True).encode()
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
     eye = "" if extractor is None else f"-eye{extractor.record['sha256'][:8]}"
+    if extractor is not None and (asked := asked_of(extractor.record)):
+        asked["resize"] = extractor.record.get("resize")
+        eye += f"-{sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}"
     names = sorted({name for name in re.split(r"[\s,]+", args.measures) if name})
     only = "" if names == ["usual"] else f"-{sha256(','.join(names).encode()).hexdigest()[:8]}"
     name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{eye}{only}"

@@ -176,7 +176,8 @@ class Recorded(Data, ABC):
         """Which records are of this split."""
         if told.held_out is not None and self.split != "all":
             return told.held_out if self.split == "held_out" else ~told.held_out
-        names = (unicodedata.normalize("NFC", name) for name in self._records.names)
+        # However a file is spelled, it falls into one split: ./a.png is a.png.
+        names = (os.path.normpath(unicodedata.normalize("NFC", name)) for name in self._records.names)
         asked = (in_split(name, self.split, self.held_out_share) for name in names)
         return np.fromiter(asked, dtype=bool, count=len(self._records))
 

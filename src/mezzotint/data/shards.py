@@ -247,7 +247,7 @@ def _members(shard: Path, end: int) -> Iterator[tuple[str, int, int]]:
                     if entry.offset_data + entry.size > end:
                         raise Refusal(f"{str(shard)!r} ends within {entry.name[:200]!r}; it was not copied to its end")
                     yield entry.name.encode(errors="replace").decode(), entry.offset_data, entry.size
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
         if isinstance(error, Refusal):
             raise
         packed = "; unpack a .tar.gz first, since what is packed as a whole cannot be read at random"

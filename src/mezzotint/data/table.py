@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,8 +102,20 @@ class Rows(Records):
                     "leads to, or pass links=True to data.Table if you know where it leads"
                 )
         if not os.path.isfile(at):
-            raise Refusal(f"{str(self.file)!r} names the file {name[:200]!r}, which is not there")
+            raise Refusal(f"{str(self.file)!r} names the file {name[:200]!r}, which is not there{self._meant(name)}")
         return Path(at)
+
+    def _meant(self, name: str) -> str:
+        """What is there instead of a file that is not, in words; "" where nothing is."""
+        for other, said in (
+            (name.replace("\\", "/"), "; write / where it has \\"),
+            (unicodedata.normalize("NFD", name), "; a file of that name is, its accents written apart (NFD)"),
+            (unicodedata.normalize("NFC", name), "; a file of that name is, its accents written in one (NFC)"),
+        ):
+            inside = not os.path.isabs(other) and ".." not in other.split("/")
+            if other != name and inside and os.path.isfile(os.path.join(self.file.parent, other)):
+                return said
+        return ""
 
     @cached_property
     def _root(self) -> Path:

@@ -12,7 +12,7 @@ network they look better than they are, and the more so the harder they were gui
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,6 +26,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.metrics.pictures import shrink
 
 RECORD = "extractor.json"
+_ASKED = ("want", "level", "input", "output", "layout", "channels", "range", "mean", "deviation")
 
 
 @runtime_checkable
@@ -72,6 +73,15 @@ def load_extractor(path: str | Path) -> Features:
             f"{str(folder)!r} holds an extractor of kind {str(kind)[:50]!r}, which this version does not know"
         )
     return Extractor.load(folder)
+
+
+def asked_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the features beside the weights and the size: one network has many layers; {} of our classifier.
+
+    Arguments:
+        record: of an extractor.
+    """
+    return {key: record[key] for key in _ASKED if key in record}
 
 
 def check_apart(extractor: Features, *drawn_by: nn.Module) -> None:

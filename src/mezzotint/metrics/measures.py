@@ -24,6 +24,7 @@ from mezzotint.metrics.diversity import pairwise_distance
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import SIDE, Extractor
+from mezzotint.metrics.features import asked_of
 from mezzotint.metrics.frechet import frechet, frechet_infinity
 from mezzotint.metrics.judge import ROWS, classification_accuracy
 from mezzotint.metrics.judge import SIDE as JUDGE_SIDE
@@ -332,6 +333,7 @@ def measured_with(name: str, counts: Mapping[str, Any], extractor: Mapping[str, 
     return {
         "reference": reference,
         "extractor": own.get("sha256"),
+        **({"features": said} if (said := asked_of(own)) else {}),
         "resize": own.get("resize") or (None if side is None else f"by area to at most {side} a side"),
         "clamping": "[-1, 1]",
         **({} if known is None else known.how),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.folder import check_folder, write_folder
 from mezzotint.core.stop import poll
 from mezzotint.metrics.features import RECORD
+from mezzotint.metrics.pictures import resized
 
 LAYOUTS = ("NCHW", "NHWC")
 LARGEST = 2**31 - 1
@@ -107,7 +109,7 @@ class OnnxExtractor:
             "kind": "onnx",
             "sha256": hashlib.sha256(file).hexdigest(),
             **said,
-            "resize": f"by area, or linearly where smaller, to {height} x {width}, {said['channels']} channels",
+            "resize": f"means over area, or linearly where smaller, to {height} x {width}, {said['channels']} channels",
         }
         return cls(file, session, record)
 
@@ -199,8 +201,10 @@ def _session(file: bytes, where: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        # From bytes, so that a path in it to further weights leads nowhere.
-        return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        # From bytes it would look for further weights in the working directory: it is sent to an empty one.
+        with tempfile.TemporaryDirectory() as empty:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+            return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its own exceptions share no class
         raise Refusal(f"{where} cannot be run: {str(error).splitlines()[0][:200]}") from None
 
@@ -222,11 +226,7 @@ def _sized(pictures: Tensor, size: tuple[int, ...], channels: int) -> Tensor:
         raise Refusal(f"this extractor takes pictures (N, {channels}, H, W), not {tuple(pictures.shape)}")
     if abs(have[0] * size[1] - have[1] * size[0]) > max(have) + max(size):
         raise Refusal(f"pictures of {have[0]} x {have[1]} have another aspect than this extractor's {size}; crop them")
-    if max(have) > max(size):
-        pictures = torch.nn.functional.interpolate(pictures, size=size, mode="area")
-    elif tuple(have) != size:
-        pictures = torch.nn.functional.interpolate(pictures, size=size, mode="bilinear", align_corners=False)
-    return pictures.expand(-1, channels, -1, -1)
+    return resized(pictures, (size[0], size[1])).expand(-1, channels, -1, -1)
 
 
 def _flat(answer: NDArray[np.float64], said: dict[str, Any]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ that mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,47 +58,63 @@ def alike(hashes: NDArray[np.uint64], thumbnails: Sequence[Bytes]) -> list[list[
         hashes: difference hashes, uint64 (N,).
         thumbnails: N of uint8 (768,).
     """
-    means = np.array([row.mean() for row in thumbnails], dtype=np.float64)
-    spread = np.array([row.reshape(-1, 3).std(0).max() for row in thumbnails], dtype=np.float64)
+    table = np.stack(thumbnails) if len(thumbnails) else np.empty((0, 3 * SIDE * SIDE), dtype=np.uint8)
+    means = np.array([row.mean() for row in table], dtype=np.float64)
+    spread = np.array([row.reshape(-1, 3).std(0).max() for row in table], dtype=np.float64)
     rows = np.flatnonzero(spread >= FLAT)
     rows = rows[np.argsort(means[rows], kind="stable")]
-    above = list(range(len(hashes)))
-    for first, second in _pairs(hashes, thumbnails, means, rows):
-        low, high = sorted((_root(above, first), _root(above, second)))
-        above[high] = low
+    above = np.arange(len(hashes))
+    for band in range(BITS + 1):
+        part = _part(hashes[rows], band)
+        order = np.argsort(part, kind="stable")  # within one part they stay sorted by their mean
+        edges = np.flatnonzero(np.diff(part[order])) + 1
+        for bucket in np.split(rows[order], edges):
+            _join(bucket, band, hashes, table, means, above)
     groups: dict[int, list[int]] = {}
     for row in range(len(above)):
         groups.setdefault(_root(above, row), []).append(row)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _pairs(
-    hashes: NDArray[np.uint64], thumbnails: Sequence[Bytes], means: NDArray[np.float64], rows: NDArray[np.intp]
-) -> Iterator[tuple[int, int]]:
-    """Pairs that are alike; a pair may come once a band. ``rows`` are sorted by their mean."""
-    for band in range(BITS + 1):
-        part = (hashes[rows] >> np.uint64(band * _BAND)) & np.uint64(2**_BAND - 1)
-        order = np.argsort(part, kind="stable")  # within one part they stay sorted by their mean
-        edges = np.flatnonzero(np.diff(part[order])) + 1
-        for bucket in np.split(rows[order], edges):
-            yield from _within(bucket, hashes, thumbnails, means)
+def _join(
+    bucket: NDArray[np.intp],
+    band: int,
+    hashes: NDArray[np.uint64],
+    table: Bytes,
+    means: NDArray[np.float64],
+    above: NDArray[np.intp],
+) -> None:
+    """Join what is alike in one bucket of a band, its rows sorted by their mean.
 
-
-def _within(
-    bucket: NDArray[np.intp], hashes: NDArray[np.uint64], thumbnails: Sequence[Bytes], means: NDArray[np.float64]
-) -> Iterator[tuple[int, int]]:
+    Of many small things on white all hashes are much the same, so no pair is compared that was before in another band,
+    nor one that is in a group already.
+    """
     ends = np.searchsorted(means[bucket], means[bucket] + LEVELS, side="right")
     for at, (row, end) in enumerate(zip(bucket.tolist(), ends.tolist(), strict=True)):
-        near = bucket[at + 1 : end]
-        near = near[np.bitwise_count(hashes[near] ^ hashes[row]) <= BITS]
-        if len(near):
-            apart = np.stack([thumbnails[other] for other in near]).astype(np.float32) - thumbnails[row]
-            for other in near[(apart**2).mean(1) <= LEVELS**2].tolist():
-                yield row, other
+        near, root = bucket[at + 1 : end], _root(above, row)
+        near = near[above[near] != root]  # what stands below another of the group is compared, and changes nothing
+        unlike = hashes[near] ^ hashes[row]
+        fresh = np.bitwise_count(unlike) <= BITS
+        for before in range(band):
+            fresh &= _part(unlike, before) != 0
+        near = near[fresh]
+        if not len(near):
+            continue
+        apart = table[near].astype(np.float32)
+        apart -= table[row]
+        for other in near[np.einsum("ij,ij->i", apart, apart) <= LEVELS**2 * table.shape[1]].tolist():
+            low, high = sorted((_root(above, row), _root(above, other)))
+            above[[high, other, row]] = low
 
 
-def _root(above: list[int], row: int) -> int:
+def _part(hashes: NDArray[np.uint64], band: int) -> NDArray[np.uint64]:
+    """The bits of a band."""
+    found: NDArray[np.uint64] = (hashes >> np.uint64(band * _BAND)) & np.uint64(2**_BAND - 1)
+    return found
+
+
+def _root(above: NDArray[np.intp], row: int) -> int:
     while above[row] != row:
         above[row] = above[above[row]]
-        row = above[row]
+        row = int(above[row])
     return row
