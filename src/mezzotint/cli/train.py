@@ -227,7 +227,7 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
 
 
 def _batch(changes: list[str]) -> dict[str, int]:
-    """The batch that is asked for, which decides whether the images are enough, so it cannot wait for the other edits."""
+    """The batch that is asked for: it decides whether the images are enough, so it cannot wait for the other edits."""
     from mezzotint.core import config
 
     mine = [change for change in changes if change.partition("=")[0].strip() == "training.batch"]

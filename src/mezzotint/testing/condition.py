@@ -33,8 +33,8 @@ def check_condition_part(part: ConditionPart, values: Mapping[str, Tensor] | Non
 
     Arguments:
         part: an instance.
-        values: of one family by dotted name, five rows that differ; None: the first of some guesses (integers, vectors,
-            pictures, texts) that the part does not refuse.
+        values: of one family by dotted name, five rows that differ; None: the first of some guesses (integers, layouts,
+            vectors, pictures, texts) that the part does not refuse.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -81,6 +81,7 @@ def guesses(part: ConditionPart) -> Iterator[dict[str, Tensor]]:
             if isinstance(number, int) and not isinstance(number, bool) and 0 < number <= 4096:
                 numbers.append(number)
     yield {"it": torch.arange(_COUNT) % min(numbers, default=2)}
+    yield {"it": (rng.uniform("it", (4, 6)) * min(numbers, default=2)).long()}
     yield {"it": rng.normal("it", ())}
     shapes = [tuple(v) for v in part._arguments.values() if isinstance(v, tuple | list) and v]
     for shape in [*shapes, *((n,) for n in numbers), *((n, 4, 6) for n in numbers), *((5, n) for n in numbers)]:
