@@ -51,6 +51,11 @@ class Attributes(ConditionPart):
         self.layers = nn.ModuleList(nn.Linear(_WAVES, width) for _ in self.numbers)
         self.null = nn.Parameter(torch.zeros(width))
 
+    @classmethod
+    def example(cls) -> Attributes:
+        """One of each, for whoever checks the part."""
+        return cls((("kind", 3),), (("size", 0.0, 1.0),), width=16)
+
     def _named(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The values by the names of their attributes, all of which are there and as they should be."""
         found = {name.partition(".")[2]: value for name, value in values.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.attributes import Attributes
 from mezzotint.conditions.frozen_text import FrozenText
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.condition import family
@@ -75,6 +76,10 @@ def check_condition_part(part: ConditionPart, values: Mapping[str, Tensor] | Non
 def guesses(part: ConditionPart) -> Iterator[dict[str, Tensor]]:
     """Values a part may take, by the numbers its constructor was given."""
     rng = Rng(range(_COUNT))
+    if isinstance(part, Attributes):  # which are known by their names
+        kinds = {f"it.{name}": (rng.uniform(name, ()) * count).long() for name, count in part.words}
+        yield kinds | {f"it.{name}": mean + spread * rng.normal(name, ()) for name, mean, spread in part.numbers}
+        return
     numbers: list[int] = []
     for value in part._arguments.values():
         for number in value if isinstance(value, tuple | list) else (value,):
