@@ -5,9 +5,10 @@
 The pictures are the flowers of the data root, written as JPEG files into a temporary folder. The loader is the one that
 training uses: batches of a data set, in the order of a run, with their labels, packed as bytes as they travel to the
 device. The bare loop opens the same files in the same order with Pillow, brings them to size with its box filter where
-they have another, and makes arrays of bytes; its workers hand nothing over. The two take turns, so that a busy machine
-slows both, and the best turn of each is what an idle one shows. Without workers seconds are those of the process on its
-core.
+they have another, and makes arrays of bytes; its workers hand nothing over. With workers stands beside it what is left
+where they do: the same loop in torch's DataLoader, which passes arrays of bytes on. All take turns, so that a busy
+machine slows all, and the best turn of each is what an idle one shows. Without workers seconds are those of the process
+on its core.
 
 The pass is over made-up pictures that take 200 MiB decoded, through a loader that may keep 8 MiB.
 """
@@ -23,11 +24,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src")]
@@ -40,14 +44,28 @@ from mezzotint.training.order import Order  # noqa: E402
 BAR, BATCH, MIB = 0.90, 64, 2**20
 
 
-def bare(work: tuple[Sequence[Path], int]) -> int:
+def arrays(files: Sequence[Path], size: int) -> Iterator[NDArray[np.uint8]]:
     """Decode files to arrays of bytes."""
-    files, size = work
     for file in files:
         with Image.open(file) as image:
             picture = image.convert("RGB")
-            np.asarray(picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BOX))
-    return len(files)
+            if picture.size != (size, size):
+                picture = picture.resize((size, size), Image.Resampling.BOX)
+            yield np.asarray(picture)
+
+
+def bare(work: tuple[Sequence[Path], int]) -> int:
+    return sum(1 for _ in arrays(*work))
+
+
+class Handed(Dataset[torch.Tensor]):
+    """The bare loop as a user writes it: a batch of files as one array of bytes."""
+
+    def __init__(self, files: Sequence[Path], size: int) -> None:
+        self.files, self.size = files, size
+
+    def __getitem__(self, rows: Any) -> torch.Tensor:
+        return torch.from_numpy(np.stack(list(arrays([self.files[row] for row in rows], self.size))))
 
 
 def loaded(data: Folder, workers: int) -> Iterator[tuple[torch.Tensor, object]]:
@@ -60,29 +78,39 @@ def turns(folder: Path, size: int, workers: int, steps: int, count: int) -> dict
     data = Folder(str(folder), size=size, budget=0, split="all")
     order, step, clock = Order(len(data), 0), 0, time.perf_counter if workers else time.process_time
     found: dict[str, list[float]] = {"loader": [], "bare": []}
+    readers = {"loader": loaded(data, workers)}
+    if workers:
+        orders = [order.at(at * BATCH, BATCH) for at in range((steps + 2 * workers) * (count + 1))]
+        handed: Any = DataLoader(Handed(data._files, size), batch_size=None, sampler=orders, num_workers=workers)
+        readers["handed over"], found["handed over"] = iter(handed), []
     pool = multiprocessing.get_context("fork").Pool(workers) if workers else None
-    batches = loaded(data, workers)
     ahead = 2 * workers
-    for _ in range(ahead + 1):
+    for batches in readers.values():
         next(batches)
+    time.sleep(0.5 * workers)
     for _ in range(count):
         rows = [order.at((step + k) * BATCH, BATCH) for k in range(steps)]
         work = [([data._files[row] for row in some], size) for some in rows]
         start = clock()
         many = sum(map(bare, work)) if pool is None else sum(pool.imap_unordered(bare, work))
         found["bare"].append(many / (clock() - start))
-        for _ in range(ahead):  # those that were read ahead meanwhile
-            next(batches)
-        start = clock()
-        many = sum(len(next(batches)[0]) for _ in range(steps))
-        found["loader"].append(many / (clock() - start))
-        time.sleep(1.5 * ahead * BATCH / found["loader"][-1])  # they read ahead again, and not in the other's turn
+        for name, batches in readers.items():
+            for _ in range(ahead):  # those that were read ahead meanwhile
+                next(batches)
+            start = clock()
+            many = steps * BATCH
+            for _ in range(steps):
+                next(batches)
+            found[name].append(many / (clock() - start))
+            time.sleep(1.5 * ahead * BATCH / found[name][-1])  # they read ahead again, and not in the other's turn
         step += steps
     if pool is not None:
         pool.terminate()
     best = {name: round(max(pace), 1) for name, pace in found.items()}
-    middle = float(np.median(np.divide(found["loader"], found["bare"])))
-    return {**best, "ratio": round(best["loader"] / best["bare"], 3), "median ratio": round(middle, 3), "bar": BAR}
+    for other in ("bare", "handed over")[: 1 + bool(workers)]:
+        middle = float(np.median(np.divide(found["loader"], found[other])))
+        best |= {f"to {other}": round(best["loader"] / best[other], 3), f"to {other}, median": round(middle, 3)}
+    return best | {"bar": BAR}
 
 
 def resident() -> float:
@@ -128,14 +156,13 @@ def main() -> None:
         except Refusal as why:
             print(f"speed is not measured: {why}")
         else:
-            print(f"{'pictures a second':<28} {'loader':>8} {'bare':>8} {'ratio':>6} {'median':>7} {'bar':>5}")
+            print("pictures a second")
             for size in given.sizes:
                 for workers in given.workers:
                     found = turns(Path(place, "flowers"), size, workers, given.steps, given.turns)
                     name = f"{size} pixels, {workers} workers"
                     record[name] = found
-                    print(f"{name:<28} {found['loader']:8.0f} {found['bare']:8.0f}", end="")
-                    print(f" {found['ratio']:6.2f} {found['median ratio']:7.2f} {BAR:5.2f}", flush=True)
+                    print(name + ":", ", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
         record["memory of a pass"] = taken = memory(Path(place, "made"))
         print(", ".join(f"{name} {number}" for name, number in taken.items()))
     if given.out is not None:

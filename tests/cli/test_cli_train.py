@@ -186,8 +186,8 @@ def test_numbers_that_make_no_sense(command: Command, tmp_path: Path, words: tup
 
 
 def test_the_batch_decides_whether_the_images_are_enough(command: Command, tmp_path: Path) -> None:
-    small = ("--images", 64, "--set", "training.batch=16", "--dry-run")
-    said = yaml.safe_load(command("train", "digits", "--out", tmp_path / "run", *small).out)["training"]
+    small = ("--images", 64, "--set", "training.batch=16", "--dry-run", "--json")
+    said = command("train", "digits", "--out", tmp_path / "run", *small).json["training"]
     assert (said["batch"], said["images"], said["rate"]["warmup"]) == (16, 64, 6)
     assert "less than one batch" in command("train", "digits", "--out", tmp_path / "run", *small[:2]).sentence
 

@@ -118,6 +118,19 @@ def test_a_reader_leaves_signals_to_whom_it_reads_for() -> None:
     assert forked(reads) == 7
 
 
+def test_a_reader_that_nobody_ends_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that ends sends its readers one SIGTERM and waits for them."""
+    monkeypatch.setattr(stop, "GRACE", 1)
+
+    def reads() -> None:
+        stop.reader()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+        os._exit(7)
+
+    assert forked(reads) == 0
+
+
 def test_two_processes_stop_at_the_same_step(server: Server, tmp_path: Path) -> None:
     """The second is asked, the first saves; what one process makes of that checkpoint is a whole run."""
     with socket.socket() as free:

@@ -21,6 +21,8 @@ SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1"
 CODE = 75
 SAME = 1.0
 """Seconds in which a further signal is the same request."""
+GRACE = 20
+"""Seconds that a reader of data lives on after the first signal, for the batch that its training is at."""
 
 
 class Stopped(SystemExit):
@@ -91,12 +93,19 @@ def poll() -> None:
 
 
 def reader(_: int = 0) -> None:
-    """Make the process of a data reader leave signals to the one that feeds from it; a second SIGTERM ends it."""
+    """Make the process of a data reader leave signals to the one that feeds from it; a second SIGTERM ends it.
+
+    ``GRACE`` seconds after the first one it ends by itself: an interpreter that ends with its readers still at work
+    sends them one, and waits for them for good.
+    """
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
 
     def once(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        if hasattr(signal, "alarm"):
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(0))  # a death by signal would be told as a failure
+            signal.alarm(GRACE)
 
     signal.signal(signal.SIGTERM, once)
