@@ -18,7 +18,9 @@ from mezzotint.cli.maps import maps
 from mezzotint.cli.source import of_run
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import spec
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.licence import said
 
 USUAL = 8
 """How many items are drawn, where none is named."""
@@ -92,6 +94,11 @@ class Items:
         """What is told of these rows, as far as the model listens."""
         index: Rows = np.asarray(rows, dtype=np.int64)
         return self.data.condition(index).take(*self.families)[0]
+
+    @property
+    def licence(self) -> str:
+        """What a sheet that holds some of it says of it."""
+        return said(spec(self.data))
 
     def record(self, rows: Sequence[int]) -> dict[str, Any]:
         """What a picture says of them."""

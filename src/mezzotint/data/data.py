@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Part
 from mezzotint.core.text import spoken
+from mezzotint.data.licence import Licence
 
 Rows = NDArray[np.int64]
 Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
@@ -45,6 +46,8 @@ class Data(Part, ABC):
     """
 
     split: str
+    licence: ClassVar[Licence | None] = None
+    """Under which the pictures may be shown; None: whoever brought them knows."""
 
     @property
     @abstractmethod
