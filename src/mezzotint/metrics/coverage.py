@@ -15,6 +15,10 @@ ball count as precise, and one far-off sample recalls every picture around it. D
 real pictures alone, and count how many hold a sample, or whether each does, so they are less easily fooled; of equal
 laws, density is 1 on average, and coverage 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)) of N against N.
 
+The intervals of precision, recall and coverage are Wilson's over the points that are counted, with the balls held fixed:
+what other balls would have counted is left out, so they are too narrow. Of 200 points of a normal law in 8 dimensions,
+those that say 95 % held 87 % of the time for precision, 91 % for recall and 90 % for coverage.
+
 Source: Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models" (1904.06991,
 section 2), with k = 3 as there; Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models"
 (2002.09797, Eqs. 3 and 4), with k = 5 as there. Balls are closed in the papers and here; the authors' code leaves their

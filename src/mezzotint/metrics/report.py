@@ -249,8 +249,8 @@ def _read(
     return own, chance, ceiling
 
 
-def trained(train: Source, held_out: Source) -> Extractor:
-    """The extractor of a labelled train split, read a piece at a time."""
+def trained(train: Source, held_out: Source, **given: Any) -> Extractor:
+    """The extractor of a labelled train split, read a piece at a time; further arguments as of ``Extractor.train``."""
     small, labels, digest = list[Tensor](), list[Tensor](), Fingerprint()
     count = len(subset(len(train), TRAIN_LIMIT))
     for pictures, told in pieces(train, "the training pictures", TRAIN_LIMIT):
@@ -264,7 +264,7 @@ def trained(train: Source, held_out: Source) -> Extractor:
     digest.whole(classes := torch.cat(labels))
     fresh = [(shrink(x, SIDE), y) for x, y in pieces(held_out, "the held-out pictures", TRAIN_LIMIT) if y is not None]
     other = (torch.cat([x for x, _ in fresh]), torch.cat([y for _, y in fresh])) if fresh else None
-    return Extractor.train(torch.cat(small), classes, other, sha256=digest.hexdigest())
+    return Extractor.train(torch.cat(small), classes, other, sha256=digest.hexdigest(), **given)
 
 
 def _labelled(source: Source) -> bool:
