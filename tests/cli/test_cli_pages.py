@@ -217,7 +217,7 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trainer.fit(model, told, tmp_path_factory.mktemp("masked") / "run").path
 
 
-def test_what_was_asked_for_stands_above_what_came(command: Command, masked: Path) -> None:
+def test_what_was_asked_for_stands_above_what_came(command: Command, masked: Path, tmp_path: Path) -> None:
     assert command("evaluate", masked, "--count", 9, "--report").code == 0
     (path,) = (masked / "reports").glob("*.html")
     page, data = read(path), Scenes(size=16, tells=("mask",), pictures=48, held_out_pictures=24, style="night")
@@ -232,7 +232,8 @@ def test_what_was_asked_for_stands_above_what_came(command: Command, masked: Pat
         (row,) = (i for i in range(48) if np.array_equal(pictures[i], bytes_of(picture)))
         assert np.array_equal(bytes_of(mask) > 0, masks[row])
     assert "class by class" not in page.text and "What it draws" in page.text and "Is it copying?" in page.text
-    assert "the command line cannot give" in command("sample", masked).sentence
+    sheet = command("sample", masked, "--seeds", "0", "--steps", "1", "--out", tmp_path / "sheet.png")
+    assert sheet.code == 0 and "licence Apache-2.0" in sheet.err
 
 
 def test_maps_have_the_colours_of_voc() -> None:

@@ -91,6 +91,10 @@ class Evaluate:
     """With --average, judge the checkpoint at so many images, such as 256k."""
     overwrite: Flag = False
     """Replace files given by --out and --report that exist."""
+    size: Annotated[
+        Optional[str], arg(metavar="HEIGHTxWIDTH", help_behavior_hint="(default: the one nearest to a square)")
+    ] = None
+    """Of data with aspect buckets, the one to judge at, samples and real pictures alike."""
     extractor: Annotated[
         Optional[str], arg(metavar="FOLDER", help_behavior_hint="(default: RUN/extractor, trained where it is not)")
     ] = None
@@ -116,14 +120,16 @@ def _run(args: Evaluate, threads: int) -> int:
     import torch
 
     from mezzotint import metrics
-    from mezzotint.cli import drawing
+    from mezzotint.cli import drawing, wanted
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
+    from mezzotint.cli.source import of_run
     from mezzotint.core import config, ranks
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
     from mezzotint.core.text import spoken
+    from mezzotint.data import Bucket
     from mezzotint.denoiser import Counted
     from mezzotint.metrics import measures
     from mezzotint.metrics.record import origin
@@ -140,18 +146,25 @@ def _run(args: Evaluate, threads: int) -> int:
         raise Refusal("--at names a checkpoint, whose weights are an average: say of which length, with --average")
     asked = measures.chosen([name for name in re.split(r"[\s,]+", args.measures) if name])
     many = parameters_of(given.max_parameters)
-    model = drawing.load(args.run, given.average, images, given.device, many, told=True)
+    model = drawing.load(args.run, given.average, images, given.device, many)
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
     rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
     guided = method.guided(counted, rows)
-    pipeline = Sampling(method.sampler, guided)
     named = None if args.extractor is None else metrics.load_extractor(args.extractor)
     if named is not None:  # before anything is drawn
         metrics.check_apart(named, guided)
-    train = _data(args.run, [change for change in changes if change not in mine])
+    train = of_run(args.run, [change for change in changes if change not in mine])
+    if train.buckets is not None:
+        every, size = len(train), wanted.size(args.size) if args.size is not None else train.shape[-2:]
+        train = Bucket(train, (size[0], size[1]))
+        note(f"judging at {size[0]}x{size[1]}, the size of {len(train):,} of {every:,} training pictures")
+    elif args.size is not None:
+        raise Refusal("--size chooses one of the sizes of aspect buckets, and these data have one; leave it out")
     held_out = train.held_out()
-    if tuple(train.shape) != tuple(model.denoiser.shape):
+    pipeline = Sampling(method.sampler, guided, shape=train.shape)
+    like = model.shape[:-2] if isinstance(train, Bucket) else model.shape
+    if tuple(train.shape[: len(like)]) != like:
         raise Refusal(
             f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
         )
@@ -271,28 +284,6 @@ def guidance(document: dict[str, Any]) -> str:
     return f"{what} {inner:g}{levels}" if isinstance(inner, int | float) else what
 
 
-def _data(run: str, changes: list[str]) -> Data:
-    """The train split that the run's config names."""
-    from mezzotint.cli.source import built
-    from mezzotint.core import config
-    from mezzotint.core.errors import Refusal
-    from mezzotint.core.store import model_config
-    from mezzotint.data import Data
-
-    tree = model_config(run)
-    if "data" not in tree:
-        raise Refusal(f"the config of {run!r} names no data, so there is nothing to judge it against")
-    tree = config.edit(tree, changes)
-    try:
-        data: Data = built(tree["data"], Data, "'data' of the run's config", ("data",))
-    except Refusal as refusal:
-        path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
-        if path is None or changes:
-            raise
-        raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
-    return data.sibling("train")
-
-
 def _told(train: Data, count: int, families: tuple[str, ...]) -> tuple[Condition, list[int]]:
     """What is told of a fixed random subset of the training set, of all of it over and over where it is too small.
 
@@ -377,11 +368,12 @@ def _out(
     average = f"-ema{given.average:g}-at{images}" if given.average is not None else ""
     settings = json.dumps(method.record(), sort_keys=True).encode()
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
+    size = f"-{args.size.lower()}" if args.size is not None else ""
     eye = "" if extractor is None else f"-eye{extractor.record['sha256'][:8]}"
     if extractor is not None and (asked := asked_of(extractor.record)):
         asked["resize"] = extractor.record.get("resize")
         eye += f"-{sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}"
     names = sorted({name for name in re.split(r"[\s,]+", args.measures) if name})
     only = "" if names == ["usual"] else f"-{sha256(','.join(names).encode()).hexdigest()[:8]}"
-    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{eye}{only}"
+    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{size}{eye}{only}"
     return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")

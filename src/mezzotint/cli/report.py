@@ -20,6 +20,7 @@ from mezzotint.core import config
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.store import MANIFEST
+from mezzotint.data.licence import said
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.training.run import Run
 
@@ -38,7 +39,7 @@ def render(subject: Subject, title: str | None = None) -> str:
         copies(subject),
         how(subject),
         onwards(subject),
-        footer(),
+        footer(f" {said(subject.run.config.get('data'))}"),
     )
 
 
