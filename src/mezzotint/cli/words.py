@@ -128,7 +128,7 @@ WORDS: dict[str, Words] = {
         "Near zero it may be negative. In pixels it sees layout and brightness more than detail.",
     ),
     "copying": Words(
-        "Copying, tested (C_T)",
+        "Copying test (C_T)",
         "Do samples lie as far from the training pictures as held-out ones? A test, cell by cell of the training set, "
         "in units of its own chance: about 0 where nothing is copied, clearly copied below -3.",
         "Far above 0 the samples lie farther off than real pictures do. It grows with the count for one and the same "
