@@ -20,6 +20,7 @@ from mezzotint.core.batched import cat
 from mezzotint.core.condition import NONE, Condition, family
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.origins import Origins
 from mezzotint.data.wrapped import Wrapped
 
 PICTURES = ("layout", "image", "mask", "depth", "edges", "instances", "low")
@@ -95,6 +96,12 @@ class Flipped(Wrapped):
     @cached_property
     def labels(self) -> Rows | None:
         return _joined([part.labels for part, _ in self._parts])
+
+    @cached_property
+    def origins(self) -> Origins | None:
+        found = [part.origins for part, _ in self._parts]
+        known = [one for one in found if one is not None]
+        return Origins.joined(known) if known else None
 
     @cached_property
     def buckets(self) -> Rows | None:

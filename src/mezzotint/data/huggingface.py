@@ -125,6 +125,9 @@ class ArrowRows(Records):
             raise Refusal(f"the split {self._splits[number]!r} of {self.path!r}: {why}; name the folder of one split")
         return np.repeat(out, np.diff(self._ends))
 
+    def files(self, column: str) -> tuple[Sequence[Path], NDArray[np.int64]]:
+        return self._files, np.repeat(np.arange(len(self._files)), np.diff(self._ends))
+
     def source(self, column: str, row: int) -> Packed | None:
         if not self._is_picture(column):
             kind = self._tables[0].schema.field(column).type

@@ -29,6 +29,7 @@ from mezzotint.core.errors import Refusal, nearest
 from mezzotint.data import picture as files
 from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, in_split, unit
 from mezzotint.data.decoder import MAPS, Decoder, picture
+from mezzotint.data.origins import Origins
 from mezzotint.data.records import RECORDS, Records
 from mezzotint.data.resize import check_resize, sides
 from mezzotint.data.telling import Telling
@@ -222,11 +223,14 @@ class Recorded(Data, ABC):
                 files.channels_of(decoder.picture(row), self.max_pixels)
             return True
 
+        origins = self._made_of() if keep else None  # before they are read
         good = []
         for place, answer in enumerate(each(tolerant(look, self.skip_broken), range(count))):
             good.append(not isinstance(answer, Refusal))
             if isinstance(answer, Refusal):
                 self.skipped[self._records.names[self._places[place]]] = str(answer)
+        if origins is not None:
+            self._set(origins=origins.take(np.flatnonzero(good)))
         self._set(_kept={name: room[good] for name, room in kept.items()} if kept and not all(good) else kept)
         return good
 
@@ -255,6 +259,14 @@ class Recorded(Data, ABC):
     def originals(self) -> Rows:
         found = each(lambda row: files.upright(self._decoder.picture(int(row)), self.max_pixels), self._places)
         return np.array([*found], dtype=np.int64)
+
+    @cached_property
+    def origins(self) -> Origins:
+        return self._made_of()
+
+    def _made_of(self) -> Origins:
+        files, of = self._records.files(self.picture)
+        return Origins.numbered(files, of[self._places])
 
     def resized(self, size: tuple[int, int]) -> Self:
         other = object.__new__(type(self))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mezzotint.core.errors import Refusal
 from mezzotint.data.data import glimpse
 from mezzotint.data.picture import Packed, Source
 
@@ -56,6 +57,19 @@ class Records(ABC):
     def without(self, column: str) -> NDArray[np.bool_]:
         """Which records have no picture file in a column."""
         return np.fromiter(map(is_missing, self.cells(column)), dtype=bool, count=len(self))
+
+    def files(self, column: str) -> tuple[Sequence[Path], NDArray[np.int64]]:
+        """Files, and the number of that in which each record has its picture, int64 (N,); any where it has none."""
+        number: dict[Path, int] = {}
+        of = np.zeros(len(self), dtype=np.int64)
+        for row in range(len(self)):
+            try:
+                found = self.source(column, row)
+            except Refusal:  # whoever reads that record is told
+                continue
+            if isinstance(found, Path):
+                of[row] = number.setdefault(found, len(number))
+        return tuple(number), of
 
     def classes(self, column: str) -> tuple[str, ...] | None:
         """What the numbers of a column are called, where the container says so."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +151,11 @@ class Members(Records):
             return None
         name = f"{self._shard(found, row)}/{self._keys[row]}.{found}"
         return Packed(name, self._read(found, row))
+
+    def files(self, column: str) -> tuple[Sequence[Path], NDArray[np.int64]]:
+        first = ((self._first(column, row), row) for row in range(len(self)))
+        of = (0 if name is None else self._places[name][row, 0] for name, row in first)
+        return self.shards, np.fromiter(of, dtype=np.int64, count=len(self))
 
     def glimpse(self, column: str, row: int) -> bytes:
         found = self._first(column, row)
