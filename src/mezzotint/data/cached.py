@@ -23,6 +23,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
+from mezzotint.core.condition import Condition
 from mezzotint.core.config import dumps
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.lock import alone
@@ -165,6 +166,10 @@ class Cached(Wrapped):
             )
             x[bad] = self.source.read(rows[bad])
         return x
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        x, bad = self._shelf.as_bytes(rows)
+        return self.items(rows) if x is None or len(bad) else (x, self.condition(rows))
 
     @cached_property
     def _moments(self) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from torch import Tensor
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import write_text
-from mezzotint.data.data import Data, Rows
+from mezzotint.data.data import Data, Rows, unit
 from mezzotint.data.origins import STAMP, Stamps
 
 SCHEMA = 2
@@ -176,6 +176,20 @@ class Shelf:
 
     def items(self, rows: Rows) -> tuple[Tensor, Rows]:
         """The items (B, *shape) of these rows of one bucket, and the places among them of those that are damaged."""
+        found, bad = self._found(rows)
+        return torch.from_numpy(self.shades[found] if self.kind == "uint8" else found.astype(np.float32)), bad
+
+    def as_bytes(self, rows: Rows) -> tuple[Tensor | None, Rows]:
+        """The same as bytes (B, C, H, W), of which :func:`.data.unpacked` makes the items; None where they are none."""
+        if self.kind != "uint8" or any(len(shape) != 3 for shape in self.data.shapes):
+            return None, np.arange(0)
+        plain = unit(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1)).numpy().ravel()
+        if not np.array_equal(np.where(np.isnan(self.shades), plain, self.shades), plain):
+            return None, np.arange(0)
+        found, bad = self._found(rows)
+        return torch.from_numpy(found), bad
+
+    def _found(self, rows: Rows) -> tuple[Values, Rows]:
         buckets = self.data.buckets
         shape = self.data.shapes[0 if buckets is None or not len(rows) else int(buckets[rows[0]])]
         found = np.empty((len(rows), math.prod(shape)), KINDS[self.kind])
@@ -184,8 +198,7 @@ class Shelf:
             found[place] = self._item(row)
             if not self._good(row, found[place]):
                 bad.append(place)
-        x = self.shades[found] if self.kind == "uint8" else found.astype(np.float32, copy=False)
-        return torch.from_numpy(x.reshape(len(rows), *shape)), np.array(bad, dtype=np.int64)
+        return found.reshape(len(rows), *shape), np.array(bad, dtype=np.int64)
 
     def _item(self, row: int) -> Values:
         item: Values = self._values[self._ends[row] : self._ends[row + 1]]
