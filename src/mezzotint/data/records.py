@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import glimpse
-from mezzotint.data.picture import Packed, Source
+from mezzotint.data.picture import Source, Stretch
 
 RECORDS = 2**24
 """How many records a source may have: each is asked by its name which split it is in."""
@@ -86,7 +86,8 @@ class Records(ABC):
             return b""
         if isinstance(found, Path):
             return glimpse(found)
-        assert isinstance(found, Packed)
+        if isinstance(found, Stretch):
+            return f"{found.size} ".encode() + found.read(256, max(0, found.size // 2 - 128))
         middle = max(0, len(found.content) // 2 - 128)
         return f"{len(found.content)} ".encode() + bytes(found.content[middle : middle + 256])
 
