@@ -41,7 +41,7 @@ SOURCES = {
     "table": lambda home: data.Table(str(home / "pictures.csv"), caption="text", split="all"),
     "table on demand": lambda home: data.Table(str(home / "pictures.csv"), size=8, split="all", budget=0),
     "bytes": lambda home: data.Arrays(str(home / "bytes.npz"), split="all"),
-    "mirrored": lambda home: data.Flipped(data.Folder(str(home / "pictures"), held_out_share=0.0)),
+    "mirrored": lambda home: data.Flipped(data.Folder(str(home / "pictures"), held_out_share=0.0), ("label",)),
     "buckets": lambda home: data.Buckets(data.Folder(str(home / "pictures"), split="all"), side=16),
     "floats": lambda home: data.Arrays(str(home / "floats.npz"), split="all"),
     "scenes": lambda home: data.Scenes(pictures=20, held_out_pictures=5),
