@@ -122,6 +122,11 @@ class Recorded(Data, ABC):
         records = self._open()
         if len(records) > RECORDS:
             raise Refusal(f"{self.path!r} has {len(records):,} records, and at most {RECORDS:,} are read")
+        for name, why in records.broken.items():
+            self._leave(name, why)
+        if not len(records) and records.broken:
+            name, why = next(iter(records.broken.items()))
+            raise Refusal(f"no record of {self.path!r} can be read; the first, {name!r}, is broken: {why}")
         for column in self._named.values():
             if not records.has(column):
                 raise Refusal(
@@ -129,8 +134,6 @@ class Recorded(Data, ABC):
                     f"its columns are {', '.join(sorted(records.columns)) or 'none'}"
                 )
         self._set(_records=records)
-        for name, why in records.broken.items():
-            self._leave(name, why)
         told, wrong = Telling.read(records, self._named, self.points)
         mine = self._mine(told)
         for row, why in sorted(wrong.items()):
