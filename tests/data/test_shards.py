@@ -280,3 +280,14 @@ def test_headers_that_lead_to_headers_without_end_are_refused(tmp_path: Path) ->
     (tmp_path / "a.tar").write_bytes((chained.tobuf(tarfile.GNU_FORMAT) + b"abc".ljust(512, b"\0")) * 3000)
     with pytest.raises(Refusal, match="cannot be read as a tar file"):
         Shards(tmp_path / "a.tar")
+
+
+def test_labels_that_are_written_otherwise_are_no_numbers(tmp_path: Path) -> None:
+    picture = png(np.zeros((4, 4, 3), np.uint8))
+    for name, cells in (("a", ("007", "abc", "7x")), ("b", ("7", "0", "-1"))):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            for k, cell in enumerate(cells):
+                put(tar, f"{k}.png", picture)
+                put(tar, f"{k}.cls", f"{cell}\n".encode())
+    assert Members(tars(tmp_path / "a.tar"), ("png", "cls")).cells("cls") == ["007\n", "abc\n", "7x\n"]
+    assert Members(tars(tmp_path / "b.tar"), ("png", "cls")).cells("cls") == [7, 0, -1]

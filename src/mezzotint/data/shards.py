@@ -9,6 +9,7 @@ Members are read in place: nothing is unpacked to disk, links in a tar lead nowh
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ CELL = 2**20
 """The most bytes of a member that is no picture."""
 _PICKLES = ("pyd", "pickle", "pkl", "pth", "pt", "npy", "npz")
 _JSON = "json"
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 007 is a word
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,7 @@ class Members(Records):
         except UnicodeDecodeError:
             raise Refusal(f"'{self._keys[row]}.{found}' of {str(self.shards[0].parent)!r} is no text") from None
         plain = text.strip()
-        digits = plain.removeprefix("-").isascii() and plain.removeprefix("-").isdigit() and len(plain) < 20
-        return int(plain) if found.startswith("cls") and digits else text
+        return int(plain) if found.startswith("cls") and _WHOLE.fullmatch(plain) else text
 
     def without(self, column: str) -> NDArray[np.bool_]:
         return np.fromiter((self._first(column, row) is None for row in range(len(self))), bool, len(self))
