@@ -248,7 +248,8 @@ def test_forged_settings_are_refused(command: Command, captioned: Path, tmp_path
 
 def test_the_other_verbs_know_models_of_captions(command: Command, captioned: Path, tmp_path: Path) -> None:
     report = command("evaluate", captioned, "--count", 64, "--json").json
-    assert set(report["measures"]) == {"frechet_pixels", "neighbour_ratio", "close_share"}
+    copies = {"neighbour_ratio", "close_share", "copying"}
+    assert set(report["measures"]) == {"frechet_pixels", "diversity", "patches_8", *copies}
     assert report["measures"]["frechet_pixels"]["value"] < 40  # of two heaps 11 apart, asked for in their shares
     assert "such as" in command("show", captioned).out and LIGHT in command("show", captioned).out
     assert set(command("show", captioned, "--json").json["captions"]) == {DARK, LIGHT}

@@ -54,6 +54,30 @@ def test_evaluating_again(command: Command, judged: Path, tmp_path: Path) -> Non
     assert "at least two samples" in command("evaluate", judged, "--count", 1).sentence
 
 
+def test_measures_by_name(command: Command, judged: Path, tmp_path: Path) -> None:
+    judged = Path(shutil.copytree(judged, tmp_path / "run"))
+    whole = judged / "reports" / "heun2-guidance1-n40-seed0.json"
+    usual = json.loads(whole.read_text())["measures"]
+    assert {"kid", "precision", "recall", "density", "coverage", "diversity", "patches_8", "copying"} <= set(usual)
+    assert "did you mean 'precision'" in command("evaluate", judged, "--measures", "kid,presision").sentence
+    said = command("evaluate", judged, "--count", 40, "--measures", "kid, energy_pixels")
+    assert "reports" in said.out and "judging  100 %" in said.err
+    lines = {line.split()[0]: line.split() for line in said.out.splitlines() if line}
+    assert {"kid", "energy_pixels"} <= set(lines) and "recall" not in lines and lines["kid"][-1] == "lower"
+    kept = json.loads(whole.read_text())["measures"]
+    assert kept == usual  # a report of some measures takes no place of the whole one
+    (some,) = [path for path in (judged / "reports").glob("*.json") if "energy_pixels" in path.read_text()]
+    found = json.loads(some.read_text())["measures"]
+    assert set(found) == {"kid", "energy_pixels"} and found["kid"] == usual["kid"]
+    other = tmp_path / "other"
+    shutil.copytree(judged, other)
+    for path in (other / "reports").glob("*.json"):
+        path.unlink()
+    assert command("evaluate", other, "--count", 30, "--measures", "kid,recall").code == 0
+    refused = command("runs", "compare", judged, other, "--json").json["differences"][str(other)]
+    assert "count is 40 and 30" in refused["kid"]["refused"] and "refused" in refused["recall"]
+
+
 def test_data_that_moved(command: Command, cats: Path, place: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(cats, run)

@@ -92,3 +92,54 @@ def test_items_of_several_sizes_are_no_batch(folder, tmp_path):
         with pytest.raises(mz.Refusal):
             mz.data.Buckets(folder, **wrong)
     assert mz.data.Buckets(folder, chosen=((8, 16), (16, 8))).shapes == ((3, 8, 16), (3, 16, 8))
+
+
+def test_one_bucket_has_one_size(folder):
+    data = mz.data.Buckets(folder.sibling("train"), side=32, step=8)
+    seen = []
+    for number, size in enumerate(data.brought_to):
+        if not (data.buckets == number).any():
+            with pytest.raises(mz.Refusal, match="there is no item of"):
+                mz.data.Bucket(data, size)
+            continue
+        one = mz.data.Bucket(data, size)
+        seen += one.places.tolist()
+        assert one.buckets is None and one.shapes == ((3, *size),) and one[:][0].shape == (len(one), 3, *size)
+        assert torch.equal(one[-1][0], data[int(one.places[-1])][0])
+        assert one.std == pytest.approx(float(one[:][0].double().std(correction=0)), abs=1e-9)
+        assert mz.build(mz.spec(one)) == one and one.held_out().shape == one.shape
+    assert sorted(seen) == list(range(len(data)))
+    square = mz.data.Bucket(mz.data.Flipped(data), (32, 32))
+    assert len(square) == 2 * (data.buckets == data.brought_to.index((32, 32))).sum() and len(square.mark) == 32
+    assert square.mark != mz.data.Bucket(mz.data.Flipped(data), (24, 40)).mark
+    with pytest.raises(mz.Refusal, match=r"no item of 32x33; the train split has \d+ of"):
+        mz.data.Bucket(data, (32, 33))
+    with pytest.raises(mz.Refusal, match="have one size"):
+        mz.data.Bucket(folder, (8, 8))
+
+
+def test_what_lies_on_a_picture_has_its_size(tmp_path):
+    """Maps go where their picture goes; they are not told of items of several sizes at once."""
+    rows, rng = [], np.random.default_rng(0)
+    for number in range(60):
+        pixels = rng.integers(0, 3, SIDES[number % 3], dtype=np.uint8)
+        Image.fromarray(pixels * 100).save(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(tmp_path / f"map{number}.png")
+        rows.append(f'{{"file_name": "{number}.png", "map": "map{number}.png", "text": "picture {number}"}}')
+    (tmp_path / "metadata.jsonl").write_text("\n".join(rows))
+    table = mz.data.Table(str(tmp_path), layout="map", caption="text", size=8, held_out_share=0.3)
+    data = mz.data.Buckets(table, side=32, step=8)
+    for number, size in enumerate(data.brought_to):
+        some = np.flatnonzero(data.buckets == number)[:3]
+        if len(some):
+            told = data.condition(some)
+            assert told["layout"].shape == (len(some), *size)
+            assert torch.equal(told["layout"], data[some][1]["layout"])
+    with pytest.raises(mz.Refusal, match="'layout' lies on the picture"):
+        data.condition(np.arange(6))
+    free = mz.data.Buckets(mz.data.Table(str(tmp_path), caption="text", size=8), side=32, step=8)
+    assert free.texts([0, 1, 2, 3]) == free.source.texts([0, 1, 2, 3])
+    assert data.texts([5, 0, 1]) == data.source.texts([5, 0, 1])
+    assert data.examples["layout"].shape[1:] == data.shape[1:]  # what pictures of the model's own size are drawn for
+    model = mz.recipes.usual(data, images=256, width=8).model
+    assert model.network.maps == 16 and model.shape == data.shape

@@ -1,5 +1,7 @@
 """Frechet distance: closed forms, another square root, invariances, missing rank, and honest intervals."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.linalg import sqrtm
@@ -7,6 +9,7 @@ from scipy.stats import ortho_group
 
 from mezzotint.core import Refusal
 from mezzotint.metrics import frechet, frechet_infinity, gaussian_frechet
+from mezzotint.metrics.frechet import expanded
 
 
 def covariance(seed: int, size: int, rank: int | None = None) -> np.ndarray:
@@ -73,6 +76,58 @@ def test_interval_has_the_width_of_the_real_spread() -> None:
     spread = np.std([frechet(*drawn(), draws=0).value for _ in range(200)])
     widths = [(lambda e: e.high - e.low)(frechet(*drawn(), draws=100)) for _ in range(8)]
     assert np.mean(widths) / (2 * 1.96 * spread) == pytest.approx(1, abs=0.2)
+
+
+def through_matrices(a: np.ndarray, b: np.ndarray) -> float:
+    """The distance by the covariances themselves, whatever their rank."""
+    return gaussian_frechet(a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False))
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "size"), [(40, 70, 300), (90, 30, 300), (20, 500, 120), (30, 30, 31), (400, 330, 300)]
+)
+def test_few_rows_of_many_features_are_the_same_distance(n: int, m: int, size: int) -> None:
+    rng = np.random.default_rng(n)
+    scale = 1 / np.sqrt(1 + np.arange(size))
+    a, b = rng.normal(size=(n, size)) * scale, 0.1 + 1.2 * rng.normal(size=(m, size)) * scale
+    want = through_matrices(a, b)
+    assert frechet(a, b, draws=0).value == pytest.approx(want, rel=1e-6)
+    assert frechet(a, b, draws=1).value == pytest.approx(want, rel=1e-6)
+    assert expanded(a, b)[0] == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m", "size"), [(60, 40, 8), (12, 15, 30)])
+def test_what_a_row_adds_is_the_derivative_by_its_weight(n: int, m: int, size: int) -> None:
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=(n, size)), 0.3 + 1.3 * rng.normal(size=(m, size))
+
+    def weighted(u: np.ndarray, v: np.ndarray) -> float:
+        moments = []
+        for table, w in ((a, u), (b, v)):
+            mean = w @ table / w.sum()
+            moments += [mean, (table - mean).T * w @ (table - mean) / w.sum() * len(w) / (len(w) - 1)]
+        return gaussian_frechet(*moments)
+
+    def slopes(count: int, ask: Callable[[np.ndarray], float]) -> np.ndarray:
+        step = 1e-4 * np.eye(count)
+        return count * np.array([(ask(1 + row) - ask(1 - row)) / 2e-4 for row in step])
+
+    of_a = slopes(n, lambda w: weighted(w, np.ones(m)))
+    of_b = slopes(m, lambda w: weighted(np.ones(n), w))
+    want = 1.959963984540054 * np.sqrt(of_a.var() / n + of_b.var() / m)
+    assert expanded(a, b)[1] == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("wider", [1.0, 1.3])
+def test_the_interval_of_many_features_holds_the_mean_of_many_draws(wider: float) -> None:
+    rng = np.random.default_rng(8)
+    scale = 1 / np.sqrt(1 + np.arange(300))
+    found = [
+        frechet(wider * rng.normal(size=(80, 300)) * scale, rng.normal(size=(150, 300)) * scale) for _ in range(120)
+    ]
+    values, halves = np.array([(e.value, e.high - e.value) for e in found]).T
+    assert np.mean(abs(values - values.mean()) < halves) >= 0.92
+    assert 0.9 < halves.mean() / (1.96 * values.std()) < 1.8
 
 
 def test_unfit_tables_are_refused() -> None:

@@ -105,3 +105,12 @@ def test_the_interval_covers_a_true_difference() -> None:
         found = compare(Record(share("s", int(x), 40)), Record(share("s", int(y), 60)), despite=(*NEEDED, "count"))
         hits += found.low <= 0.15 <= found.high
     assert 0.92 <= hits / 400 <= 0.99
+
+
+def test_a_record_is_like_itself_after_json():
+    record = Record(Estimate("psnr", math.inf, math.nan, math.inf, 5, 5), {"sizes": (3, (4, 5)), "by": {"a": (1,)}})
+    text = json.dumps(record.plain(), allow_nan=False)
+    again = Record.read(json.loads(text))
+    assert again.how == record.how and again.estimate.value == math.inf and again.estimate.high == math.inf
+    assert math.isnan(again.estimate.low)
+    assert "sizes" not in unlike(record, again) and "by" not in unlike(record, again)

@@ -1,12 +1,13 @@
 """Which columns of a set of records are its pictures, its classes and its captions, where their names say so.
 
 Only what is unmistakable is guessed: one column that is called as pictures are, at most one as classes are and at most
-one as captions are. Everything else is for a recipe to declare.
+one as captions are. Layouts, masks, condition pictures and attributes are declared by flags of ``train``; everything
+else is for a recipe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,22 @@ CAPTIONS = ("caption", "text")
 _OF_SHARDS = {"label": (*LABELS, "cls"), "caption": (*CAPTIONS, "txt")}
 
 
-def recorded(what: str, size: int | None = None, skip_broken: bool = False) -> Recorded | None:
+def recorded(
+    what: str, size: int | None = None, skip_broken: bool = False, declared: Mapping[str, Any] | None = None
+) -> Recorded | None:
     """The set of records that WHAT is, None where it is something else.
+
+    Arguments:
+        what: a path.
+        size: pixels of a side.
+        skip_broken: leave out broken records.
+        declared: further columns by what they tell, as ``Recorded`` has them.
 
     Raises:
         Refusal: its columns do not say what they are; the sentence lists them.
     """
     path = Path(what)
-    options: dict[str, Any] = {"size": size, "skip_broken": skip_broken}
+    options: dict[str, Any] = {"size": size, "skip_broken": skip_broken, **(declared or {})}
     if _is_shards(path):
         columns = shards.columns_of(path)
         if not set(shards.PICTURES.split(";")) & set(columns):

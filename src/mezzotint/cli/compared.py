@@ -21,6 +21,7 @@ from mezzotint.cli.results import Result, reports
 from mezzotint.cli.rivals import Rivals
 from mezzotint.cli.words import wish, words
 from mezzotint.data import picture as files
+from mezzotint.data.licence import said
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.training.run import Run
 
@@ -67,10 +68,12 @@ def compared(sides: Sequence[Side], settings: Mapping[str, Sequence[Any]], rival
         _losses(sides),
         curves(_grown(sides, rivals)),
         *(_judged(pair) for pair in rivals),
-        footer(
-            " It may hold pictures of what a model learnt from: see what their licence allows before you publish it."
-        ),
+        footer(f" It may hold pictures of what a model learnt from. {said(*(_data(side) for side in sides))}"),
     )
+
+
+def _data(side: Side) -> object:
+    return side.run.config.get("data")
 
 
 def _said(pair: Rivals) -> str:

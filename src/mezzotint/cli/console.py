@@ -13,8 +13,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Optional, Protocol
 
 from tyro.conf import arg
@@ -162,6 +162,26 @@ def progress(what: str, unit: str = "images", pace: bool = True) -> Iterator[Met
                 print(f"{what}  {text(done, total, note, per_second)}", file=sys.stderr, flush=True)
 
         yield line
+
+
+@contextmanager
+def stages(units: Mapping[str, str]) -> Iterator[Callable[[str, int, int, str], None]]:
+    """A meter for each stage of a work, one after another; told the stage, how much is done, of how much, and a word.
+
+    Arguments:
+        units: what is counted in a stage, by its name; nothing for one whose steps take unlike times.
+    """
+    with ExitStack() as stack:
+        now: list[tuple[str, Meter]] = []
+
+        def tell(stage: str, done: int, total: int, note: str = "") -> None:
+            if not now or now[0][0] != stage:
+                stack.close()
+                unit = units.get(stage, "")
+                now[:] = [(stage, stack.enter_context(progress(stage, unit or "steps", pace=bool(unit))))]
+            now[0][1](done, total, note)
+
+        yield tell
 
 
 def onward(meter: Meter) -> Callable[[int, int], None]:

@@ -35,6 +35,7 @@ BARS = {
         Bar("neighbour_ratio", 0.9),
     )
 }
+MEASURES = (*BARS, "close_share")
 _OURS = ("run", "report.html", "report.json", "samples.png")
 
 
@@ -116,7 +117,7 @@ def run(args: Demo) -> int:
         labels = cond["label"]
         extractor = Extractor.train(train_x, labels, (held_x, held_cond["label"]))
         extractor.save(made.path / "extractor")  # where evaluate looks for it
-        report = evaluate(x, labels, data, data.held_out(), extractor=extractor)
+        report = evaluate(x, labels, data, data.held_out(), measures=MEASURES, extractor=extractor)
     with _stage("report", seconds):
         from mezzotint.cli.report import render
         from mezzotint.cli.subject import Subject

@@ -45,6 +45,8 @@ class Model:
         sampler: its usual one.
         average: the relative length of the reconstructed average, or None for the exported one.
         images: seen when the average was taken, or None.
+        more: families that it is told of and no flag can say, such as layouts.
+        size: shape of one picture, where another is asked for.
     """
 
     denoiser: Denoiser
@@ -56,6 +58,13 @@ class Model:
     images: int | None = None
     reads: bool = False
     captions: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    size: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture."""
+        return self.size or tuple(self.denoiser.shape)
 
     def remarks(self, texts: Sequence[str]) -> list[str]:
         """Sentences about what of these texts does not reach the model."""
@@ -74,12 +83,8 @@ def load(
     images: int | None = None,
     device: str = "auto",
     parameters: int = PARAMETERS,
-    told: bool = False,
 ) -> Model:
-    """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots.
-
-    ``told``: what it is told comes from a data set, so it may be more than a command line can say.
-    """
+    """Read the model of a run or model folder; with ``average``, reconstruct that length from the run's snapshots."""
 
     def read() -> tuple[Any, dict[str, Any], str]:
         made = load_model(path, parameters=parameters)
@@ -99,11 +104,12 @@ def load(
     sampler = measured(found["sampler"], MODEL, parameters) if "sampler" in found else Heun(steps=18)
     if not isinstance(sampler, Sampler):
         raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
-    classes = _classes(denoiser, found.get("classes") or (), told)
+    classes = _classes(denoiser, found.get("classes") or ())
     captions = tuple(found.get("captions") or ())
     denoiser.to(place(device))
-    reads = "caption" in families(denoiser)
-    return Model(denoiser, path, digest, classes, sampler, average, images, reads, captions)
+    known = families(denoiser)
+    more = tuple(family for family in known if family not in ("label", "caption"))
+    return Model(denoiser, path, digest, classes, sampler, average, images, "caption" in known, captions, more)
 
 
 def _fingerprint(model: torch.nn.Module) -> str:
@@ -118,14 +124,9 @@ def families(denoiser: Denoiser) -> tuple[str, ...]:
     return tuple(encoder.families) if encoder is not None else ()
 
 
-def _classes(denoiser: Denoiser, names: Any, told: bool) -> tuple[str, ...]:
+def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
     """Class names, as many as the model knows labels; numbers where a name is missing."""
-    known: Any = families(denoiser)
-    others = [family for family in known if family not in ("label", "caption")]
-    if others and not told:
-        raise Refusal(
-            f"this model is conditional on {', '.join(others)}, which the command line cannot give; use the library"
-        )
+    known = families(denoiser)
     if "label" not in known:
         return ()
     encoder: Any = getattr(denoiser, "encoder", None)
@@ -148,14 +149,16 @@ def place(name: str) -> torch.device:
     return torch.device(name)
 
 
-def rows_of(denoiser: Denoiser) -> int:
+def rows_of(denoiser: Denoiser, shape: Sequence[int] = ()) -> int:
     """The usual number of rows that a network is asked at once: many small pictures, eight large ones.
+
+    ``shape`` is of one picture, where it is not the denoiser's.
 
     A power of two, so that nothing is left over where a machine takes rows in blocks, and large enough to keep the
     device busy; a piece is paid whole, so one picture costs as much as all of it.
     """
     entries, most = (2**14, 64) if denoiser.device.type == "cpu" else (2**19, 256)
-    fit = entries // math.prod(denoiser.shape)
+    fit = entries // math.prod(shape or denoiser.shape)
     return max(8, min(most, 1 << max(0, fit.bit_length() - 1)))
 
 

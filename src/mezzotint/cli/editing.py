@@ -199,7 +199,10 @@ def _asked(plan: Plan) -> None:
     ):
         if known and given is None and family not in model.denoiser.nulls:
             raise Refusal(f"this model never learnt to draw without being told {flag}")
-    nothing = told.labels is None and told.captions is None
+    for family in model.more:
+        if told.items is None and family not in model.denoiser.nulls:
+            raise Refusal(f"this model never learnt to draw without its {family}; take one of its data with --items")
+    nothing = told.labels is None and told.captions is None and told.items is None
     if nothing and (model.classes or model.reads) and (plan.method.guidance or {}).get("part") == CFG:
         what, flag = ("label", "--label") if model.classes else ("caption", "--caption")
         raise Refusal(f"--guidance makes pictures follow their {what}, and none is given; name one with {flag}")

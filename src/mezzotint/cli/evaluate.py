@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, duration, emit, note, number, progress, table, use_threads
+from mezzotint.cli.console import Flag, duration, emit, note, number, progress, stages, table, use_threads
 from mezzotint.cli.flags import Drawing, Drawn, changes_of, parameters_of
 from mezzotint.cli.words import good
 
@@ -36,15 +36,25 @@ class Evaluate:
       accuracy               share of samples that an independent judge recognises as their label
       classification_score   accuracy on held-out pictures of a classifier trained on the samples alone
       frechet_features       distance to the held-out pictures in the features of a recorded extractor
+      frechet_infinity       the same freed of what few pictures add to it, where they are five a feature
       frechet_pixels         the same in pixels, where nothing was learnt
+      kid                    kernel distance in features, without bias at any count (100 subsets of 1,000)
+      precision, density     are samples where real pictures are? (3 and 5 neighbours, in features)
+      recall, coverage       are there samples wherever real pictures are?
+      diversity              mean distance of two samples of one class, in features
+      patches_16, ...        distance of patches at each scale: textures, fine and coarse
       neighbour_ratio        distance to the nearest training picture over that of held-out ones; far below 1 is copying
       close_share            share of samples closer to a training picture than real new ones usually are
+      copying                a test of the same, cell by cell (C_T): about 0 if nothing is copied, clear below -3
       follows                of scenes: share of what the captions say that readers find in the samples, beside
                              what real scenes reach (the readers' ceiling) and the captions of others (chance)
 
+    These are the usual ones, and --measures usual,energy_pixels takes one more, --measures kid,recall two of them, and
+    --measures all also extractor_score, sliced_pixels and energy_pixels. What the pictures do not allow is left out.
+
     The report goes into the run folder, where runs list and runs compare find it; the extractor is kept
-    there too. Beside each number it says what it was measured with, so that unlike ones are not compared. The
-    first three need labels: a model of captions is judged by the others. If the pictures have moved since
+    there too. Beside each number it says what it was measured with, so that unlike ones are not compared. What
+    is measured in labels or features needs labels, or an extractor that is given. If the pictures have moved since
     training, say where they are with --set data.path=...; edits of the sampler and the guidance are as in
     sample.
 
@@ -58,6 +68,7 @@ class Evaluate:
       mezzotint evaluate runs/digits --guidance 1.5 --count 1000
       mezzotint evaluate runs/digits --sampler ddim --steps 50 --out ddim.json
       mezzotint evaluate runs/flowers --extractor eyes/inception
+      mezzotint evaluate runs/digits --measures kid,precision,recall
       mezzotint evaluate runs/digits --report
       mezzotint evaluate runs/digits --average 0.1 --at 256k --report
     """
@@ -80,10 +91,16 @@ class Evaluate:
     """With --average, judge the checkpoint at so many images, such as 256k."""
     overwrite: Flag = False
     """Replace files given by --out and --report that exist."""
+    size: Annotated[
+        Optional[str], arg(metavar="HEIGHTxWIDTH", help_behavior_hint="(default: the one nearest to a square)")
+    ] = None
+    """Of data with aspect buckets, the one to judge at, samples and real pictures alike."""
     extractor: Annotated[
         Optional[str], arg(metavar="FOLDER", help_behavior_hint="(default: RUN/extractor, trained where it is not)")
     ] = None
     """Judge the features of this extractor, made by mezzotint extractor; the measure then needs no labels."""
+    measures: Annotated[str, arg(metavar="NAME,...")] = "usual"
+    """Which measures; usual and all are groups of them."""
     drawing: Drawn = Drawing()
     json: Flag = False
     """Print the report as JSON instead of a table."""
@@ -103,15 +120,18 @@ def _run(args: Evaluate, threads: int) -> int:
     import torch
 
     from mezzotint import metrics
-    from mezzotint.cli import drawing
+    from mezzotint.cli import drawing, wanted
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
+    from mezzotint.cli.source import of_run
     from mezzotint.core import config, ranks
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
     from mezzotint.core.text import spoken
+    from mezzotint.data import Bucket
     from mezzotint.denoiser import Counted
+    from mezzotint.metrics import measures
     from mezzotint.metrics.record import origin
     from mezzotint.metrics.report import TRAIN_LIMIT
     from mezzotint.samplers import Sampling
@@ -124,19 +144,27 @@ def _run(args: Evaluate, threads: int) -> int:
     images = None if args.at is None else config.count(args.at)
     if images is not None and given.average is None:
         raise Refusal("--at names a checkpoint, whose weights are an average: say of which length, with --average")
+    asked = measures.chosen([name for name in re.split(r"[\s,]+", args.measures) if name])
     many = parameters_of(given.max_parameters)
-    model = drawing.load(args.run, given.average, images, given.device, many, told=True)
+    model = drawing.load(args.run, given.average, images, given.device, many)
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
     rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
     guided = method.guided(counted, rows)
-    pipeline = Sampling(method.sampler, guided)
     named = None if args.extractor is None else metrics.load_extractor(args.extractor)
     if named is not None:  # before anything is drawn
         metrics.check_apart(named, guided)
-    train = _data(args.run, [change for change in changes if change not in mine])
+    train = of_run(args.run, [change for change in changes if change not in mine])
+    if train.buckets is not None:
+        every, size = len(train), wanted.size(args.size) if args.size is not None else train.shape[-2:]
+        train = Bucket(train, (size[0], size[1]))
+        note(f"judging at {size[0]}x{size[1]}, the size of {len(train):,} of {every:,} training pictures")
+    elif args.size is not None:
+        raise Refusal("--size chooses one of the sizes of aspect buckets, and these data have one; leave it out")
     held_out = train.held_out()
-    if tuple(train.shape) != tuple(model.denoiser.shape):
+    pipeline = Sampling(method.sampler, guided, shape=train.shape)
+    like = model.shape[:-2] if isinstance(train, Bucket) else model.shape
+    if tuple(train.shape[: len(like)]) != like:
         raise Refusal(
             f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
         )
@@ -154,13 +182,17 @@ def _run(args: Evaluate, threads: int) -> int:
         return 0
     note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
     extractor = named
-    if extractor is None and labels is not None:
+    if extractor is None and labels is not None and measures.needs(asked, "features"):
         extractor = _extractor(args.run, train, held_out)
         metrics.check_apart(extractor, guided)
     captions = spoken(cond["caption"]) if "caption" in cond else None
     record, rng = method.record(), Rng([args.seed])
     drawn = origin(model.sha256, record["sampler"], record["guidance"], model.average, args.seed)
-    report = metrics.evaluate(x, labels, train, held_out, captions=captions, extractor=extractor, rng=rng, drawn=drawn)
+    with stages({"reading": "scenes"}) as tell:
+        report = metrics.evaluate(
+            x, labels, train, held_out,
+            measures=asked, captions=captions, extractor=extractor, rng=rng, drawn=drawn, tell=tell,
+        )  # fmt: skip
     document = {
         "model": model.record(),
         **record,
@@ -217,7 +249,7 @@ def describe(document: dict[str, Any]) -> str:
             spread(real) if real else "",
             f"{times:.2f}" if times is not None else "-",
             *([number(found["chance"]["value"]) if "chance" in found else "-"] if by_chance else []),
-            good(name),
+            good(name) or "-",
         ])  # fmt: skip
     chance = ("by chance",) if by_chance else ()
     head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", *chance, "better")
@@ -230,7 +262,7 @@ def describe(document: dict[str, Any]) -> str:
     )
     lines.append(
         f"{counts['samples']:,} samples, {counts['train']:,} training and {counts['held_out']:,} held-out pictures; "
-        f"Frechet distances of {counts['compared']:,}"
+        f"distances of {counts['compared']:,}"
     )
     if extractor is not None:
         accuracy = extractor.get("held_out")
@@ -250,28 +282,6 @@ def guidance(document: dict[str, Any]) -> str:
     what = "guidance" if name == "CFG" else f"guidance {name}"
     levels = f" at levels {scale['low']:g}-{scale['high']:g}" if isinstance(scale, dict) and "low" in scale else ""
     return f"{what} {inner:g}{levels}" if isinstance(inner, int | float) else what
-
-
-def _data(run: str, changes: list[str]) -> Data:
-    """The train split that the run's config names."""
-    from mezzotint.cli.source import built
-    from mezzotint.core import config
-    from mezzotint.core.errors import Refusal
-    from mezzotint.core.store import model_config
-    from mezzotint.data import Data
-
-    tree = model_config(run)
-    if "data" not in tree:
-        raise Refusal(f"the config of {run!r} names no data, so there is nothing to judge it against")
-    tree = config.edit(tree, changes)
-    try:
-        data: Data = built(tree["data"], Data, "'data' of the run's config", ("data",))
-    except Refusal as refusal:
-        path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
-        if path is None or changes:
-            raise
-        raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
-    return data.sibling("train")
 
 
 def _told(train: Data, count: int, families: tuple[str, ...]) -> tuple[Condition, list[int]]:
@@ -358,9 +368,12 @@ def _out(
     average = f"-ema{given.average:g}-at{images}" if given.average is not None else ""
     settings = json.dumps(method.record(), sort_keys=True).encode()
     other = f"-set{sha256(settings).hexdigest()[:8]}" if edited else ""
+    size = f"-{args.size.lower()}" if args.size is not None else ""
     eye = "" if extractor is None else f"-eye{extractor.record['sha256'][:8]}"
     if extractor is not None and (asked := asked_of(extractor.record)):
         asked["resize"] = extractor.record.get("resize")
         eye += f"-{sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}"
-    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{eye}"
+    names = sorted({name for name in re.split(r"[\s,]+", args.measures) if name})
+    only = "" if names == ["usual"] else f"-{sha256(','.join(names).encode()).hexdigest()[:8]}"
+    name = f"{type(sampler).__name__.lower()}{sampler.steps}{eta}{guidance}{levels}{average}{other}{size}{eye}{only}"
     return Path(home, REPORTS, f"{name}-n{count}-seed{args.seed}.json")

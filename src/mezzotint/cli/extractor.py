@@ -143,22 +143,15 @@ def describe(record: dict[str, Any]) -> str:
 def _trained(args: Extract) -> Any:
     from mezzotint.cli.source import pictures
     from mezzotint.core import config
-    from mezzotint.core.errors import Refusal
-    from mezzotint.metrics import Extractor
-    from mezzotint.metrics.pictures import checked, table
-    from mezzotint.metrics.report import TRAIN_LIMIT
+    from mezzotint.metrics.pictures import subset
+    from mezzotint.metrics.report import TRAIN_LIMIT, trained
 
     size = None if args.size is None else _whole(args.size, "--size")
     data = pictures(args.what, size, args.held_out).sibling("train")
-    x, y = checked(*table(data, TRAIN_LIMIT), "the training pictures")
-    held_out = data.held_out()
-    z, w = checked(*table(held_out, TRAIN_LIMIT), "the held-out pictures")
-    if y is None or w is None:
-        raise Refusal(f"an extractor is trained on labelled pictures, and {args.what!r} has no labels")
-    note(f"training on {len(x):,} pictures")
+    note(f"training on {len(subset(len(data), TRAIN_LIMIT)):,} pictures")
     given = {name: value for name in ("width", "features", "seed") if (value := getattr(args, name)) is not None}
     seen = None if args.images is None else config.count(args.images)
-    return Extractor.train(x, y, (z, w), seen=seen, **given)
+    return trained(data, data.held_out(), seen=seen, **given)
 
 
 def _network(args: Extract) -> Any:

@@ -39,9 +39,9 @@ def changes_of(given: tuple[str, ...] | None) -> list[str]:
 
 @dataclass(frozen=True)
 class Telling:
-    """What the pictures show, in words.
+    """What the pictures show, in words, or as pictures of the data do.
 
-    For models that were trained with captions.
+    For models that were trained with captions, layouts and the like.
     """
 
     caption: Annotated[
@@ -53,6 +53,10 @@ class Telling:
     """Captions, one a line, in UTF-8."""
     negative: Annotated[Optional[str], arg(metavar="TEXT", help_behavior_hint="")] = None
     """What to keep clear of, in words; needs --guidance above 1, which then moves away from it."""
+    items: Annotated[
+        Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7, where the model needs them)")
+    ] = None
+    """Draw what is told of these held-out pictures of the model's data, such as their layouts: 0-7 or 3,5."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from mezzotint.cli.page import document
 from mezzotint.cli.report import curves, footer, how, numbers, onwards, top
 from mezzotint.cli.strips import strips
 from mezzotint.cli.subject import Subject
-
-LICENCE = " It holds pictures of the training set: before you publish it, see what their licence allows."
+from mezzotint.data.licence import said
 
 
 def judged(subject: Subject, report: Mapping[str, Any], others: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -40,5 +39,5 @@ def judged(subject: Subject, report: Mapping[str, Any], others: Iterable[Mapping
         curves(subject),
         how(subject),
         onwards(subject),
-        footer(LICENCE),
+        footer(f" It holds pictures of the training set. {said(subject.run.config.get('data'))}"),
     )

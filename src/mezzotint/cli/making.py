@@ -58,6 +58,8 @@ def make(
         emit({"written": written, "count": len(x), "seconds": seconds, "remarks": remarks, "settings": settings})
         return 0
     print(f"{len(x):,} pictures in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
+    if plan.told.source is not None and plan.sheet is not None:
+        note(f"the sheet shows what is told of the data. {plan.told.source.licence}")
     if args.output.like is None and plan.sheet is not None:
         note(f"the same again: mezzotint {verb.name} --like {shlex.quote(plan.sheet)} --out again.png")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from mezzotint.cli import drawing, told, wanted
 from mezzotint.cli.console import note
 from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
+from mezzotint.cli.items import Items, above
 from mezzotint.cli.method import Method
 from mezzotint.cli.titled import captioned
 from mezzotint.cli.told import Told
@@ -62,6 +64,7 @@ class Plan:
         layout: ``columns``, ``scale`` and ``gap`` of the sheet, and whether it has ``titles``.
         sheet: where the sheet is written, or None.
         threads: of the picture to be repeated, or None.
+        shape: of one picture, where it is not the model's own.
     """
 
     model: drawing.Model
@@ -73,6 +76,7 @@ class Plan:
     layout: dict[str, int]
     sheet: str | None
     threads: int | None
+    shape: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, args: Asked, verb: Verb, old: dict[str, Any], changes: list[str] | None = None) -> Plan:
@@ -89,10 +93,20 @@ class Plan:
             raise Refusal(f"name a run folder, or a picture to repeat with --like{last}")
         given, output = args.drawing, args.output
         model = _model(args, verb, old)
-        wish, seeds = told.asked(args, verb.every, old, model)
+        changes = changes_of(given.set) if changes is None else changes
+        moved = [change for change in changes if re.match(r"\s*data\s*[.=]", change)]
+        changes = [change for change in changes if change not in moved]
+        shape = _shape(getattr(args, "size", None), old, model)
+        known = replace(model, size=model.shape if shape is None else shape)
+        wish, seeds = told.asked(
+            args,
+            verb.every,
+            old,
+            known,
+            lambda: Items.of_run(model.path, drawing.families(model.denoiser), known.shape, moved),
+        )
         same = old and wish == told.before(old) and seeds == old["seeds"] and output.columns is None
         wanted_sheet = output.out is not None or (output.each is None and output.npz is None)
-        changes = changes_of(given.set) if changes is None else changes
         method = Method.of(given, changes, model.sampler, old, negative=wish.negative is not None)
         towards = given.guidance is not None and given.guidance < 1  # below 1 it would move to it
         if wish.negative is not None and (towards or not method.negative):
@@ -115,10 +129,13 @@ class Plan:
             seeds=seeds,
             method=method,
             batch=given.batch if given.batch is not None else old.get("batch", BATCH),
-            rows=given.rows if given.rows is not None else old.get("rows") or drawing.rows_of(model.denoiser),
-            layout=old["layout"] if same else _layout(output, verb, wish, seeds, model),
+            rows=given.rows
+            if given.rows is not None
+            else old.get("rows") or drawing.rows_of(model.denoiser, known.shape),
+            layout=old["layout"] if same else _layout(output, verb, wish, seeds, known),
             sheet=(output.out or verb.out) if wanted_sheet else None,
             threads=_threads(old),
+            shape=shape,
         )
 
     def settings(self, threads: int, **more: Any) -> dict[str, Any]:
@@ -132,6 +149,7 @@ class Plan:
             "batch": self.batch,
             "rows": self.rows,
             "layout": self.layout,
+            **({} if self.shape is None else {"size": list(self.shape[-2:])}),
             "device": self.model.denoiser.device.type,
             "threads": threads,
             "versions": drawing.versions(),
@@ -177,9 +195,13 @@ class Plan:
         return written
 
     def grid(self, x: Tensor) -> Pixels:
-        """Pictures side by side, each column under its caption."""
-        layout = dict(self.layout)
-        return captioned(x, self.told.captions or [], **layout) if layout.pop("titles", False) else grid(x, **layout)
+        """Pictures side by side, each column under its caption and what else it was asked to show."""
+        layout, captions = dict(self.layout), self.told.captions or []
+        titles, columns = layout.pop("titles", False), layout["columns"]
+        if self.told.items is not None and columns == self.told.kinds:
+            x = above(x, self.told.rows(slice(columns)).cond(), columns)
+            captions = [*captions[:columns] * (len(x) // columns)]
+        return captioned(x, captions, **layout) if titles else grid(x, **layout)
 
 
 def read(path: str | None, verb: Verb) -> dict[str, Any]:
@@ -204,6 +226,7 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     whole = (
         whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
     )
+    whole = whole and ("size" not in old or (_whole_numbers(old["size"], 2**31) and len(old["size"]) == 2))
     whole = whole and isinstance(old.get("batch"), int) and isinstance(old.get("rows", 1), int)
     if not whole:
         raise Refusal(f"the settings inside {path!r} are not those of mezzotint {verb.name}, so it cannot be repeated")
@@ -251,6 +274,17 @@ def _model(args: Asked, verb: Verb, old: dict[str, Any]) -> drawing.Model:
     return model
 
 
+def _shape(given: str | None, old: dict[str, Any], model: drawing.Model) -> tuple[int, ...] | None:
+    """Of one picture, where another size than the model's own is asked for."""
+    size = wanted.size(given) if given is not None else old.get("size")
+    if size is None:
+        return None
+    if len(model.shape) != 3 or min(size) < 1:
+        raise Refusal(f"the model in {model.path!r} makes samples of shape {model.shape}, which have no --size")
+    shape = (model.shape[0], *size)
+    return None if shape == model.shape else shape
+
+
 def _layout(output: Output, verb: Verb, wish: Told, seeds: list[int], model: drawing.Model) -> dict[str, int]:
     """One column a label or caption; the verb's own number where there is one of them or none."""
     columns = wish.kinds if wish.kinds > 1 else verb.columns(len(seeds))
@@ -258,7 +292,7 @@ def _layout(output: Output, verb: Verb, wish: Told, seeds: list[int], model: dra
         if output.columns < 1:
             raise Refusal(f"--columns is {output.columns}, but a sheet has at least one")
         columns = min(output.columns, len(seeds))
-    height, width = model.denoiser.shape[-2:]
+    height, width = model.shape[-2:]
     titles = verb.titles or wish.captions is not None
     side = 2 * verb.side if titles and not verb.titles else verb.side
     layout = {"columns": columns, "scale": enlargement(height, width, side), "gap": 6 if titles else 1}
@@ -275,6 +309,8 @@ def _save_npz(path: Path, x: Tensor, asked: Told, seeds: list[int]) -> None:
     arrays: dict[str, Any] = {"images": pixels(x), "seeds": np.array(seeds, np.uint64)}
     if asked.labels is not None:
         arrays["labels"] = np.array(asked.labels, np.int64)
+    if asked.items is not None:
+        arrays["items"] = np.array(asked.items, np.int64)
     if asked.captions is not None:
         arrays["captions"] = np.array(asked.captions, dtype=np.str_)
     temporary = path.with_name(f".{path.name}.tmp")

@@ -15,11 +15,12 @@ from mezzotint.cli.chart import Line, chart
 from mezzotint.cli.copies import copies
 from mezzotint.cli.page import Html, document, join, section, tag
 from mezzotint.cli.subject import Subject
-from mezzotint.cli.words import Words, headline, need, spell, verdict, words
+from mezzotint.cli.words import Words, headline, need, spell, verdict, wish, words
 from mezzotint.core import config
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.store import MANIFEST
+from mezzotint.data.licence import said
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.training.run import Run
 
@@ -38,7 +39,7 @@ def render(subject: Subject, title: str | None = None) -> str:
         copies(subject),
         how(subject),
         onwards(subject),
-        footer(),
+        footer(f" {said(subject.run.config.get('data'))}"),
     )
 
 
@@ -59,8 +60,8 @@ def top(subject: Subject, title: str, eyebrow: str = "mezzotint report") -> Html
         if bars and bar is None:
             continue
         value = words(name).number(found.value)
-        if name in report.real and name.startswith("frechet"):
-            value = f"{report.times_real(name):.2f} × real"
+        if name in report.ratios:
+            value = f"{report.ratios[name]:.2f} × real"
         mark: object = None
         if bar is not None:
             held = bar.holds(report)
@@ -157,7 +158,7 @@ def short(count: float) -> str:
 
 def numbers(subject: Subject) -> Html:
     """Every measure with its interval, its counts, what it means and when not to trust it."""
-    report, bodies = subject.report, []
+    report, ratios, bodies = subject.report, subject.report.ratios, []
     for name, found in report.measures.items():
         word, bar, real = words(name), subject.bars.get(name), report.real.get(name)
         counts = f"of {found.count:,}" + (f", by {found.against:,}" if found.against else "")
@@ -166,9 +167,9 @@ def numbers(subject: Subject) -> Html:
             held = bar.holds(report)
             mark = tag("span", "holds" if held else "does not hold", class_="good" if held else "bad")
             cell = join([mark, tag("small", need(bar))])
-        times = f"is {report.times_real(name):.2f} × real" if real is not None and name.startswith("frechet") else None
+        times = f"is {ratios[name]:.2f} × real" if name in ratios else None
         cells = [
-            tag("td", word.title),
+            tag("td", word.title, _small(wish(name))),
             tag("td", word.number(found.value), _small(_interval(found, word)), _small(counts)),
             tag("td", word.number(real.value), _small(_interval(real, word))) if real else tag("td", "–"),
             tag("td", cell, _small(times)),

@@ -50,7 +50,7 @@ class Rivals:
             for theirs in islice(reports(Path(other)), _LOOKED_AT)
             for mine in islice(reports(Path(one)), _LOOKED_AT)
         ]
-        return max(pairs, key=lambda pair: len(pair.compared), default=None)
+        return max(pairs, key=lambda pair: (len(pair.compared), len(pair.found)), default=None)
 
     @property
     def compared(self) -> dict[str, Difference]:

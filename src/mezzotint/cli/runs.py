@@ -16,7 +16,10 @@ from mezzotint.cli.console import Flag, duration, emit, number, table, use_threa
 if TYPE_CHECKING:
     from mezzotint.cli.results import Result
 
-MEASURES = ("accuracy", "classification_score", "frechet_features", "frechet_pixels", "neighbour_ratio")
+MEASURES = (
+    "accuracy", "classification_score", "frechet_features", "frechet_pixels", "kid", "precision", "recall",
+    "neighbour_ratio",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ class Sample:
     A model that was trained with captions is told one by --caption, and what to keep clear of by --negative.
     Words that it does not know are said on the way, and so is what of a long caption it does not read.
 
+    A model that was trained with layouts, masks, condition pictures or attributes is told those of held-out pictures of
+    its data (--items), a column each, which stand above what is drawn. If the data have moved, say where they are with
+    --set data.path=...
+
     The PNG carries its settings: model, SHA-256 of the weights, labels, captions, seeds, sampler, guidance,
     versions. --like reads them back and makes the same pictures again; further flags change what they name.
 
@@ -36,6 +40,8 @@ class Sample:
       mezzotint sample runs/digits --seeds 0-999 --npz many.npz         10,000 pictures as arrays
       mezzotint sample --like threes.png --seeds 64-127 --out more.png
       mezzotint sample runs/emoji --caption "a red heart" "a black cat" --guidance 2 --out two.png
+      mezzotint sample runs/streets --items 0-5 --seeds 0-3 --out streets.png
+      mezzotint sample runs/wide --size 48x80 --out wide.png
       mezzotint sample runs/emoji --caption-file wishes.txt --negative "a face" --guidance 3 --each wishes
     """
 
@@ -45,6 +51,8 @@ class Sample:
     """Classes by number or name: 3, cat, 0-9, 3,5 or cat,dog."""
     seeds: Seeds = None
     """One picture a label or caption and seed: 5, 0-63 or 3,5,9."""
+    size: Annotated[Optional[str], arg(metavar="HEIGHTxWIDTH", help_behavior_hint="(default: the model's own)")] = None
+    """Of the pictures, in pixels, for networks that take any, as the U-Net of every recipe from pictures does."""
     telling: Said = Telling()
     drawing: Drawn = Drawing()
     output: Written = Output()
@@ -62,6 +70,6 @@ def run(args: Sample) -> int:
     asked = plan.Plan.of(args, plan.SAMPLE, plan.read(args.output.like, plan.SAMPLE))
 
     def pipeline() -> Sampling:
-        return Sampling(asked.method.sampler, asked.method.guided(asked.model.denoiser, asked.rows))
+        return Sampling(asked.method.sampler, asked.method.guided(asked.model.denoiser, asked.rows), shape=asked.shape)
 
     return make(args, plan.SAMPLE, asked, pipeline, asked.told.cond())

@@ -9,7 +9,7 @@ written by :func:`mezzotint.recipes.of_data` from what they are.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from mezzotint.cli.columns import recorded
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
-from mezzotint.core.store import SCHEMA
+from mezzotint.core.store import SCHEMA, model_config
 from mezzotint.data import Arrays, Data, Digits, Folder, Scenes
 from mezzotint.data.table import ENDINGS, TABLES
 from mezzotint.training.run import CHECKPOINTS, Run
 
 BUILT_IN = ("digits", "scenes")
+FLAGS = {"layout": "layout", "mask": "mask", "image": "condition", "attributes": "attributes"}
+"""The flags that declare a column, by what it tells."""
 _RECIPES = (".yaml", ".yml")
 _FILES = (".npz", ".tar", *ENDINGS)
 
@@ -55,12 +57,19 @@ def written(what: str) -> dict[str, Any]:
     return {key: value for key, value in tree.items() if key != "schema"}
 
 
-def pictures(what: str, size: int | None = None, held_out: str | None = None, skip_broken: bool = False) -> Data:
-    """The pictures that WHAT names, their train split."""
+def pictures(
+    what: str,
+    size: int | None = None,
+    held_out: str | None = None,
+    skip_broken: bool = False,
+    declared: Mapping[str, Any] | None = None,
+) -> Data:
+    """The pictures that WHAT names, their train split; ``declared`` are further columns of sets that have any."""
     if size is not None and size < 1:
         raise Refusal(f"--size is {size}, but a size is a number of pixels, at least 1")
     path = Path(what)
     if what in BUILT_IN:
+        _without(what, **{FLAGS[name]: column for name, column in (declared or {}).items()})
         _without(what, held_out=held_out, skip_broken=skip_broken or None)
         if what == "scenes":
             return Scenes(size=size or 32, objects=(1, 2))
@@ -71,10 +80,16 @@ def pictures(what: str, size: int | None = None, held_out: str | None = None, sk
             f"{what!r} holds checkpoints, so it is no folder of pictures but a run that has lost its config.yaml; "
             "bring that file back, or train the same recipe with --out and --resume"
         )
-    found = recorded(what, size, skip_broken)
+    found = recorded(what, size, skip_broken, declared)
     if found is not None:
         _without(repr(what), held_out=held_out)
         return found
+    for name in declared or ():
+        if path.exists():
+            raise Refusal(
+                f"--{FLAGS[name]} names a column, and {what!r} has none: a table beside the pictures does, such as "
+                "metadata.jsonl"
+            )
     if path.is_dir():
         _without(f"the folder {what!r}", held_out=held_out)
         return Folder(what, size=size, skip_broken=skip_broken)
@@ -124,3 +139,24 @@ def built(part: Any, kind: type, what: str, within: Collection[str] | None = Non
     if not isinstance(made, kind):
         raise Refusal(f"{what} is a {type(made).__name__}, but it must be a {kind.__name__}")
     return made
+
+
+def of_run(run: str, changes: Sequence[str]) -> Data:
+    """The train split that the config of a run or a model names.
+
+    Arguments:
+        run: its folder.
+        changes: edits of the config, such as ``data.path=elsewhere``.
+    """
+    tree = model_config(run)
+    if "data" not in tree:
+        raise Refusal(f"the config of {run!r} names no data")
+    tree = config.edit(tree, list(changes))
+    try:
+        data: Data = built(tree["data"], Data, "'data' of the run's config", ("data",))
+    except Refusal as refusal:
+        path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
+        if path is None or changes:
+            raise
+        raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
+    return data.sibling("train")

@@ -1,12 +1,14 @@
-"""What every picture is asked to show: a class, a caption, both or neither, and what it is to move away from.
+"""What every picture is asked to show: a class, a caption, what is told of an item of the data, and what to move away
+from.
 
-Every label and every caption is drawn with every seed. A picture carries its captions once, however many are drawn of
-each, and which of them is whose.
+Every item, every label and every caption is drawn with every seed. A picture carries its captions once, however many
+are drawn of each, and which of them is whose. Labels and captions that are named take the place of the item's own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from mezzotint.core.text import written
 if TYPE_CHECKING:
     from mezzotint.cli.drawing import Model
     from mezzotint.cli.flags import Asked, Telling
+    from mezzotint.cli.items import Items
 
 SEEDS = "0-7"
 
@@ -32,16 +35,22 @@ class Told:
         labels: classes, or None where none is asked for.
         captions: texts, or None where none is asked for.
         negative: what all of them move away from, or None.
+        items: rows of the data that say what to draw, or None.
+        source: these data.
+        mark: of the data that the items were of; None: of ``source``.
     """
 
     labels: list[int] | None = None
     captions: list[str] | None = None
     negative: str | None = None
+    items: list[int] | None = None
+    source: Items | None = field(default=None, compare=False, repr=False)
+    mark: str | None = field(default=None, compare=False)
 
     @property
     def kinds(self) -> int:
         """How many different things are asked for."""
-        each = [column for column in (self.labels, self.captions) if column is not None]
+        each = [column for column in (self.items, self.labels, self.captions) if column is not None]
         return len(set(zip(*each, strict=True))) if each else 1
 
     @property
@@ -51,7 +60,8 @@ class Told:
 
     def cond(self) -> Condition:
         """As the model is told."""
-        cond = NONE if self.labels is None else Condition(label=self.labels)
+        cond = NONE if self.items is None or self.source is None else self.source.cond(self.items)
+        cond = cond if self.labels is None else cond | Condition(label=self.labels)
         if self.captions is not None:
             cond = cond | Condition(caption=written(self.captions))
             if self.negative is not None:
@@ -65,23 +75,31 @@ class Told:
             number = {text: place for place, text in enumerate(self.texts)}
             found["captions"] = {"texts": self.texts, "rows": [number[text] for text in self.captions]}
             found["negative"] = self.negative
+        if self.items is not None and self.source is not None:
+            found["items"] = self.source.record(self.items)
         return found
 
     def row(self, row: int) -> Told:
         """What one picture is asked to show."""
+        return self.rows(slice(row, row + 1))
+
+    def rows(self, rows: slice) -> Told:
+        """What some pictures are asked to show."""
         return replace(
             self,
-            labels=None if self.labels is None else [self.labels[row]],
-            captions=None if self.captions is None else [self.captions[row]],
+            labels=None if self.labels is None else self.labels[rows],
+            captions=None if self.captions is None else self.captions[rows],
+            items=None if self.items is None else self.items[rows],
         )
 
     def names(self, seeds: list[int], classes: int) -> list[str]:
-        """A file name a picture: its label, the number of its caption and its seed, as far as it has them."""
+        """A file name a picture: its item, its label, the number of its caption and its seed, as far as it has them."""
         digits, number = len(str(max(1, classes - 1))), {text: i for i, text in enumerate(self.texts)}
         wide = len(str(max(1, len(number) - 1)))
-        names = []
+        far, names = len(str(max(self.items or [0]))), []
         for row, seed in enumerate(seeds):
-            parts = [] if self.labels is None else [f"{self.labels[row]:0{digits}d}"]
+            parts = [] if self.items is None else [f"{self.items[row]:0{far}d}"]
+            parts += [] if self.labels is None else [f"{self.labels[row]:0{digits}d}"]
             parts += [] if self.captions is None else [f"{number[self.captions[row]]:0{wide}d}"]
             names.append("-".join([*parts, f"{seed:06d}"]) + ".png")
         return names
@@ -92,22 +110,28 @@ def before(old: dict[str, Any]) -> Told | None:
     count, labels, said, negative = len(old["seeds"]), old.get("labels"), old.get("captions"), old.get("negative")
     if labels is not None and not (_numbers(labels, 2**31) and len(labels) == count):
         return None
+    of = old.get("items")
+    items, mark = (of.get("rows"), of.get("mark")) if isinstance(of, dict) else (None, None)
+    if of is not None and not (_numbers(items, 2**62) and len(items or ()) == count and isinstance(mark, str)):
+        return None
     if said is None:
-        return Told(labels) if negative is None else None
+        return Told(labels, items=items, mark=mark) if negative is None else None
     texts, rows = (said.get("texts"), said.get("rows")) if isinstance(said, dict) else (None, None)
     whole = isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts)
     if not whole or not isinstance(texts, list) or not isinstance(negative, str | None):
         return None
     if not isinstance(rows, list) or not _numbers(rows, len(texts)) or len(rows) != count:
         return None
-    return Told(labels, [texts[row] for row in rows], negative)
+    return Told(labels, [texts[row] for row in rows], negative, items, mark=mark)
 
 
 def _numbers(values: Any, end: int) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < end for value in values)
 
 
-def asked(args: Asked, every: bool, old: dict[str, Any], model: Model) -> tuple[Told, list[int]]:
+def asked(
+    args: Asked, every: bool, old: dict[str, Any], model: Model, items: Callable[[], Items]
+) -> tuple[Told, list[int]]:
     """What the flags ask for, laid over an earlier picture, and a seed a picture.
 
     Arguments:
@@ -115,6 +139,7 @@ def asked(args: Asked, every: bool, old: dict[str, Any], model: Model) -> tuple[
         every: whether all classes, or the captions that the model brings, are drawn where none is named.
         old: the settings inside the picture to be repeated, {} where there is none.
         model: which is asked.
+        items: opens the data that say what to draw, where they are asked for.
     """
     given = args.telling
     if args.label is not None and not model.classes:
@@ -131,24 +156,33 @@ def asked(args: Asked, every: bool, old: dict[str, Any], model: Model) -> tuple[
                     f"the picture {args.output.like!r} and the model in {model.path!r} do not agree on whether there "
                     f"are {what}"
                 )
-        if args.label is None and texts is None and args.seeds is None and given.negative is None:
-            if every and was.labels is None and was.captions is None and (model.classes or model.reads):
+        plain = args.label is None and texts is None and given.items is None
+        if plain and args.seeds is None and given.negative is None:
+            if every and was == Told() and (model.classes or model.reads or model.more):
                 raise Refusal(
                     f"the picture {args.output.like!r} was asked to show nothing, but the model in {model.path!r} "
                     "is told what to show; name it with --label or --caption"
                 )
-            return was, old["seeds"]
+            return _opened(was, items), old["seeds"]
     seeds = wanted.seeds(args.seeds) if args.seeds is not None else old.get("seeds") or wanted.seeds(SEEDS)
     seeds = list(dict.fromkeys(seeds))
     then = Told() if was is None else was
     labels = wanted.labels(args.label, model.classes) if args.label is not None else then.labels
     texts = texts if texts is not None else then.captions
-    if labels is None and texts is None and every:
+    source, rows, mark = None, then.items, then.mark
+    if given.items is not None:
+        rows, mark = wanted.seeds(given.items, "items"), None
+    if rows is not None or (every and model.more):
+        source = items()
+        rows = source.usual() if rows is None else rows
+        source.check(rows)
+    if labels is None and texts is None and rows is None and every:
         texts = _usual(model) if model.reads else None
         labels = list(range(len(model.classes))) if texts is None else None
-    kinds = [(label, text) for label in _each(labels) for text in _each(texts)]
+    kinds = [(row, label, text) for row in _each(rows) for label in _each(labels) for text in _each(texts)]
     if len(kinds) * len(seeds) > wanted.MOST:
-        what = "labels" if not texts else "captions" if not labels else "labels and captions"
+        all_of = (("items", rows), ("labels", labels), ("captions", texts))
+        what = " and ".join(name for name, values in all_of if values)
         raise Refusal(
             f"{len(kinds)} {what} with {len(seeds)} seeds are more than {wanted.MOST:,} pictures; ask in parts"
         )
@@ -156,12 +190,28 @@ def asked(args: Asked, every: bool, old: dict[str, Any], model: Model) -> tuple[
     if negative is not None and not texts:
         raise Refusal("--negative says what a caption is to keep clear of, and there is none; name one with --caption")
     told = Told(
-        [label for label, _ in kinds] * len(seeds) if labels else None,
-        [text for _, text in kinds] * len(seeds) if texts else None,
+        [label for _, label, _ in kinds] * len(seeds) if labels else None,
+        [text for _, _, text in kinds] * len(seeds) if texts else None,
         negative,
+        [row for row, _, _ in kinds] * len(seeds) if rows else None,
+        mark=mark,
     )
     told.cond()  # refuses texts that are none
-    return told, [seed for seed in seeds for _ in kinds]
+    return _opened(told, items if source is None else lambda: source), [seed for seed in seeds for _ in kinds]
+
+
+def _opened(told: Told, items: Callable[[], Items]) -> Told:
+    """The same with the data that its items are of, which must be those of the picture to be repeated."""
+    if told.items is None:
+        return told
+    source = items()
+    source.check(told.items)
+    if told.mark not in (None, source.data.mark):
+        raise Refusal(
+            "the data of the model are not those that the picture was asked to show items of: they have changed, so it "
+            "cannot be repeated; name --items anew, or say where the data are with --set data.path=..."
+        )
+    return replace(told, source=source)
 
 
 def _each(values: list[Any] | None) -> list[Any]:

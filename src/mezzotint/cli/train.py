@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
 from tyro.conf import Positional, arg
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mezzotint.data import Data
     from mezzotint.training.run import Run
 
+Column = Annotated[Optional[str], arg(metavar="COLUMN", help_behavior_hint="")]
 _HEARD = 5_000  # captions that are looked at before training
 
 
@@ -32,7 +33,8 @@ class Train:
       digits       the 1,437 real handwritten digits that come with scikit-learn
       scenes       painted shapes and figures with captions, one or two a picture (--size 16 to 256)
       a folder     of pictures, one sub-folder a class (or none, for a model without classes)
-      a table      metadata.jsonl, .csv or .parquet, or the folder it is in: file_name, and label or caption
+      a table      metadata.jsonl, .csv or .parquet, or the folder it is in: file_name, and label or caption, and
+                   what --layout, --condition, --mask and --attributes name
       .tar files   or a folder of them, as WebDataset writes them, or a folder that datasets saved
       an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
       a .yaml      a recipe with the entries model, data and training, or data alone
@@ -48,6 +50,7 @@ class Train:
       mezzotint train pictures/ --size 32 --dry-run > recipe.yaml       write the recipe, edit it, then
       mezzotint train recipe.yaml --set training.rate.peak=1e-3
       mezzotint train runs/digits --resume --images 400k
+      mezzotint train streets/ --size 64 --layout map                   pictures that follow a map of things
       mezzotint train pictures/ --size 64 --processes 8                 eight GPUs of this machine
     """
 
@@ -67,6 +70,14 @@ class Train:
     """An .npz with the pictures to judge by, where WHAT is an .npz."""
     skip_broken: Flag = False
     """Leave out broken and oversized pictures of a folder instead of refusing them."""
+    layout: Column = None
+    """The column of a table with maps, whose numbers say what is where; the model learns to paint to them."""
+    condition: Column = None
+    """The column with a picture to go by: a sketch, a depth map, an earlier state."""
+    mask: Column = None
+    """The column with black and white pictures to go by."""
+    attributes: Annotated[Union[None, tuple[str, ...]], arg(metavar="COLUMN ...", help_behavior_hint="")] = None
+    """Columns of words or numbers to go by."""
     set: Settings = None
     """Edit values of the recipe, such as training.batch=64; may be given several times."""
     max_parameters: Parameters = None
@@ -201,7 +212,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
     if is_recipe(args.what):
         tree = written(args.what)
         alone = set(tree) == {"data"}  # the rest is written from them, as it is from pictures
-        for name in ("width", "size", "held_out", "skip_broken")[alone:]:
+        declared = ("layout", "condition", "mask", "attributes")
+        for name in ("width", "size", "held_out", "skip_broken", *declared)[alone:]:
             if getattr(args, name):
                 raise Refusal(
                     f"--{name.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; "
@@ -237,15 +249,19 @@ def _batch(changes: list[str]) -> dict[str, int]:
 
 def _pictures(args: Train, before: dict[str, Any]) -> Data:
     """The pictures that WHAT names, read as ``before``, where the run is to go on and nothing else is said."""
-    from mezzotint.cli.source import pictures
+    from mezzotint.cli.source import FLAGS, pictures
 
     size, held_out, skip = args.size, args.held_out, args.skip_broken
+    columns = {told: getattr(args, flag) for told, flag in FLAGS.items()}
     if before and args.what not in ("digits",):
         was = before["data"]
         size = was.get("size") if size is None and isinstance(was.get("size"), int) else size
         held_out = was.get("held_out_path") if held_out is None else held_out
         skip = skip or bool(was.get("skip_broken"))
-    found = pictures(args.what, size, held_out, skip)
+        if was.get("part") in ("data.Table", "data.Shards", "data.HuggingFace"):
+            columns = {told: was.get(told) if column is None else column for told, column in columns.items()}
+    declared = {told: column for told, column in columns.items() if column}
+    found = pictures(args.what, size, held_out, skip, declared)
     _say_skipped(found)
     return found
 

@@ -9,20 +9,20 @@ from mezzotint.core.errors import Refusal, nearest
 MOST = 1_000_000
 
 
-def seeds(text: str) -> list[int]:
-    """``"0-63"``, ``"3,5,9"``, ``"0-3,10"``: whole numbers in the order given."""
+def seeds(text: str, flag: str = "seeds") -> list[int]:
+    """``"0-63"``, ``"3,5,9"``, ``"0-3,10"``: whole numbers in the order given, as ``--seeds`` and ``--items`` take."""
     found: list[int] = []
     for piece in text.split(","):
         low, dash, high = piece.strip().partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()):
-            raise Refusal(f"--seeds is {text!r}, but seeds are whole numbers and ranges such as 0-63 or 3,5,9")
+            raise Refusal(f"--{flag} is {text!r}, but {flag} are whole numbers and ranges such as 0-63 or 3,5,9")
         first, last = int(low), int(high) if dash else int(low)
         if last < first:
-            raise Refusal(f"--seeds has the range {piece.strip()!r}, which runs backwards; write {last}-{first}")
+            raise Refusal(f"--{flag} has the range {piece.strip()!r}, which runs backwards; write {last}-{first}")
         if last >= 2**64:
-            raise Refusal(f"--seeds has {last}, but a seed has 64 bits")
+            raise Refusal(f"--{flag} has {last}, but {flag} have 64 bits")
         if len(found) + last - first >= MOST:
-            raise Refusal(f"--seeds is {text!r}, which is more than {MOST:,} seeds; ask for them in parts")
+            raise Refusal(f"--{flag} is {text!r}, which is more than {MOST:,} {flag}; ask for them in parts")
         found += range(first, last + 1)
     return found
 
@@ -74,3 +74,11 @@ def interval(text: str) -> tuple[float, float]:
     if not 0 <= pair[0] <= pair[1] <= 1:
         raise Refusal(f"--interval is {text!r}, but it is two noise levels between 0 and 1, such as 0.2-0.8")
     return pair
+
+
+def size(text: str) -> tuple[int, int]:
+    """``"64"`` or ``"48x80"``: height and width in pixels."""
+    high, times, wide = text.lower().partition("x")
+    if not high.isdecimal() or (times and not wide.isdecimal()) or not int(high) or (times and not int(wide)):
+        raise Refusal(f"--size is {text!r}, but it is a height and a width in pixels, such as 64 or 48x80")
+    return int(high), int(wide) if times else int(high)

@@ -62,6 +62,78 @@ WORDS: dict[str, Words] = {
         "The same distance in the pixels themselves, which sees what the features may ignore, such as noise and blur.",
         "Zero would mean equal means and covariances, not equal pictures.",
     ),
+    "frechet_infinity": Words(
+        "Fréchet distance, infinitely many",
+        "What the distance in features would be of infinitely many pictures: distances at several counts, followed "
+        "along their line to its end. It frees the number of what few pictures add to it.",
+        "Near zero it may be negative, and the interval says by how much; where pictures are few for the features, the "
+        "line is bent.",
+    ),
+    "kid": Words(
+        "Kernel distance (KID)",
+        "How far the samples lie from held-out pictures as a crowd, by all moments up to the third, in features: the "
+        "mean over 100 subsets of at most 1,000. It has no bias at any count, so few pictures are no disadvantage.",
+        "The number belongs to this extractor, and may be negative where nothing differs. Of some hundred pictures its "
+        "interval is somewhat too short.",
+    ),
+    "precision": Words(
+        "Precision",
+        "The share of samples that lie where real pictures are: within the distance of a real picture to its third "
+        "nearest, in features.",
+        "It compares at equal counts only, and one odd real picture has a wide reach. Drawing one good picture over "
+        "and over scores 100 %.",
+        share=True,
+    ),
+    "recall": Words(
+        "Recall",
+        "The share of real pictures that lie where samples are: within the distance of a sample to its third nearest. "
+        "It falls where kinds of pictures are missing.",
+        "It compares at equal counts only, and samples that lie far off reach far.",
+        share=True,
+    ),
+    "density": Words(
+        "Density",
+        "How many real pictures a sample lies near to, over how many it would if it were real: of real pictures 1. "
+        "Outliers do not fool it as they do precision.",
+        "Above 1 the samples crowd where real pictures are densest, which is no virtue; guidance does it.",
+    ),
+    "coverage": Words(
+        "Coverage",
+        "The share of real pictures that have a sample near them, nearer than their fifth nearest real picture.",
+        "It compares at equal counts only; real pictures do not reach 100 % either.",
+        share=True,
+    ),
+    "extractor_score": Words(
+        "Extractor score",
+        "Are single pictures of a clear class, and all of them of many? 1 at worst, the number of classes at best, as "
+        "the extractor’s classifier sees them.",
+        "It never looks at real pictures: one sharp picture a class, repeated, scores best.",
+    ),
+    "diversity": Words(
+        "Diversity within a class",
+        "The mean distance of two samples of one class, in features (in pixels where there are none). Beside it: of "
+        "two held-out pictures of one class. Less is collapse, more is noise.",
+        "Variety of the wrong kind counts as well.",
+    ),
+    "sliced_pixels": Words(
+        "Sliced Wasserstein distance, pixels",
+        "How far apart the pixels of samples and of held-out pictures lie along random lines: whole laws are compared, "
+        "not means and covariances alone.",
+        "Sets of one law lie apart as well, the more the fewer they are: only the ratio to real travels.",
+    ),
+    "energy_pixels": Words(
+        "Energy distance, pixels",
+        "Are samples and held-out pictures as far from each other as among themselves? Zero for equal laws, at any "
+        "count.",
+        "Near zero it may be negative. In pixels it sees layout and brightness more than detail.",
+    ),
+    "copying": Words(
+        "Copying test (C_T)",
+        "Do samples lie as far from the training pictures as held-out ones? A test, cell by cell of the training set, "
+        "in units of its own chance: about 0 where nothing is copied, clearly copied below -3.",
+        "Far above 0 the samples lie farther off than real pictures do. It grows with the count for one and the same "
+        "flaw: how much is copied, the ratio says. Noise hides copies.",
+    ),
     "neighbour_ratio": Words(
         "Nearest-neighbour ratio",
         "A test for copying: the mean distance of samples to their nearest training picture, over that of held-out "
@@ -88,8 +160,19 @@ GOOD = {
     "classification_score": "higher",
     "frechet_features": "lower",
     "frechet_pixels": "lower",
+    "frechet_infinity": "lower",
+    "kid": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "near 1",
+    "coverage": "higher",
+    "extractor_score": "higher",
+    "diversity": "near real",
+    "sliced_pixels": "lower",
+    "energy_pixels": "lower",
     "neighbour_ratio": "near 1",
     "close_share": "lower",
+    "copying": "near 0",
 }
 """Which way a measure is good."""
 
@@ -97,17 +180,32 @@ GOOD = {
 def wish(measure: str) -> str:
     """The same in words: ``higher is better``; nothing where nobody has said it."""
     way = good(measure)
-    return f"best {way}" if way.startswith("near") else f"{way} is better" if way else ""
+    if way.startswith("near"):
+        return "best near that of real pictures" if way == "near real" else f"best {way}"
+    return f"{way} is better" if way else ""
 
 
 def good(measure: str) -> str:
     """Which way a measure is good; nothing where nobody has said it."""
-    return GOOD.get(measure, "higher" if measure.startswith("follows") else "")
+    return GOOD.get(measure, "higher" if measure.startswith("follows") else "lower" if _scale(measure) else "")
+
+
+def _scale(measure: str) -> str:
+    """The pixels of a measure of patches; nothing of another."""
+    return measure.removeprefix("patches_") if measure.startswith("patches_") else ""
 
 
 def words(measure: str) -> Words:
     """The words for a measure, or its bare name for one nobody has described."""
     share = measure.startswith("follows")
+    if scale := _scale(measure):
+        return Words(
+            f"Patches at {scale} pixels",
+            f"How far apart patches of 7 × 7 lie in samples and in held-out pictures, seen {scale} pixels a side with "
+            "all that is coarser taken away but in the smallest: at the largest size edges and noise, at the smallest "
+            "layout and colour.",
+            "Only the ratio to real travels. It sees textures wherever they are, and no objects.",
+        )
     return WORDS.get(measure) or Words(measure.replace("_", " "), "", "", share)
 
 

@@ -1,16 +1,19 @@
 """Conditions: families of values turned into what a network is told."""
 
+from mezzotint.conditions.attributes import Attributes
 from mezzotint.conditions.captions import Captions, TextWarning
 from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
 from mezzotint.conditions.frozen_text import FrozenText
 from mezzotint.conditions.image import Image
+from mezzotint.conditions.layout import Layout
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.conditions.text import Text
 from mezzotint.conditions.tokenizers import Bytes, Tokenizer, Words
 from mezzotint.conditions.vector import Vector
 
 __all__ = [
+    "Attributes",
     "Bytes",
     "Captions",
     "Classes",
@@ -18,6 +21,7 @@ __all__ = [
     "Encoder",
     "FrozenText",
     "Image",
+    "Layout",
     "Text",
     "TextWarning",
     "Tokenizer",

@@ -2,6 +2,7 @@
 
 from mezzotint.data import check
 from mezzotint.data.arrays import Arrays
+from mezzotint.data.bucket import Bucket
 from mezzotint.data.buckets import Buckets
 from mezzotint.data.cached import Cached
 from mezzotint.data.camvid import CamVid
@@ -36,6 +37,7 @@ __all__ = [
     "MITBIH",
     "MNIST",
     "Arrays",
+    "Bucket",
     "Buckets",
     "Cached",
     "CamVid",

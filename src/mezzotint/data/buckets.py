@@ -99,6 +99,20 @@ class Buckets(Wrapped):
     def read(self, rows: Rows) -> Tensor:
         return self._set_of(rows).read(rows)
 
+    def condition(self, rows: Rows) -> Condition:
+        """What is told of these rows; of several sizes only where none of it lies on the picture."""
+        found = set(self.buckets[rows].tolist())
+        if len(found) < 2:
+            return self._set_of(rows).condition(rows)
+        told = self.source.condition(rows)
+        for name, value in told.values.items():
+            if value.ndim > 2 and tuple(value.shape[-2:]) == tuple(self.source.shape[-2:]):
+                raise Refusal(
+                    f"{name!r} lies on the picture, and these {len(rows)} items are of {len(found)} sizes; ask for "
+                    "items of one of data.buckets at a time"
+                )
+        return told
+
     def _set_of(self, rows: Rows) -> Data:
         found = set(self.buckets[rows].tolist())
         if len(found) > 1:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mezzotint.data.licence import Licence
 from mezzotint.data.mapped import Mapped
 
 THINGS = (
@@ -34,6 +35,7 @@ class CamVid(Mapped):
     split: str = "train"
     stem = "camvid/camvid"
     unsaid = len(THINGS)
+    licence = Licence("CC BY-NC 4.0", "as the mirror states; cite Brostow et al. 2009", research=True)
 
     @property
     def things(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from mezzotint.core.errors import Refusal
 from mezzotint.data.containers import from_delta
 from mezzotint.data.gathered import BUDGET, Gathered, Piece
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,6 +38,7 @@ class CIFAR10(Gathered):
     size: int | tuple[int, int] = 32
     train: str = "ab"
     split: str = "train"
+    licence = Licence("none stated", "cite Krizhevsky 2009", research=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

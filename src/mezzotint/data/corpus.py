@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal, nearest
+from mezzotint.data.licence import Licence
 from mezzotint.data.root import find
 from mezzotint.data.windows import BUDGET, Cut, Windowed, check_windows, starts, stretches
 
@@ -47,6 +48,7 @@ class Corpus(Windowed):
     stride: int | None = None
     symbols: str = "own"
     split: str = "train"
+    licence = Licence("public domain", "but for wikitext2_valid, CC BY-SA 3.0")
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Part
 from mezzotint.core.text import spoken
+from mezzotint.data.licence import Licence
 from mezzotint.data.origins import Origins
 
 Rows = NDArray[np.int64]
@@ -46,6 +47,8 @@ class Data(Part, ABC):
     """
 
     split: str
+    licence: ClassVar[Licence | None] = None
+    """Under which the pictures may be shown; None: whoever brought them knows."""
 
     @property
     @abstractmethod
@@ -114,8 +117,14 @@ class Data(Part, ABC):
 
     def texts(self, index: Index = slice(None)) -> list[str]:
         """What is written of these items, a text each; [] where the source has no captions."""
-        cond = self.condition(self._rows(index))
-        return spoken(cond["caption"]) if "caption" in cond else []
+        rows = self._rows(index)
+        buckets = np.zeros(len(rows), dtype=np.int64) if self.buckets is None else self.buckets[rows]
+        found: dict[int, str] = {}
+        for bucket in np.unique(buckets):
+            places = np.flatnonzero(buckets == bucket)
+            cond = self.condition(rows[places])
+            found |= zip(places.tolist(), spoken(cond["caption"]), strict=True) if "caption" in cond else ()
+        return [found[place] for place in sorted(found)]
 
     @cached_property
     def examples(self) -> Condition:
@@ -130,7 +139,12 @@ class Data(Part, ABC):
             others = self.held_out()
         except Refusal:  # nothing was held out
             others = self
-        cond = others.condition(others._numbers[:_SEARCHED])
+        rows = others._numbers
+        if others.buckets is not None:  # those that a picture of ``shape`` can be drawn for
+            rows = np.flatnonzero(others.buckets == others.shapes.index(others.shape))
+            if not len(rows):
+                return NONE
+        cond = others.condition(rows[:_SEARCHED])
         texts = spoken(cond["caption"]) if "caption" in cond else list(map(str, range(len(cond))))
         first = [texts.index(text) for text in dict.fromkeys(texts) if text.strip()] or [0]
         few: Condition = cond[first[:EXAMPLES]]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.data.data import Data, Rows, check_split
+from mezzotint.data.licence import Licence
 
 HELD_OUT = 360
 
@@ -35,6 +36,7 @@ class Digits(Data):
     """
 
     split: str = "train"
+    licence = Licence("CC BY 4.0", "name Alpaydin and Kaynak 1998, UCI")
 
     def __post_init__(self) -> None:
         check_split(self.split)

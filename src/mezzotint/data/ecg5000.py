@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mezzotint.data.data import check_split, in_split
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 from mezzotint.data.root import find
 from mezzotint.data.windows import BUDGET, Cut, Windowed
@@ -34,6 +35,7 @@ class ECG5000(Windowed):
     """
 
     split: str = "train"
+    licence = Licence("ODC-BY 1.0", "name PhysioNet and cite the UCR archive")
 
     def __post_init__(self) -> None:
         check_split(self.split)

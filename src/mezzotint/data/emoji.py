@@ -20,6 +20,7 @@ from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.arrays import Arrays
 from mezzotint.data.data import Data, Rows, check_split
+from mezzotint.data.licence import Licence
 from mezzotint.data.origins import Origins
 from mezzotint.data.resize import sides
 from mezzotint.data.root import find
@@ -49,6 +50,7 @@ class Emoji(Data):
     under: str = "white"
     label: str | None = "groups"
     split: str = "train"
+    licence = Licence("CC BY 4.0", "name Mozilla FxEmojis")
 
     def __post_init__(self) -> None:
         check_split(self.split)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 from mezzotint.data.root import find
 from mezzotint.data.windows import BUDGET, Cut, Standardised, check_windows, standardised, starts, stretches
@@ -38,6 +39,7 @@ class EyeState(Standardised):
     length: int = 128
     stride: int = 16
     split: str = "train"
+    licence = Licence("CC BY 4.0", "name Roesler 2013, UCI")
 
     def __post_init__(self) -> None:
         check_windows(self.split, self.length, self.stride)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mezzotint.data.licence import Licence
 from mezzotint.data.mapped import Mapped
 
 THINGS = (
@@ -35,6 +36,7 @@ class Facades(Mapped):
     size: int | tuple[int, int] = 64
     split: str = "train"
     stem = "cmp_facades/facades"
+    licence = Licence("none stated", "cite Tylecek and Sara 2013", research=True)
 
     @property
     def things(self) -> tuple[str, ...]:

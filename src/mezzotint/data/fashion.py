@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mezzotint.data.gathered import TrainAndTest
+from mezzotint.data.licence import Licence
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -33,6 +34,7 @@ class FashionMNIST(TrainAndTest):
     size: int | tuple[int, int] = 28
     split: str = "train"
     folder = "fashion_mnist"
+    licence = Licence("MIT", "keep the notice of Zalando SE")
 
     @property
     def classes(self) -> tuple[str, ...]:

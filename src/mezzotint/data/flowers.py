@@ -20,6 +20,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.data.containers import Jpegs
 from mezzotint.data.data import Rows, in_split
 from mezzotint.data.gathered import BUDGET, Gathered, Piece
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 from mezzotint.data.root import find
 
@@ -42,6 +43,7 @@ class Flowers(Gathered):
 
     size: int | tuple[int, int] = 64
     split: str = "train"
+    licence = Licence("CC BY", "name the author of each photograph, whom its number on Flickr leads to")
 
     @property
     def classes(self) -> tuple[str, ...]:

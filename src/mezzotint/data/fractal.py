@@ -26,6 +26,7 @@ from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.data.data import Data, Rows, check_split
+from mezzotint.data.licence import OURS
 
 CLASSES = ("A", "B")
 _PER_BRANCH, _FORK, _SHRINK = 8, math.pi / 4, 0.8
@@ -115,6 +116,7 @@ class Fractal(Data):
     seed: int = 0
     size: int | str = 1_000_000
     held_out_size: int | str = 50_000
+    licence = OURS
 
     def __post_init__(self) -> None:
         check_split(self.split)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 from mezzotint.data.root import find
 from mezzotint.data.windows import BUDGET, Cut, Standardised, check_windows, standardised, stretches
@@ -35,6 +36,7 @@ class MITBIH(Standardised):
 
     length: int = 256
     split: str = "train"
+    licence = Licence("ODC-BY 1.0", "name PhysioNet")
 
     def __post_init__(self) -> None:
         check_windows(self.split, self.length)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mezzotint.data.gathered import TrainAndTest
+from mezzotint.data.licence import Licence
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class MNIST(TrainAndTest):
     size: int | tuple[int, int] = 28
     split: str = "train"
     folder = "mnist"
+    licence = Licence("CC BY-SA 3.0", "name LeCun and Cortes, and share alike")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mezzotint.data.containers import plain
 from mezzotint.data.gathered import BUDGET, Gathered, Piece, of_split
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 
 PEOPLE = 40
@@ -34,6 +35,7 @@ class Olivetti(Gathered):
     size: int | tuple[int, int] = 64
     split: str = "train"
     channels = 1
+    licence = Licence("free with credit", "name AT&T Laboratories Cambridge", research=True)
 
     @property
     def classes(self) -> tuple[str, ...]:

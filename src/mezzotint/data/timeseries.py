@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.data.data import Rows
+from mezzotint.data.licence import Licence
 from mezzotint.data.npz import read
 from mezzotint.data.root import find
 from mezzotint.data.windows import BUDGET, Cut, Standardised, check_windows, standardised, starts, stretches
@@ -55,6 +56,9 @@ class TimeSeries(Standardised):
     future: int = 0
     stride: int = 1
     split: str = "train"
+    licence = Licence(
+        "CC BY-ND 4.0", "of etth1, no altered copies; the other series state none and are for research", research=True
+    )
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:

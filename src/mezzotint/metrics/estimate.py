@@ -9,6 +9,7 @@ interval.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,8 +48,14 @@ class Estimate:
         return f"{self.name} {self.value:.4g} [{self.low:.4g}, {self.high:.4g}] of {self.count}"
 
     def plain(self) -> dict[str, Any]:
-        """The estimate as plain data for JSON; an interval that was not computed is None."""
-        return {key: None if value != value else value for key, value in asdict(self).items()}
+        """The estimate as plain data for JSON; an interval that was not computed is None, what is infinite a word."""
+        return {key: _said(value) for key, value in asdict(self).items()}
+
+
+def _said(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
 
 
 def share(name: str, hits: int, count: int, against: int | None = None) -> Estimate:

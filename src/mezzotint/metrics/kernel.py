@@ -61,6 +61,9 @@ def kid(
 ) -> Estimate:
     """KID as papers quote it: the mean of the unbiased MMD^2 over random subsets of both tables; small is good.
 
+    Its interval needs all pairs once, so it costs what :func:`kernel_distance` does and the subsets beside it;
+    :func:`kid_subsets` alone does not.
+
     Arguments:
         a, b: features (N, D) and (M, D), at least two of each.
         subsets: how many; their spread is the standard deviation of :func:`kid_subsets`.

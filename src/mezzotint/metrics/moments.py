@@ -230,13 +230,15 @@ def gather(
         source: answers ``source[rows]`` with pictures and their condition.
         look: features (B, D) of pictures (B, C, H, W); ``extractor.features`` is one.
         rows: the shard, from the first to one after the last; None: all of the set.
-        about: what set and what extractor this is.
+        about: what set and what extractor this is; named wherever there is a path.
         path: a folder where it is saved as it goes, and gone on with where a gathering was stopped.
         every: blocks between two savings.
 
     Raises:
         Refusal: the folder at ``path`` holds moments of something else or of other rows.
     """
+    if path is not None and not about:
+        raise Refusal("say what the moments are about, the set and the extractor: others would go on with them unasked")
     first, last = (0, len(source)) if rows is None else rows
     if not 0 <= first < last <= len(source):
         raise Refusal(f"a shard is a range of rows within 0 to {len(source)}, not {first} to {last}")

@@ -80,7 +80,7 @@ class NetworkExtractor:
             "spec": spec(made),
             "want": want,
             "level": told,
-            "resize": f"by area to {height} x {width}, {channels} channels",
+            "resize": f"means over area to {height} x {width}, {channels} channels",
             "sha256": fingerprint(*made.state_dict().values()),
         }
         return cls(made, record)

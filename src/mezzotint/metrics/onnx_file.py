@@ -31,6 +31,7 @@ from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.folder import check_folder, write_folder
 from mezzotint.core.stop import poll
 from mezzotint.metrics.features import RECORD
+from mezzotint.metrics.pictures import resized
 
 LAYOUTS = ("NCHW", "NHWC")
 LARGEST = 2**31 - 1
@@ -108,7 +109,7 @@ class OnnxExtractor:
             "kind": "onnx",
             "sha256": hashlib.sha256(file).hexdigest(),
             **said,
-            "resize": f"by area, or linearly where smaller, to {height} x {width}, {said['channels']} channels",
+            "resize": f"means over area, or linearly where smaller, to {height} x {width}, {said['channels']} channels",
         }
         return cls(file, session, record)
 
@@ -225,11 +226,7 @@ def _sized(pictures: Tensor, size: tuple[int, ...], channels: int) -> Tensor:
         raise Refusal(f"this extractor takes pictures (N, {channels}, H, W), not {tuple(pictures.shape)}")
     if abs(have[0] * size[1] - have[1] * size[0]) > max(have) + max(size):
         raise Refusal(f"pictures of {have[0]} x {have[1]} have another aspect than this extractor's {size}; crop them")
-    if max(have) > max(size):
-        pictures = torch.nn.functional.interpolate(pictures, size=size, mode="area")
-    elif tuple(have) != size:
-        pictures = torch.nn.functional.interpolate(pictures, size=size, mode="bilinear", align_corners=False)
-    return pictures.expand(-1, channels, -1, -1)
+    return resized(pictures, (size[0], size[1])).expand(-1, channels, -1, -1)
 
 
 def _flat(answer: NDArray[np.float64], said: dict[str, Any]) -> NDArray[np.float64]:

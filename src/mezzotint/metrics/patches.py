@@ -14,6 +14,8 @@ a lack of contrast such as a blur's; here the real set's serve for both.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +30,7 @@ from mezzotint.metrics.sliced import DIRECTIONS, along
 SMALLEST = 16
 SIDE = 7
 PATCHES = 128
-_BATCH = 256
+_BATCH, _ENTRIES = 256, 2**22  # pictures at once, and numbers: 32 MiB in float64
 _TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
@@ -59,14 +61,68 @@ def patch_wasserstein(
             f"{tuple(a.shape[1:])} and {tuple(b.shape[1:])}"
         )
     rng = Rng([0]) if rng is None else rng
-    found: dict[str, Estimate] = {}
-    for level in range(levels(a.shape[-2], a.shape[-1])):
-        x, y = (_descriptors(z, level, patches, rng.at("places", level)) for z in (a, b))  # copies lie 0 apart
+    # The places are the same in both, so copies lie 0 apart.
+    none = Patches.begin(patches, rng)
+    return between(none.add(a), none.add(b), directions, rng)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of pictures that may come in pieces, which change nothing; begin with :meth:`begin`.
+
+    Arguments:
+        each: patches of a picture and level.
+        rng: one key for the places.
+        count: pictures that are in.
+        tables: of each level, the largest first, patches (count * each, C, side^2) in float32, in pieces.
+        sides: the shorter side of each level.
+    """
+
+    each: int
+    rng: Rng
+    count: int = 0
+    tables: tuple[tuple[Tensor, ...], ...] = ()
+    sides: tuple[int, ...] = ()
+
+    @classmethod
+    def begin(cls, each: int = PATCHES, rng: Rng | None = None) -> Patches:
+        """Of no pictures yet.
+
+        Arguments:
+            each: patches of a picture and level.
+            rng: one key for the places; by default ``Rng([0])``.
+        """
+        return cls(each, Rng([0]) if rng is None else rng)
+
+    def add(self, pictures: Tensor) -> Patches:
+        """These and those of the pictures that follow (N, C, H, W)."""
+        sizes, last = _sizes(*pictures.shape[-2:]), self.count + len(pictures)
+        found = []
+        for level in range(len(sizes)):
+            keys = self.rng.at("places", level).split(last)[self.count :]
+            had = self.tables[level] if self.tables else ()
+            found.append((*had, _descriptors(pictures, level, self.each, keys)))
+        return replace(self, count=last, tables=tuple(found), sides=tuple(min(size) for size in sizes))
+
+
+def between(
+    samples: Patches, real: Patches, directions: int = DIRECTIONS, rng: Rng | None = None
+) -> dict[str, Estimate]:
+    """The distances of :func:`patch_wasserstein` from patches of either set, at least two pictures of each.
+
+    Arguments:
+        samples, real: of pictures of one shape, as many patches a picture.
+        directions: lines looked along.
+        rng: one key for the directions.
+    """
+    rng, found = Rng([0]) if rng is None else rng, dict[str, Estimate]()
+    for level, (of_samples, of_real, side) in enumerate(zip(samples.tables, real.tables, real.sides, strict=True)):
+        x, y = torch.cat(of_samples), torch.cat(of_real)
         mean, std = y.mean((0, 2), keepdim=True), y.std((0, 2), keepdim=True)
         # A channel without any spread says nothing by its scale.
         x, y = (((z - mean) / torch.where(std > 0, std, 1)).flatten(1) for z in (x, y))
-        name = f"patches_{min(_sizes(a.shape[-2], a.shape[-1])[level])}"
-        found[name] = along(x, y, patches, patches, directions, rng.at("level", level), name)
+        name = f"patches_{side}"
+        found[name] = along(x, y, samples.each, real.each, directions, rng.at("level", level), name)
     return found
 
 
@@ -111,19 +167,19 @@ def _sizes(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def _descriptors(pictures: Tensor, level: int, patches: int, rng: Rng) -> Tensor:
-    """Patches of one level at random places (N * patches, C, side^2), in float32."""
+def _descriptors(pictures: Tensor, level: int, patches: int, keys: Rng) -> Tensor:
+    """Patches of one level at random places (N * patches, C, side^2), in float32; a key a picture."""
     height, width = _sizes(*pictures.shape[-2:])[level]
     side = min(SIDE, height, width)
     room = torch.tensor([height - side + 1, width - side + 1])
-    offsets = torch.arange(side)
-    keys, found = rng.split(len(pictures)), []
-    for start in range(0, len(pictures), _BATCH):
+    offsets, found = torch.arange(side), []
+    rows = max(1, min(_BATCH, _ENTRIES // pictures[0].numel()))
+    for start in range(0, len(pictures), rows):
         poll()
-        here = pyramid(pictures[start : start + _BATCH])[level]
-        corner = (keys[start : start + _BATCH].uniform("places", (patches, 2)) * room).long()
-        rows, columns = corner[..., 0, None] + offsets, corner[..., 1, None] + offsets  # (B, patches, side)
+        here = pyramid(pictures[start : start + rows])[level]
+        corner = (keys[start : start + rows].uniform("places", (patches, 2)) * room).long()
+        down, across = corner[..., 0, None] + offsets, corner[..., 1, None] + offsets  # (B, patches, side)
         batch = torch.arange(len(here))[:, None, None, None]
-        cut = here[batch, :, rows[..., :, None], columns[..., None, :]]  # (B, patches, side, side, C)
+        cut = here[batch, :, down[..., :, None], across[..., None, :]]  # (B, patches, side, side, C)
         found.append(cut.movedim(-1, 2).flatten(3).flatten(0, 1).float())
     return torch.cat(found)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
+from mezzotint.data.resize import fit
 
 
 class Source(Sized, Protocol):
@@ -56,8 +57,20 @@ def shrink(pictures: Tensor, side: int) -> Tensor:
     longest = max(pictures.shape[-2:])
     if longest <= side:
         return pictures
-    size = [max(1, round(n * side / longest)) for n in pictures.shape[-2:]]
-    return torch.nn.functional.interpolate(pictures, size=size, mode="area")
+    height, width = (max(1, round(n * side / longest)) for n in pictures.shape[-2:])
+    return resized(pictures, (height, width))
+
+
+def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (N, C, H, W) at (height, width): each pixel the mean over the area it covers, linear where enlarged.
+
+    As data are brought to size. torch's ``area`` is not that: where the ratio is no whole number its windows overlap,
+    and their means are smoother than the picture's.
+    """
+    if pictures.shape[-2:] == size:
+        return pictures
+    made = fit(pictures.detach().cpu().float().permute(0, 2, 3, 1).contiguous().numpy(), size, "stretch")
+    return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous().to(pictures)
 
 
 def flat(pictures: Tensor, side: int) -> NDArray[np.float64]:

@@ -55,6 +55,10 @@ class Record:
     estimate: Estimate
     how: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # As it will be read back: a pair that became a list would be unlike itself.
+        object.__setattr__(self, "how", _plain(dict(self.how)))
+
     def plain(self) -> dict[str, Any]:
         """The record as plain data for JSON."""
         return {**self.estimate.plain(), "how": dict(self.how)}
@@ -66,6 +70,12 @@ class Record:
 
     def __str__(self) -> str:
         return str(self.estimate)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ cancels. What was measured with what (extractor, judge, counts, fingerprints) is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,21 +17,36 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
+from mezzotint.core.stop import poll
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import SIDE, Extractor
-from mezzotint.metrics.features import Features, asked_of
+from mezzotint.metrics.features import Features
 from mezzotint.metrics.following import following
-from mezzotint.metrics.frechet import frechet
-from mezzotint.metrics.judge import ROWS, Judge, classification_accuracy
-from mezzotint.metrics.judge import SIDE as JUDGE_SIDE
-from mezzotint.metrics.neighbours import SIDE as NEIGHBOUR_SIDE
-from mezzotint.metrics.neighbours import close_share, nearest, neighbour_ratio
+from mezzotint.metrics.measures import (
+    EACH,
+    FOLLOWS,
+    MEASURES,
+    PATCHED,
+    USUAL,
+    Found,
+    chosen,
+    followed,
+    group,
+    measured_with,
+    needs,
+    taken,
+)
+from mezzotint.metrics.patches import Patches
 from mezzotint.metrics.pictures import Fingerprint, Source, checked, fingerprint, shown, shrink, subset
 from mezzotint.metrics.record import Record, estimate_of, origin
-from mezzotint.metrics.seen import PIXEL_SIDE, Held, pieces, see
+from mezzotint.metrics.seen import Held, pieces, see
+from mezzotint.metrics.sets import Sets
 
+Tell = Callable[[str, int, int, str], None]
 TRAIN_LIMIT = 60_000
+RATIOS = ("frechet_features", "frechet_pixels", "patches", "sliced_pixels")
+"""Distances of which only the ratio to that of real pictures travels."""
 FOLLOWED = 1_000
 """How many pictures of scenes are read, which takes longer than to look at them."""
 
@@ -40,9 +56,8 @@ class Report:
     """Measures of samples and of real pictures in their place.
 
     Arguments:
-        measures: estimates of the samples by name: ``accuracy``, ``classification_score``, ``frechet_features``,
-            ``frechet_pixels``, ``neighbour_ratio``, ``close_share``; the first three need labels.
-            Of scenes with captions also ``follows`` and its kin (:mod:`mezzotint.metrics.following`).
+        measures: estimates of the samples by name (:mod:`mezzotint.metrics.measures`). Of scenes with captions also
+            ``follows`` and its kin (:mod:`mezzotint.metrics.following`).
         real: estimates of real pictures by the same names, where they have a meaning.
         chance: what the samples score by accident, where that can be measured: held to the captions of others.
         extractor: the record of the feature extractor, or None.
@@ -68,8 +83,15 @@ class Report:
         return Record(replace(found, name=name), {**measured_with(name, self.counts, self.extractor), **drawn})
 
     def times_real(self, name: str) -> float:
-        """A measure of the samples over that of real pictures: for Frechet distances, 1 is as good as real."""
-        return self.measures[name].value / self.real[name].value
+        """A measure of the samples over that of real pictures: of distances, 1 is as good as real."""
+        real = self.real[name].value
+        return self.measures[name].value / real if real else math.nan
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """The same of every distance of which only this ratio travels."""
+        found = {name: self.times_real(name) for name in self.measures if group(name) in RATIOS and name in self.real}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def plain(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
@@ -83,42 +105,10 @@ class Report:
                 }
                 for name, found in self.measures.items()
             },
-            "times_real": {name: self.times_real(name) for name in self.measures if name.startswith("frechet")},
+            "times_real": self.ratios,
             "extractor": self.extractor,
             "counts": self.counts,
         }
-
-
-def measured_with(name: str, counts: Mapping[str, Any], extractor: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a measure of :func:`evaluate` was measured with.
-
-    Arguments:
-        name: of the measure.
-        counts: of the report.
-        extractor: the record of the extractor, or None.
-    """
-    own = {} if extractor is None or name != "frechet_features" else extractor
-    asked = asked_of(own)
-    train, held_out = counts.get("train_sha256"), counts.get("held_out_sha256")
-    reference: Any = [train, held_out]
-    side: int | None = None
-    if name == "frechet_features":
-        reference, side = held_out, SIDE
-    elif name == "frechet_pixels":
-        reference, side = held_out, PIXEL_SIDE
-    elif name in ("accuracy", "classification_score"):
-        reference, side = train if name == "accuracy" else held_out, JUDGE_SIDE
-    elif name in ("neighbour_ratio", "close_share"):
-        side = NEIGHBOUR_SIDE
-    elif name.startswith("follows"):
-        reference = None  # the readers were fitted to nothing
-    return {
-        "reference": reference,
-        "extractor": own.get("sha256"),
-        **({"features": asked} if asked else {}),
-        "resize": own.get("resize") or (None if side is None else f"by area to at most {side} a side"),
-        "clamping": "[-1, 1]",
-    }
 
 
 def records(document: Mapping[str, Any]) -> dict[str, Record]:
@@ -154,18 +144,20 @@ def evaluate(
     train: Source,
     held_out: Source,
     *,
+    measures: str | Sequence[str] = USUAL,
     captions: Sequence[str] | None = None,
     extractor: Features | None = None,
     rng: Rng | None = None,
     draws: int = 100,
     drawn: Mapping[str, Any] | None = None,
+    tell: Tell | None = None,
 ) -> Report:
     """Judge samples against a data set.
 
-    Samples are clamped to [-1, 1], as they are when shown. Frechet distances are of n samples against the held-out
-    pictures, beside n training pictures against the same, with n the smaller of the two counts; in pixels, of pictures
-    shrunk by area to at most 16 a side. Without labels, only pixels and neighbours are measured, and the features of
-    an extractor that is given.
+    Samples are clamped to [-1, 1], as they are when shown. Distances are of n samples against the held-out pictures,
+    beside n training pictures against the same, with n the smaller of the two counts; in pixels, of pictures shrunk by
+    area to at most 16 a side. Precision and its kin are of as many pictures of either set, and what looks at pairs, of
+    at most 10,000. Without labels, only pixels are measured, and the features of an extractor that is given.
 
     All sets are read a piece at a time, and of each picture only what the measures look at is kept.
 
@@ -173,15 +165,22 @@ def evaluate(
         samples: pictures (N, C, H, W), or a data set of them with their labels.
         labels: the classes they were asked to show (N,), or None.
         train, held_out: splits of a data set; of more than 60,000 pictures a fixed random subset.
+        measures: names of measures, or of the groups ``usual`` and ``all``. What these pictures do not allow is left
+            out of a group.
         captions: what the samples were asked to show, where they are scenes; a fixed random subset of at most
             ``FOLLOWED`` is read, beside as many held-out scenes with their own captions.
         extractor: one made before, on this train split or anything else; else one is trained where there are labels,
             and its record is in the report.
         rng: one key for the bootstrap.
-        draws: resamplings for each Frechet distance; four times as many for neighbours. 0 for no intervals there.
+        draws: resamplings for each Frechet distance; four times as many for neighbours, a fifth of them at infinity. 0
+            for no intervals there.
         drawn: how the samples were drawn (:func:`~mezzotint.metrics.record.origin`), for their records.
+        tell: told how far it is: ``judging`` measures, then ``reading`` scenes, how many are done, of how many, a word.
+
+    Raises:
+        Refusal: a measure is unknown, or was named and these pictures lack what it needs.
     """
-    rng = Rng([0]) if rng is None else rng
+    rng, asked = Rng([0]) if rng is None else rng, chosen(measures)
     if isinstance(samples, Tensor):
         checked(samples[:2], None, "the samples")
         if labels is not None and labels.shape != samples.shape[:1]:
@@ -189,65 +188,69 @@ def evaluate(
         samples = Held(samples, labels)
     elif labels is not None:
         raise Refusal("samples that are a data set bring their own labels; leave labels out")
-    if extractor is None and all(_labelled(source) for source in (samples, train, held_out)):
+    say: Tell = (lambda *_: None) if tell is None else tell
+    labelled = needs(asked, "features") and all(_labelled(source) for source in (samples, train, held_out))
+    if extractor is None and labelled:
         extractor = trained(train, held_out)
-    x = see(train, "the training pictures", TRAIN_LIMIT, extractor)
-    z = see(held_out, "the held-out pictures", TRAIN_LIMIT, extractor)
-    s = see(samples, "the samples", None, extractor)
+    kept, fresh = (min(len(source), TRAIN_LIMIT) for source in (train, held_out))
+    n = min(len(samples), kept)
+    cut = min(n, fresh, PATCHED) if needs(asked, "patches") else 0
+    some, none = subset(n, cut), Patches.begin(EACH, rng.at("patches"))
+    x = see(train, "the training pictures", TRAIN_LIMIT, extractor, subset(kept, n)[some], none)
+    z = see(held_out, "the held-out pictures", TRAIN_LIMIT, extractor, subset(fresh, cut), none)
+    s = see(samples, "the samples", None, extractor, subset(len(samples), n)[some], none)
     if not s.shape == x.shape == z.shape:
         raise Refusal(
             f"samples are {s.shape}, training pictures {x.shape} and held-out ones {z.shape}; they must have one shape"
         )
-    n = min(len(s), len(x))
-    mine, theirs = subset(len(s), n), subset(len(x), n)
-    measures: dict[str, Estimate] = {}
-    real: dict[str, Estimate] = {}
-    if s.labels is not None and x.labels is not None and z.labels is not None:
-        judge = Judge.fit(x.small, x.labels)
-        measures["accuracy"] = judge.accuracy(s.small, s.labels)
-        real["accuracy"] = judge.accuracy(z.small, z.labels)
-        k = min(n, ROWS)
-        few, some = mine[subset(n, k)], subset(len(x), k)
-        measures["classification_score"] = classification_accuracy(s.small[few], s.labels[few], z.small, z.labels)
-        real["classification_score"] = (
-            classification_accuracy(x.small[some], x.labels[some], z.small, z.labels)
-            if k < min(len(x), ROWS)
-            else real["accuracy"]
-        )
-    for found, seen, taken in ((measures, s, mine), (real, x, theirs)):
-        for name, table, other in (
-            ("frechet_features", seen.features, z.features),
-            ("frechet_pixels", seen.coarse, z.coarse),
-        ):
-            if table is not None and other is not None:
-                found[name] = frechet(table[taken], other, rng.at(name), draws, name)
-    near, apart = nearest(s.small, x.small), nearest(z.small, x.small)
-    measures["neighbour_ratio"] = neighbour_ratio(near, apart, rng.at("neighbours"), 4 * draws)
-    measures["close_share"] = close_share(near, apart, rng.at("neighbours"), 4 * draws)
+    sets, found = Sets(s, x, z, extractor, rng, draws), Found()
+    jobs = taken(asked, sets)
+    for place, (ask, names) in enumerate(jobs.items()):
+        poll()
+        say("judging", place, len(jobs), names[0])
+        found |= {name: pair for name, pair in ask(sets).items() if group(name) in names}
+    say("judging", len(jobs), len(jobs), "")
+    order = sorted(found, key=lambda name: list(MEASURES).index(group(name)))
+    own = {name: found[name][0] for name in order}
+    real = {name: other for name in order if (other := found[name][1]) is not None}
     chance: dict[str, Estimate] = {}
-    if captions is not None and isinstance(held_out, Scenes) and held_out.style == "photo":  # others cannot be read
-        some = subset(len(samples), FOLLOWED)
-        own, chance = following(
-            shown(samples[some][0], "the samples"), [captions[row] for row in some], rng.at("following"), 4 * draws
-        )
-        rows = subset(len(held_out), len(some))
-        ceiling, _ = following(held_out[rows][0], held_out.texts(rows), rng.at("following"), 4 * draws)
-        measures |= own
-        real |= {name: found for name, found in ceiling.items() if name in own}
+    # Scenes of another style cannot be read.
+    if followed(asked) and captions is not None and isinstance(held_out, Scenes) and held_out.style == "photo":
+        told, chance, ceiling = _read(samples, captions, held_out, rng.at("following"), 4 * draws, say)
+        own |= told
+        real |= {name: estimate for name, estimate in ceiling.items() if name in told}
+    elif FOLLOWS in asked:
+        raise Refusal(f"the measure {FOLLOWS!r} needs captions of scenes, painted in the style 'photo'")
+    if not own:
+        raise Refusal(f"none of the measures {', '.join(asked)} can be taken of these pictures")
     counts = {
         "samples": len(s),
         "train": len(x),
         "held_out": len(z),
-        "compared": n,
+        "compared": sets.compared,
         "train_sha256": x.sha256,
         "held_out_sha256": z.sha256,
     }
     known = {} if drawn is None else {**drawn, "labels": None if s.labels is None else fingerprint(s.labels)}
-    return Report(measures, real, None if extractor is None else extractor.record, counts, chance, known)
+    return Report(own, real, None if extractor is None else extractor.record, counts, chance, known)
 
 
-def trained(train: Source, held_out: Source) -> Extractor:
-    """The extractor of a labelled train split, read a piece at a time."""
+def _read(
+    samples: Source, captions: Sequence[str], held_out: Scenes, rng: Rng, draws: int, tell: Tell
+) -> tuple[dict[str, Estimate], dict[str, Estimate], dict[str, Estimate]]:
+    """What readers find of the captions: in samples, by chance, and in real scenes."""
+    some = subset(len(samples), FOLLOWED)
+    rows = subset(len(held_out), len(some))
+    both = len(some) + len(rows)
+    pictures, texts = shown(samples[some][0], "the samples"), [captions[row] for row in some]
+    own, chance = following(pictures, texts, rng, draws, lambda n: tell("reading", n, both, "samples"))
+    real, said = held_out[rows][0], held_out.texts(rows)
+    ceiling, _ = following(real, said, rng, draws, lambda n: tell("reading", len(some) + n, both, "real scenes"))
+    return own, chance, ceiling
+
+
+def trained(train: Source, held_out: Source, **given: Any) -> Extractor:
+    """The extractor of a labelled train split, read a piece at a time; further arguments as of ``Extractor.train``."""
     small, labels, digest = list[Tensor](), list[Tensor](), Fingerprint()
     count = len(subset(len(train), TRAIN_LIMIT))
     for pictures, told in pieces(train, "the training pictures", TRAIN_LIMIT):
@@ -261,7 +264,7 @@ def trained(train: Source, held_out: Source) -> Extractor:
     digest.whole(classes := torch.cat(labels))
     fresh = [(shrink(x, SIDE), y) for x, y in pieces(held_out, "the held-out pictures", TRAIN_LIMIT) if y is not None]
     other = (torch.cat([x for x, _ in fresh]), torch.cat([y for _, y in fresh])) if fresh else None
-    return Extractor.train(torch.cat(small), classes, other, sha256=digest.hexdigest())
+    return Extractor.train(torch.cat(small), classes, other, sha256=digest.hexdigest(), **given)
 
 
 def _labelled(source: Source) -> bool:

@@ -1,7 +1,8 @@
 """What measures keep of a set of pictures: small tables, so that the pictures themselves need not fit into memory.
 
 No measure needs a picture whole after it has been looked at once: the judge and the neighbours see it at 32 pixels a
-side, the Frechet distance in pixels at 16, an extractor makes a row of features of it. So a set is read a piece at a
+side, the Frechet distance in pixels at 16, an extractor makes a row of features of it, and of some of them a few
+patches are cut. So a set is read a piece at a
 time, each piece is looked at and let go, and what stays grows with the number of pictures and not with their size. The
 fingerprint is that of the whole tensor, taken on the way.
 """
@@ -21,10 +22,12 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.stop import poll
 from mezzotint.metrics.features import Features
+from mezzotint.metrics.patches import Patches
 from mezzotint.metrics.pictures import Fingerprint, Source, checked, flat, shown, shrink, subset
 
 PIXEL_SIDE = 16
 SMALL_SIDE = 32
+Rows = NDArray[np.int64]
 _ROWS, _ENTRIES = 512, 2**25  # pictures at once, and numbers: 128 MiB
 
 
@@ -58,6 +61,7 @@ class Seen:
         coarse: pixels (N, D) at 16 a side.
         labels: (N,), or None.
         features: (N, D) by the extractor, or None.
+        patches: of some of them, or None.
         sha256: of pictures and labels, as they would be shown.
     """
 
@@ -67,6 +71,7 @@ class Seen:
     labels: Tensor | None
     features: NDArray[np.float64] | None
     sha256: str
+    patches: Patches | None = None
 
     def __len__(self) -> int:
         return len(self.small)
@@ -93,7 +98,14 @@ def pieces(source: Source, what: str, limit: int | None = None) -> Iterator[tupl
         yield shown(pictures, what), None if labels is None else labels.detach().cpu().long()
 
 
-def see(source: Source, what: str, limit: int | None = None, extractor: Features | None = None) -> Seen:
+def see(
+    source: Source,
+    what: str,
+    limit: int | None = None,
+    extractor: Features | None = None,
+    patched: Rows | None = None,
+    patches: Patches | None = None,
+) -> Seen:
     """Look at a source once, a piece at a time.
 
     Arguments:
@@ -101,8 +113,10 @@ def see(source: Source, what: str, limit: int | None = None, extractor: Features
         what: the set in words, for refusals.
         limit: of more pictures than that, a fixed random subset.
         extractor: what makes features of them, or None.
+        patched: of which of those that are looked at, by place and in ascending order, patches are kept.
+        patches: of no pictures yet, to which they are added.
     """
-    count = len(subset(len(source), limit))
+    count, start = len(subset(len(source), limit)), 0
     small, coarse, labels, features = list[Tensor](), list[Any](), list[Tensor](), list[Any]()
     made, shape = Fingerprint(), tuple[int, ...]()
     for pictures, told in pieces(source, what, limit):
@@ -114,10 +128,14 @@ def see(source: Source, what: str, limit: int | None = None, extractor: Features
         coarse.append(flat(pictures, PIXEL_SIDE))
         labels += [] if told is None else [told]
         features += [] if extractor is None else [extractor.features(pictures)]
+        if patched is not None and patches is not None:
+            here = patched[(patched >= start) & (patched < start + len(pictures))] - start
+            patches = patches.add(pictures[here]) if len(here) else patches
+        start += len(pictures)
     said = torch.cat(labels) if labels else None
     made.whole(torch.empty(0) if said is None else said)
     table = np.concatenate(features) if features else None
-    return Seen(shape, torch.cat(small), np.concatenate(coarse), said, table, made.hexdigest())
+    return Seen(shape, torch.cat(small), np.concatenate(coarse), said, table, made.hexdigest(), patches)
 
 
 def digest(source: Source, what: str, limit: int | None = None) -> str:

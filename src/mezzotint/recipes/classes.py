@@ -1,7 +1,9 @@
-"""A model of any picture set: unconditional, or conditional on its classes or its captions.
+"""A model of any picture set: unconditional, or conditional on whatever is told of it.
 
-``usual`` measures a data set (shape, spread, classes, captions) and settles the whole training from it, so that a
-person who has only pictures need not know one name of the house, and can still edit every value afterwards.
+``usual`` measures a data set (shape, spread, classes, captions, layouts and the rest) and settles the whole training
+from it, so that a person who has only pictures need not know one name of the house, and can still edit every value
+afterwards. What becomes of what is told is in :mod:`.told`; every family is dropped a tenth of the time by itself, so
+that each may be left out, and guided, afterwards.
 
 Of a set with both, captions are learnt and classes are not: a caption says more, and usually says the class too.
 """
@@ -14,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
 from mezzotint.conditions.text import Text
 from mezzotint.conditions.tokenizers import Bytes, Tokenizer, Words
@@ -29,6 +30,7 @@ from mezzotint.objectives.denoising import Denoising
 from mezzotint.objectives.levels import LogNormal
 from mezzotint.processes.base import Continuous
 from mezzotint.processes.edm import EDM
+from mezzotint.recipes import told
 from mezzotint.samplers.heun import Heun
 from mezzotint.training.rate import Rate
 from mezzotint.training.trainer import Trainer
@@ -53,10 +55,10 @@ def usual(
     process: Continuous | None = None,
     batch: int = BATCH,
 ) -> Training:
-    """The training of an EDM model of ``data``, conditional on its captions or else on its classes.
+    """The training of an EDM model of ``data``, conditional on what they tell.
 
     Arguments:
-        data: the pictures; its captions, if any, become the condition ``caption``, else its classes ``label``.
+        data: the pictures; captions, or else classes, and attributes, layouts, condition pictures and masks.
         images: how long to train.
         width: channels of the U-Net at full size; the one dial for its capacity.
         steps: of the model's usual sampler (Heun).
@@ -69,6 +71,7 @@ def usual(
     if data.std < 1e-3:
         raise Refusal("these pictures hardly differ from one constant shade, so there is nothing to learn from them")
     data, texts = _settled(data)
+    heard = told.parts(data) | ({"caption": text(texts)} if texts else {})
     smaller = min(data.shape[-2:])
     multipliers = (1, 2) if smaller < 16 else (1, 2, 2) if smaller <= 32 else (1, 1, 2, 2)
     network = UNet(
@@ -82,10 +85,9 @@ def usual(
         resample="mean",
         tokens=TEXT if texts else None,
         cross=(-1,) if texts and smaller < 16 else None,
+        maps=sum(told.channels(part) for part in heard.values()),
     )
-    encoder = Encoder(caption=text(texts)) if texts else None
-    if encoder is None and data.classes:
-        encoder = Encoder(label=Classes(len(data.classes)))
+    encoder = Encoder(**heard) if heard else None
     # EDM's levels were chosen for data of standard deviation 0.5; they scale with it.
     middle = -1.2 + math.log(data.std / 0.5)
     trainer = Trainer(
@@ -102,16 +104,10 @@ def usual(
 
 def _settled(data: Data) -> tuple[Data, list[str]]:
     """The data as they tell no more than the model is to learn, and their captions; [] for a set without."""
-    told = data.condition(np.zeros(1, dtype=np.int64)).families
-    others = [name for name in told if name not in ("label", "caption")]
-    if others:
-        raise Refusal(
-            f"these data tell {', '.join(others)}, and the recipe that is written from data knows label and caption "
-            "alone; let the data tell no more, or write the model into the recipe"
-        )
-    if "caption" not in told:
+    families = data.condition(np.zeros(1, dtype=np.int64)).families
+    if "caption" not in families:
         return data, []
-    if "label" in told:
+    if "label" in families:
         if "label" not in {field.name for field in dataclasses.fields(cast(Any, data))}:
             raise Refusal(
                 "these data tell labels beside captions, and the recipe that is written from data learns captions "

@@ -30,6 +30,7 @@ class Sampling(Part):
         start: a pipeline that gives x at the first time; None: the prior. What it declares as its ``families`` is taken
             out of the condition before the denoiser is asked.
         decode: what turns the end of the run into what is handed out (latents to pictures).
+        shape: of one sample at the prior, where it is not the denoiser's and the network takes it.
     """
 
     sampler: Sampler
@@ -37,6 +38,7 @@ class Sampling(Part):
     times: Tensor | None = None
     start: Pipeline | None = None
     decode: Callable[[Tensor, Condition], Tensor] | None = None
+    shape: tuple[int, ...] | None = None
 
     @property
     def ends(self) -> float:
@@ -56,7 +58,7 @@ class Sampling(Part):
             start = self.start(cond, rng.at("begin"))
             if start.is_floating_point():
                 start = start.to(torch.promote_types(start.dtype, self.denoiser.dtype))
-        x = self.sampler(self.denoiser, told, rng=rng, times=times, start=start)
+        x = self.sampler(self.denoiser, told, rng=rng, times=times, start=start, shape=self.shape)
         return self.decode(x, cond) if self.decode is not None else x
 
     def _path(self) -> Tensor | None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.attributes import Attributes
 from mezzotint.conditions.frozen_text import FrozenText
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.condition import family
@@ -33,8 +34,8 @@ def check_condition_part(part: ConditionPart, values: Mapping[str, Tensor] | Non
 
     Arguments:
         part: an instance.
-        values: of one family by dotted name, five rows that differ; None: the first of some guesses (integers, vectors,
-            pictures, texts) that the part does not refuse.
+        values: of one family by dotted name, five rows that differ; None: the first of some guesses (integers, layouts,
+            vectors, pictures, texts) that the part does not refuse.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -75,12 +76,17 @@ def check_condition_part(part: ConditionPart, values: Mapping[str, Tensor] | Non
 def guesses(part: ConditionPart) -> Iterator[dict[str, Tensor]]:
     """Values a part may take, by the numbers its constructor was given."""
     rng = Rng(range(_COUNT))
+    if isinstance(part, Attributes):  # which are known by their names
+        kinds = {f"it.{name}": (rng.uniform(name, ()) * count).long() for name, count in part.words}
+        yield kinds | {f"it.{name}": mean + spread * rng.normal(name, ()) for name, mean, spread in part.numbers}
+        return
     numbers: list[int] = []
     for value in part._arguments.values():
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, int) and not isinstance(number, bool) and 0 < number <= 4096:
                 numbers.append(number)
     yield {"it": torch.arange(_COUNT) % min(numbers, default=2)}
+    yield {"it": (rng.uniform("it", (4, 6)) * min(numbers, default=2)).long()}
     yield {"it": rng.normal("it", ())}
     shapes = [tuple(v) for v in part._arguments.values() if isinstance(v, tuple | list) and v]
     for shape in [*shapes, *((n,) for n in numbers), *((n, 4, 6) for n in numbers), *((5, n) for n in numbers)]:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from mezzotint.core import ranks
 from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import spec
 from mezzotint.core.store import Header, check_fit, fill_module, header, load_tensors, save_model
 from mezzotint.core.text import spoken
 from mezzotint.data.data import Data
+from mezzotint.data.licence import licence_of, said
 from mezzotint.samplers.base import Sampler
 from mezzotint.training.ema import PowerAverage, combination, combine, gamma_of
 from mezzotint.training.levels import BINS
@@ -207,6 +209,7 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
         *(["It draws what a caption says, such as:", "", *_listed(captions), ""] if captions else []),
         "It was judged on nothing but what the run's report says, and it knows nothing but its data: do not use its "
         "pictures as evidence of anything, and mind the rights in the pictures it was trained on.",
+        *(["", said(spec(data))] if licence_of(spec(data))[1] is not None else []),
         "",
     ]
     save_model(

@@ -9,12 +9,15 @@ from hashlib import blake2b
 import numpy as np
 
 from mezzotint.data.data import Data
+from mezzotint.data.licence import OURS
 
 _MEASURED, _MARKED = 2**21, 32
 
 
 class Painted(Data, ABC):
     """A source that is a function of a seed and a number; nothing of it is stored, so it is measured on a part."""
+
+    licence = OURS
 
     @cached_property
     def _moments(self) -> tuple[float, float]:

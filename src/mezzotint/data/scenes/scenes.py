@@ -161,6 +161,11 @@ class Scenes(Painted):
     def classes(self) -> tuple[str, ...]:
         return FORMS if "label" in self.tells else ()
 
+    @property
+    def things(self) -> tuple[str, ...]:
+        """What the numbers of a layout mean."""
+        return ("background", *(COLOURS if self.layout == "colour" else FORMS))
+
     @cached_property
     def labels(self) -> Rows | None:
         if "label" not in self.tells:

@@ -1,0 +1,126 @@
+"""Layouts and attributes as conditions: what stands for which thing, what is unsaid, dropped, refused and far away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mezzotint.conditions import Attributes, Encoder, Image, Layout
+from mezzotint.core import Condition, Refusal, Rng, build, spec
+from mezzotint.denoiser import Preconditioned
+from mezzotint.networks import UNet
+from mezzotint.objectives import Denoising
+from mezzotint.processes import EDM
+
+
+def lively(module: Any) -> Any:
+    """The same module with no weight left at zero."""
+    for weight in module.parameters():
+        torch.nn.init.normal_(weight, 0.0, 0.3)
+    return module
+
+
+def test_a_layout_puts_the_vector_of_each_thing_where_it_is() -> None:
+    part, keep = lively(Layout(3, 5)), torch.tensor([True, True, False])
+    layout = torch.tensor([[[0, 2, 1], [1, 1, 255]]] * 3, dtype=torch.uint8)
+    told = part({"layout": layout}, keep).maps["input"]
+    assert told.shape == (3, 5, 2, 3)
+    table = part.table.weight
+    for row, column, thing in ((0, 0, 0), (0, 1, 2), (1, 0, 1), (1, 1, 1), (1, 2, 3)):  # what is unsaid comes last
+        assert torch.equal(told[1, :, row, column], table[thing])
+    assert torch.equal(told[2], part.null[:, None, None].expand(5, 2, 3))
+    assert torch.equal(part({}, keep).maps["input"], part.null.expand(3, 5))  # nobody said what space is
+    assert len({*map(tuple, [*table.tolist(), part.null.tolist()])}) == 5  # unsaid is not the null
+
+
+@pytest.mark.parametrize("space", [(7,), (4, 6), (2, 3, 5)])
+def test_layouts_are_of_any_space_and_stand_beside_pictures(space: tuple[int, ...]) -> None:
+    encoder = Encoder(layout=Layout(4, 3), sketch=Image(2))
+    model = lively(Preconditioned(UNet((1, *space), 16, vector=None, maps=5), EDM(), encoder)).eval()
+    cond = Condition(layout=torch.randint(4, (1, *space)), sketch=torch.randn(1, 2, *space))
+    x, t = torch.randn(1, 1, *space), torch.full((1,), 0.01, dtype=torch.float64)
+    with torch.no_grad():
+        full, none = model(x, t, cond).mean, model(x, t, cond.drop("layout")).mean
+        assert (full - none).abs().max() > 1e-3 * full.std()
+        assert torch.equal(none, model(x, t, cond.take("layout")[1]).mean)
+        model.inner_dtype = torch.bfloat16
+        torch.testing.assert_close(model(x, t, cond).mean, full, rtol=0.1, atol=0.1 * float(full.std()))
+
+
+@pytest.mark.parametrize(
+    ("layout", "why"),
+    [
+        (torch.full((2, 3, 3), 4), "a layout says 4, but this model knows the things 0 to 3, and 255"),
+        (torch.full((2, 3, 3), -1), "a layout says -1"),
+        (torch.zeros(2, 3, 3), "layouts are integers"),
+        (torch.zeros(2, 3, 3, dtype=torch.bool), "layouts are integers"),
+        (torch.zeros(2, dtype=torch.int64), "layouts are integers"),
+    ],
+)
+def test_layouts_that_are_none_are_refused(layout: torch.Tensor, why: str) -> None:
+    with pytest.raises(Refusal, match=why):
+        Encoder(layout=Layout(4)).prepare(Condition(layout=layout))
+
+
+def told(part: Attributes, **values: Any) -> torch.Tensor:
+    named = {f"attributes.{name}": torch.as_tensor(value) for name, value in values.items()}
+    vector = part(named, torch.ones(len(next(iter(named.values()))), dtype=torch.bool)).vector
+    assert vector is not None
+    return vector.detach()
+
+
+def test_attributes_add_up_and_numbers_have_a_distance() -> None:
+    """The vector is a sum over attributes, so differences by one attribute do not depend on the other."""
+    part = lively(Attributes((("sail", 3),), (("speed", 100.0, 20.0),), width=16))
+    a, b = told(part, sail=[0, 1], speed=[80.0, 80.0]), told(part, sail=[0, 1], speed=[130, 130])
+    torch.testing.assert_close(a[0] - a[1], b[0] - b[1])
+    torch.testing.assert_close(b[0] - b[1], part.tables[0].weight[0] - part.tables[0].weight[1])
+    near, far = (told(part, sail=[0, 0], speed=[100.0, 100.0 + step]) for step in (0.2, 30.0))
+    assert (near[0] - near[1]).norm() < 0.1 * (far[0] - far[1]).norm()
+    other = lively(Attributes((), (("speed", 0.0, 1.0),), width=16))
+    other.load_state_dict({k: v for k, v in part.state_dict().items() if not k.startswith("tables")})
+    scaled = told(other, speed=[-1.0, 1.5])  # the same numbers on the scale of the data
+    torch.testing.assert_close(scaled[1] - scaled[0], b[0] - a[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"sail": [0]}, "knows the attributes sail, speed, all of them"),
+        ({"sail": [0], "speed": [1.0], "crew": [2]}, "was given crew, sail, speed"),
+        ({"sail": [3], "speed": [1.0]}, "'sail' is 3, but this model knows its values 0 to 2"),
+        ({"sail": [0.0], "speed": [1.0]}, "'sail' is whole numbers"),
+        ({"sail": [[0]], "speed": [1.0]}, r"of shape \(1, 1\)"),
+        ({"sail": [0], "speed": [float("nan")]}, "'speed' is not finite"),
+    ],
+)
+def test_attributes_that_are_none_are_refused(values: dict[str, Any], why: str) -> None:
+    encoder = Encoder(attributes=Attributes((("sail", 3),), (("speed", 0.0, 1.0),)))
+    cond = Condition(**{f"attributes.{name}": torch.tensor(value) for name, value in values.items()})
+    with pytest.raises(Refusal, match=why):
+        encoder.prepare(cond)
+
+
+def test_both_are_dropped_learnt_and_written_down() -> None:
+    encoder = Encoder(
+        layout=Layout(3, 4), attributes=Attributes((("a.b", 2), ("part", 2)), (("speed", 0.0, 1.0),), width=8)
+    )
+    model = lively(Preconditioned(UNet((1, 4, 6), 16, vector=8, maps=4), EDM(), encoder))
+    cond = Condition(
+        layout=torch.arange(16 * 24).reshape(16, 4, 6) * 7 % 3,
+        **{"attributes.a.b": torch.arange(16) % 2, "attributes.part": torch.arange(16) // 2 % 2},
+        **{"attributes.speed": torch.linspace(-2, 2, 16)},
+    )
+    objective = Denoising(dropout={"layout": 0.5, "attributes": 0.5})
+    objective(model, torch.randn(16, 1, 4, 6), cond, Rng(range(16))).value.sum().backward()
+    assert model.nulls == ("layout", "attributes")
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not silent
+    tree = spec(model)
+    again: Any = build(tree)
+    assert spec(again) == tree
+    again.load_state_dict(model.state_dict())
+    x, t = torch.randn(16, 1, 4, 6), torch.full((16,), 0.1, dtype=torch.float64)
+    assert torch.equal(again(x, t, cond).mean, model(x, t, cond).mean)
