@@ -324,7 +324,7 @@ def opened(path, budget=0):
 def repaint(file):
     """Paint the top rows of a BMP white: its size and its middle stay."""
     content = bytearray(file.read_bytes())
-    content[-8 * 32 * 3 :] = b"\xff" * (8 * 32 * 3)
+    content[-8 * 32 * 3 :] = b"\xff" * (8 * 32 * 3)  # of 32 pixels or more a row
     file.write_bytes(content)
 
 
@@ -430,11 +430,14 @@ def test_a_build_that_is_killed_over_a_change_leaves_nothing_old(bitmaps, tmp_pa
     assert data.done == 29 and torch.equal(data[:][0], opened(bitmaps)[:][0])
 
 
-@pytest.mark.parametrize("kind", ["table", "shards", "arrays", "mirrored", "buckets"])
+@pytest.mark.parametrize("kind", ["table", "shards", "arrays", "mirrored", "buckets", "bucket"])
 def test_other_sources_know_their_files(bitmaps, tmp_path, kind):
     """Whatever the pictures lie in, one that is painted over in place is seen."""
     files = sorted(bitmaps.rglob("*.bmp"))
     names = [file.relative_to(bitmaps).as_posix() for file in files]
+    if kind == "bucket":  # the painted one is wide, and so are others behind square ones
+        for file in files[3::3]:
+            Image.open(file).resize((48, 32)).save(file)
     (bitmaps / "metadata.csv").write_text("\n".join(["file_name", *names]) + "\n")
 
     def source():
@@ -450,7 +453,10 @@ def test_other_sources_know_their_files(bitmaps, tmp_path, kind):
             np.savez(tmp_path / "a.npz", images=pictures, labels=np.zeros(30, np.int64))
             return mz.data.Arrays(str(tmp_path / "a.npz"), size=16, split="all")
         folder = opened(bitmaps)
-        return mz.data.Flipped(folder, harmless=("label",)) if kind == "mirrored" else mz.data.Buckets(folder, side=16)
+        if kind == "mirrored":
+            return mz.data.Flipped(folder, harmless=("label",))
+        several = mz.data.Buckets(folder, chosen=((16, 16), (16, 24)))
+        return several if kind == "buckets" else mz.data.Bucket(several, (16, 24))
 
     before = source()
     old = mz.data.Cached(before, str(tmp_path / "cache"))[:][0]

@@ -289,5 +289,5 @@ def test_labels_that_are_written_otherwise_are_no_numbers(tmp_path: Path) -> Non
             for k, cell in enumerate(cells):
                 put(tar, f"{k}.png", picture)
                 put(tar, f"{k}.cls", f"{cell}\n".encode())
-    assert Members(tars(tmp_path / "a.tar"), ("png", "cls")).cells("cls") == ["007\n", "abc\n", "7x\n"]
+    assert Members(tars(tmp_path / "a.tar"), ("png", "cls")).cells("cls") == ["007", "abc", "7x"]
     assert Members(tars(tmp_path / "b.tar"), ("png", "cls")).cells("cls") == [7, 0, -1]

@@ -6,7 +6,8 @@ shards and Arrow files with the same records are the same data set.
 
 A cell may be missing (null, empty, a float that is no number). A record without its picture or its label is broken. Any
 other gap is told: the row holds zeros there, 255 in a layout, and the condition's ``keep`` says of its family that this
-row does not count, so a model learns its null there instead of a value that nobody gave.
+row does not count, so a model learns its null there instead of a value that nobody gave. A family is kept or dropped as
+a whole: where one of several attributes is missing, the row tells none of them.
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ class Members(Records):
         except UnicodeDecodeError:
             raise Refusal(f"'{self._keys[row]}.{found}' of {str(self.shards[0].parent)!r} is no text") from None
         plain = text.strip()
-        return int(plain) if found.startswith("cls") and _WHOLE.fullmatch(plain) else text
+        if not found.startswith("cls"):
+            return text
+        return int(plain) if _WHOLE.fullmatch(plain) else plain
 
     def without(self, column: str) -> NDArray[np.bool_]:
         return np.fromiter((self._first(column, row) is None for row in range(len(self))), bool, len(self))
