@@ -51,6 +51,10 @@ def test_levels_end_at_sixteen_pixels() -> None:
     ]
     names = patch_wasserstein(smooth(3, 0, (64, 70)), smooth(3, 1, (64, 70)), 4, 4)
     assert list(names) == ["patches_64", "patches_32", "patches_16"]
+    finer = patch_wasserstein(smooth(3, 0, (28, 30)), smooth(3, 1, (28, 30)), 4, 4, smallest=7)
+    assert list(finer) == ["patches_28", "patches_14", "patches_7"]
+    with pytest.raises(Refusal, match="at least 3 pixels a side, not 2"):
+        patch_wasserstein(smooth(3, 0), smooth(3, 1), smallest=2)
     tiny = patch_wasserstein(smooth(3, 0, (5, 9)), smooth(3, 1, (5, 9)), 4, 4)  # narrower than a patch
     assert list(tiny) == ["patches_5"]
 
@@ -97,7 +101,7 @@ def test_interval_is_of_pictures_not_of_patches() -> None:
         return (level - 0.5 + 0.1 * Rng([seed]).normal("grain", (40, 1, 8, 8))[0]).clamp(-1, 1)
 
     real = drawn(10**6)
-    found = [patch_wasserstein(drawn(seed) + 0.3, real, 8, 400)["patches_8"] for seed in range(60)]
+    found = [patch_wasserstein(drawn(seed) + 0.3, real, 8, 200)["patches_8"] for seed in range(40)]
     spread = np.std([one.value for one in found])
     # The real set stood still, and is half of what the interval covers.
     claimed = np.mean([one.high - one.value for one in found]) / 1.96
@@ -110,3 +114,15 @@ def test_unfit_pictures_are_refused() -> None:
         with pytest.raises(Refusal, match="one shape"):
             patch_wasserstein(x, other, patches)
     assert patch_wasserstein(x, x, 2, 2)["patches_8"].value == 0  # without any spread
+
+
+def test_a_second_level_lets_small_pictures_show_their_grain() -> None:
+    # Alone, the level of 24 pixels is the pictures themselves, whose blobs outweigh any grain.
+    real, noisy = smooth(60, 0, (24, 24)), smooth(60, 1, (24, 24))
+    noisy = (noisy + 0.2 * Rng([2]).normal("grain", (60, 3, 24, 24))[0]).clamp(-1, 1)
+    for smallest, seen in ((16, False), (12, True)):
+        like, found = (
+            patch_wasserstein(some, real, 16, 64, smallest=smallest)["patches_24"]
+            for some in (smooth(60, 1, (24, 24)), noisy)
+        )
+        assert (found.low > 10 * like.high) is seen and (found.low > like.high) is seen

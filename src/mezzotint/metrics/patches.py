@@ -27,7 +27,7 @@ from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.pictures import checked
 from mezzotint.metrics.sliced import DIRECTIONS, along
 
-SMALLEST = 16
+SMALLEST, LEAST = 16, 3
 SIDE = 7
 PATCHES = 128
 _BATCH, _ENTRIES = 256, 2**22  # pictures at once, and numbers: 32 MiB in float64
@@ -40,11 +40,13 @@ def patch_wasserstein(
     patches: int = PATCHES,
     directions: int = DIRECTIONS,
     rng: Rng | None = None,
+    smallest: int = SMALLEST,
 ) -> dict[str, Estimate]:
     """Squared sliced Wasserstein distances of patches, by level; small is good.
 
     Names end in the shorter side of the level, ``patches_64``, ``patches_32``, ``patches_16``; the smallest level has
-    at least 16 pixels, or is the picture itself. The unit is the variance of a pixel of the level of real pictures.
+    at least 16 pixels, or is the picture itself: then nothing tells fine from coarse, and pictures of less than 32
+    pixels need a lower ``smallest`` for that. The unit is the variance of a pixel of the level of real pictures.
     Intervals are over pictures and directions; patches of one picture are not taken for independent.
 
     Arguments:
@@ -53,6 +55,7 @@ def patch_wasserstein(
         patches: of each picture and level.
         directions: lines looked along.
         rng: one key for places and directions; by default ``Rng([0])``.
+        smallest: the fewest pixels of a side of a level; 16 is the paper's.
     """
     a, b = (checked(some, None, "the pictures of patches")[0] for some in (samples, real))
     if a.shape[1:] != b.shape[1:] or patches < 1:
@@ -60,9 +63,11 @@ def patch_wasserstein(
             f"patches need pictures of one shape and at least one patch of each, not {patches} of "
             f"{tuple(a.shape[1:])} and {tuple(b.shape[1:])}"
         )
+    if smallest < LEAST:
+        raise Refusal(f"the smallest level of a pyramid has at least {LEAST} pixels a side, not {smallest}")
     rng = Rng([0]) if rng is None else rng
     # The places are the same in both, so copies lie 0 apart.
-    none = Patches.begin(patches, rng)
+    none = Patches.begin(patches, rng, smallest)
     return between(none.add(a), none.add(b), directions, rng)
 
 
@@ -73,6 +78,7 @@ class Patches:
     Arguments:
         each: patches of a picture and level.
         rng: one key for the places.
+        smallest: shorter side at which the pyramid ends.
         count: pictures that are in.
         tables: of each level, the largest first, patches (count * each, C, side^2) in float32, in pieces.
         sides: the shorter side of each level.
@@ -80,28 +86,30 @@ class Patches:
 
     each: int
     rng: Rng
+    smallest: int = SMALLEST
     count: int = 0
     tables: tuple[tuple[Tensor, ...], ...] = ()
     sides: tuple[int, ...] = ()
 
     @classmethod
-    def begin(cls, each: int = PATCHES, rng: Rng | None = None) -> Patches:
+    def begin(cls, each: int = PATCHES, rng: Rng | None = None, smallest: int = SMALLEST) -> Patches:
         """Of no pictures yet.
 
         Arguments:
             each: patches of a picture and level.
             rng: one key for the places; by default ``Rng([0])``.
+            smallest: shorter side at which the pyramid ends.
         """
-        return cls(each, Rng([0]) if rng is None else rng)
+        return cls(each, Rng([0]) if rng is None else rng, smallest)
 
     def add(self, pictures: Tensor) -> Patches:
         """These and those of the pictures that follow (N, C, H, W)."""
-        sizes, last = _sizes(*pictures.shape[-2:]), self.count + len(pictures)
+        sizes, last = _sizes(pictures.shape[-2], pictures.shape[-1], self.smallest), self.count + len(pictures)
         found = []
         for level in range(len(sizes)):
             keys = self.rng.at("places", level).split(last)[self.count :]
             had = self.tables[level] if self.tables else ()
-            found.append((*had, _descriptors(pictures, level, self.each, keys)))
+            found.append((*had, _descriptors(pictures, level, self.each, keys, self.smallest)))
         return replace(self, count=last, tables=tuple(found), sides=tuple(min(size) for size in sizes))
 
 
@@ -126,15 +134,15 @@ def between(
     return found
 
 
-def levels(height: int, width: int) -> int:
+def levels(height: int, width: int, smallest: int = SMALLEST) -> int:
     """How many levels a pyramid of pictures of this size has."""
-    return len(_sizes(height, width))
+    return len(_sizes(height, width, smallest))
 
 
-def pyramid(pictures: Tensor) -> list[Tensor]:
+def pyramid(pictures: Tensor, smallest: int = SMALLEST) -> list[Tensor]:
     """The levels of pictures (B, C, H, W), largest first, in float64; the last is the small picture left."""
     left, found = pictures.double(), []
-    for _ in range(levels(*pictures.shape[-2:]) - 1):
+    for _ in range(levels(pictures.shape[-2], pictures.shape[-1], smallest) - 1):
         half = shrunk(left)
         found.append(left - grown(half, left.shape[-2:]))
         left = half
@@ -159,24 +167,24 @@ def _smooth(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), filters, groups=x.shape[1])
 
 
-def _sizes(height: int, width: int) -> list[tuple[int, int]]:
+def _sizes(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
     """The sizes of all levels, largest first."""
     sizes = [(height, width)]
-    while min(half := ((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)) >= SMALLEST:
+    while min(half := ((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)) >= smallest:
         sizes.append(half)
     return sizes
 
 
-def _descriptors(pictures: Tensor, level: int, patches: int, keys: Rng) -> Tensor:
+def _descriptors(pictures: Tensor, level: int, patches: int, keys: Rng, smallest: int = SMALLEST) -> Tensor:
     """Patches of one level at random places (N * patches, C, side^2), in float32; a key a picture."""
-    height, width = _sizes(*pictures.shape[-2:])[level]
+    height, width = _sizes(pictures.shape[-2], pictures.shape[-1], smallest)[level]
     side = min(SIDE, height, width)
     room = torch.tensor([height - side + 1, width - side + 1])
     offsets, found = torch.arange(side), []
     rows = max(1, min(_BATCH, _ENTRIES // pictures[0].numel()))
     for start in range(0, len(pictures), rows):
         poll()
-        here = pyramid(pictures[start : start + rows])[level]
+        here = pyramid(pictures[start : start + rows], smallest)[level]
         corner = (keys[start : start + rows].uniform("places", (patches, 2)) * room).long()
         down, across = corner[..., 0, None] + offsets, corner[..., 1, None] + offsets  # (B, patches, side)
         batch = torch.arange(len(here))[:, None, None, None]
