@@ -56,8 +56,8 @@ weaker noise (0.5 in place of 0.7 of a pixel's deviation) was once missed by the
 later seeds. Two things were found on the way and are part of what is asked now. An extractor that learns from the
 training pictures knows them by heart, and then catches copies for the wrong reason: it learns from others. And recall,
 of which one expects that it sees dropped modes, is not counted on for it: of 1,500 clothes without trousers, one
-far-off sample had a ball, three times as wide as most, that held 142 of the 151 trousers of the reference. Coverage
-looks at balls of real pictures alone, and is not fooled.
+far-off sample had a ball, thrice as wide as most, that held 142 of the 151 trousers of the reference. Coverage looks
+at balls of real pictures alone, and is not fooled.
 
 | pictures | count of a set | judge and extractor learnt from | extractor's accuracy | seeds | CPU seconds |
 |---|---|---|---|---|---|"""

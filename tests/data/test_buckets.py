@@ -73,7 +73,7 @@ def test_it_is_a_part_with_splits_and_moments(folder):
 def test_what_mirrors_and_what_caches_keep_the_buckets(folder, tmp_path):
     """Parts in parts: mirrored, bucketed and cached."""
     data = mz.data.Buckets(folder.sibling("train"), side=32, step=8)
-    kept = mz.build(mz.spec(mz.data.Flipped(mz.data.Cached(data, str(tmp_path)))))
+    kept = mz.build(mz.spec(mz.data.Flipped(mz.data.Cached(data, str(tmp_path)), ("label",))))
     count = len(data)
     assert len(kept) == 2 * count and np.array_equal(kept.buckets, np.tile(data.buckets, 2))
     for rows in together(np.arange(count), data.buckets, 5):

@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
+import tarfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,8 @@ import torch
 from PIL import Image
 
 import mezzotint as mz
-from mezzotint.data import cached
+from mezzotint.data import cached, origins, shelf
+from mezzotint.data.data import unpacked
 from mezzotint.data.shelf import ABOUT, PICTURES, ROWS
 
 
@@ -38,6 +41,15 @@ class Noise(mz.data.Digits):
     def read(self, rows):
         x = super().read(rows)
         return torch.where(torch.from_numpy(rows >= self.first)[:, None, None, None], torch.sin(70 * x + 1), x)
+
+
+@dataclass(frozen=True)
+class Zeros(mz.data.Digits):
+    """Halves and zeros, some of them below zero: a byte means one value, and so not both zeros."""
+
+    def read(self, rows):
+        x = (super().read(rows) > 0).float() / 2
+        return torch.where(torch.from_numpy(rows % 2 == 0)[:, None, None, None], x, x * torch.sign(x - 0.25))
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,8 @@ def folder(tmp_path):
 def same(a, b):
     rows = np.arange(len(b))[::-1].copy()
     (x, told), (y, expected) = a[rows], b[rows]
-    assert torch.equal(x, y) and told.families == expected.families
+    assert torch.equal(x.view(torch.int32), y.contiguous().view(torch.int32))  # a zero below zero is another
+    assert told.families == expected.families
     assert all(torch.equal(told[name], expected[name]) for name in expected.values)
 
 
@@ -86,8 +99,9 @@ def same(a, b):
         (lambda: Points(), "float32"),
         (lambda: Noise(), "float32"),
         (lambda: Noise(first=300), "float32"),
+        (lambda: Zeros(), "float32"),
     ],
-    ids=["digits", "scenes", "points", "noise", "noise later"],
+    ids=["digits", "scenes", "points", "noise", "noise later", "signed zeros"],
 )
 def test_it_gives_the_same_bits(source, kind, tmp_path, small):
     source = source()
@@ -199,6 +213,9 @@ def test_a_damaged_item_is_taken_from_the_source(tmp_path):
     with pytest.warns(UserWarning, match="3 items .* are damaged"):
         same(data, mz.data.Digits())
     assert sorted(read_of(tmp_path / "said")) == [len(data) - 3, len(data) - 2, len(data) - 1]
+    data = mz.data.Cached(source, str(tmp_path / "cache"))
+    with pytest.warns(UserWarning, match="3 items .* are damaged"):
+        assert torch.equal(unpacked(data.packed(np.arange(len(data)))[0]), mz.data.Digits()[:][0])
     data.build(check=True)
     (tmp_path / "said").unlink()
     same(mz.data.Cached(source, str(tmp_path / "cache")), mz.data.Digits())
@@ -287,3 +304,164 @@ def test_what_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises((mz.Refusal, OSError)):
         mz.data.Cached(mz.data.Digits(), str(tmp_path / "file")).build()
+
+
+@pytest.fixture
+def bitmaps(tmp_path):
+    """Thirty BMP files of two classes, in a folder that reads them when it is asked."""
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        place = tmp_path / "pictures" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(place / f"{number}.bmp")
+    return tmp_path / "pictures"
+
+
+def opened(path, budget=0):
+    return mz.data.Folder(str(path), size=16, budget=budget, held_out_share=0.0)
+
+
+def repaint(file):
+    """Paint the top rows of a BMP white: its size and its middle stay."""
+    content = bytearray(file.read_bytes())
+    content[-8 * 32 * 3 :] = b"\xff" * (8 * 32 * 3)  # of 32 pixels or more a row
+    file.write_bytes(content)
+
+
+def hashed(monkeypatch):
+    """Which files are read to the end to be hashed, from now on."""
+    seen, stamp = [], origins._stamp
+
+    def counting(file):
+        seen.append(file.name)
+        return stamp(file)
+
+    monkeypatch.setattr(origins, "_stamp", counting)
+    return seen
+
+
+@pytest.mark.parametrize("budget", [0, 2**30])
+def test_a_picture_painted_over_in_place_is_decoded_anew_and_no_other(bitmaps, tmp_path, monkeypatch, budget):
+    before = opened(bitmaps, budget)
+    old = mz.data.Cached(before, str(tmp_path / "cache"))[:][0]
+    repaint(before._files[3])
+    after = opened(bitmaps, budget)
+    assert after.mark == before.mark and (after[:][0] != old).flatten(1).any(1).nonzero().flatten().tolist() == [3]
+    data = mz.data.Cached(after, str(tmp_path / "cache"))
+    assert data.done == len(after) - 1
+    read = []
+    plain = mz.data.Folder.read
+    monkeypatch.setattr(mz.data.Folder, "read", lambda self, rows: read.extend(rows.tolist()) or plain(self, rows))
+    x = data[:][0]
+    assert torch.equal(x, plain(after, np.arange(len(after)))) and read == [3] and data.done == len(after)
+
+
+@pytest.mark.parametrize("how", ["moved", "copied", "touched"])
+def test_what_was_moved_copied_or_touched_is_the_same(bitmaps, tmp_path, monkeypatch, how):
+    mz.data.Cached(opened(bitmaps), str(tmp_path / "cache")).build()
+    place = tmp_path / "elsewhere"
+    if how == "moved":
+        bitmaps.rename(place)
+    elif how == "copied":
+        shutil.copytree(bitmaps, place, copy_function=shutil.copyfile)
+    else:
+        place = bitmaps
+        for file in bitmaps.rglob("*.bmp"):
+            os.utime(file, ns=(5, 5))
+    seen = hashed(monkeypatch)
+    decoded = mz.data.Folder.read
+    monkeypatch.setattr(mz.data.Folder, "read", None)
+    data = mz.data.Cached(opened(place), str(tmp_path / "cache"))
+    x = data[:][0]
+    assert len(seen) == (0 if how == "moved" else 30)
+    mz.data.Cached(opened(place), str(tmp_path / "cache"))[:]
+    assert len(seen) == (0 if how == "moved" else 30)  # once is enough
+    monkeypatch.setattr(mz.data.Folder, "read", decoded)
+    assert torch.equal(x, opened(place)[:][0])
+
+
+def test_a_cache_that_may_not_be_written_is_read_where_the_files_are_the_same(bitmaps, tmp_path, monkeypatch):
+    mz.data.Cached(opened(bitmaps), str(tmp_path / "cache")).build()
+    os.utime(opened(bitmaps)._files[0], ns=(5, 5))
+    monkeypatch.setattr(mz.data.Folder, "read", None)
+
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(shelf, "_put", refused)
+    assert len(mz.data.Cached(opened(bitmaps), str(tmp_path / "cache"))[:][0]) == 30
+
+
+def test_a_check_believes_no_time(bitmaps, tmp_path):
+    """The time of the file was put back after it was painted over."""
+    data = mz.data.Cached(opened(bitmaps), str(tmp_path / "cache")).build()
+    file = data.source._files[7]
+    stat = file.stat()
+    repaint(file)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = opened(bitmaps)
+    old = mz.data.Cached(after, str(tmp_path / "cache"))
+    assert not torch.equal(old[7][0], after[7][0])  # what a time that lies costs
+    assert torch.equal(old.build(check=True)[:][0], after[:][0])
+
+
+def test_what_a_source_has_kept_is_not_written_for_what_lies_there_now(bitmaps, tmp_path):
+    kept = opened(bitmaps, 2**30)
+    repaint(kept._files[7])
+    with pytest.raises(mz.Refusal, match="has changed since its data set was opened; open it anew"):
+        mz.data.Cached(kept, str(tmp_path / "cache")).build()
+    after = opened(bitmaps, 2**30)
+    assert torch.equal(mz.data.Cached(after, str(tmp_path / "cache"))[:][0], after[:][0])
+
+
+def test_a_build_that_is_killed_over_a_change_leaves_nothing_old(bitmaps, tmp_path, monkeypatch):
+    mz.data.Cached(opened(bitmaps), str(tmp_path / "cache")).build()
+    repaint(opened(bitmaps)._files[5])
+    real = shelf.Shelf.stamp
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shelf.Shelf, "stamp", stop)
+    with pytest.raises(KeyboardInterrupt):
+        mz.data.Cached(opened(bitmaps), str(tmp_path / "cache")).build()
+    monkeypatch.setattr(shelf.Shelf, "stamp", real)
+    data = mz.data.Cached(opened(bitmaps), str(tmp_path / "cache"))
+    assert data.done == 29 and torch.equal(data[:][0], opened(bitmaps)[:][0])
+
+
+@pytest.mark.parametrize("kind", ["table", "shards", "arrays", "mirrored", "buckets", "bucket"])
+def test_other_sources_know_their_files(bitmaps, tmp_path, kind):
+    """Whatever the pictures lie in, one that is painted over in place is seen."""
+    files = sorted(bitmaps.rglob("*.bmp"))
+    names = [file.relative_to(bitmaps).as_posix() for file in files]
+    if kind == "bucket":  # the painted one is wide, and so are others behind square ones
+        for file in files[3::3]:
+            Image.open(file).resize((48, 32)).save(file)
+    (bitmaps / "metadata.csv").write_text("\n".join(["file_name", *names]) + "\n")
+
+    def source():
+        if kind == "table":
+            return mz.data.Table(str(bitmaps), size=16, split="all", budget=0)
+        if kind == "shards":
+            with tarfile.open(tmp_path / "a.tar", "w") as tar:
+                for row, file in enumerate(files):
+                    tar.add(file, f"{row}.bmp")
+            return mz.data.Shards(str(tmp_path / "a.tar"), size=16, split="all", budget=0)
+        if kind == "arrays":
+            pictures = np.stack([np.asarray(Image.open(file)) for file in files])
+            np.savez(tmp_path / "a.npz", images=pictures, labels=np.zeros(30, np.int64))
+            return mz.data.Arrays(str(tmp_path / "a.npz"), size=16, split="all")
+        folder = opened(bitmaps)
+        if kind == "mirrored":
+            return mz.data.Flipped(folder, harmless=("label",))
+        several = mz.data.Buckets(folder, chosen=((16, 16), (16, 24)))
+        return several if kind == "buckets" else mz.data.Bucket(several, (16, 24))
+
+    before = source()
+    old = mz.data.Cached(before, str(tmp_path / "cache"))[:][0]
+    repaint(files[6])
+    after = source()
+    x = after[:][0]
+    assert (before.mark == after.mark or kind == "arrays") and not torch.equal(x, old)
+    assert torch.equal(mz.data.Cached(after, str(tmp_path / "cache"))[:][0], x)

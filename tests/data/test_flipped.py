@@ -22,11 +22,11 @@ def scenes(*tells, **more):
 
 @pytest.fixture(scope="module")
 def flipped():
-    return mz.data.Flipped(scenes(figures=0.5), pairs=PAIRS)
+    return mz.data.Flipped(scenes(figures=0.5), ("label",), PAIRS)
 
 
 def test_twice_is_the_identity(flipped):
-    twice = mz.data.Flipped(flipped, pairs=PAIRS)
+    twice = mz.data.Flipped(flipped, ("label",), PAIRS)
     assert len(twice) == 4 * 24
     (x, told), (y, again) = twice[:24], twice[72:]
     assert torch.equal(x, y) and not torch.equal(x, twice[24:48][0])
@@ -82,7 +82,7 @@ def test_keypoints_are_those_of_the_mirrored_plan(flipped):
     assert np.allclose(told[there][..., 0], across[there] / plan.aspect[1], atol=1e-5)
     assert np.allclose(told[there][..., 1], down[there] / plan.aspect[0], atol=1e-5)
     assert (told[~there] == 0).all()
-    unpaired = mz.data.Flipped(source)[24:][1]["keypoints"].numpy()
+    unpaired = mz.data.Flipped(source, ("label",))[24:][1]["keypoints"].numpy()
     assert not np.allclose(unpaired[there], told[there], atol=0.02)
 
 
@@ -93,8 +93,8 @@ def test_only_what_is_trained_on_is_mirrored(flipped):
     assert len(flipped.sibling("all")) == 2 * 24 + 6
     assert torch.equal(flipped.sibling("all")[-6:][0], held[:][0])
     assert (flipped.mean, flipped.std) == (source.mean, source.std) and flipped.mark != source.mark
-    mz.testing.check_data(mz.data.Flipped(mz.data.Digits()))
-    digits = mz.data.Flipped(mz.data.Digits())
+    mz.testing.check_data(mz.data.Flipped(mz.data.Digits(), ("label",)))
+    digits = mz.data.Flipped(mz.data.Digits(), ("label",))
     assert np.array_equal(digits.labels, np.tile(mz.data.Digits().labels, 2))
 
 
@@ -102,6 +102,8 @@ def test_what_a_mirror_makes_false_is_refused():
     for name, said in (("caption", "caption"), ("attributes", "attributes.form")):
         with pytest.raises(mz.Refusal, match=f"{said!r} is told .* may be false"):
             mz.data.Flipped(scenes(name))
+    with pytest.raises(mz.Refusal, match=r"'label' is told .* may be false .*harmless=\('label',\)"):
+        mz.data.Flipped(mz.data.Digits())  # a mirrored 2 is no 2
     declared = mz.data.Flipped(scenes("caption"), harmless=("caption",))
     assert declared.texts([3])[0] == declared.texts([27])[0] and len(declared.texts()) == 48
     assert mz.build(mz.spec(declared)) == declared
@@ -123,10 +125,10 @@ class Guided(mz.data.Digits):
 
 
 def test_a_condition_picture_turns_with_the_picture():
-    x, told = mz.data.Flipped(Guided())[1440:1450]
+    x, told = mz.data.Flipped(Guided(), ("label",))[1440:1450]
     assert torch.equal(told["image"], x.abs())
     with pytest.raises(mz.Refusal, match="'gaze' is told"):
-        mz.data.Flipped(Guided(extra="gaze"))
+        mz.data.Flipped(Guided(extra="gaze"), ("label",))
 
 
 def test_a_folder_of_pictures(tmp_path):

@@ -115,3 +115,21 @@ def test_broken_rows_are_named(tmp_path: Path) -> None:
     data = HuggingFace(tmp_path / "set", split="all", picture="image_file", skip_broken=True)
     assert len(data) == 3 and set(data.skipped) == {"0001.png", "2", "elsewhere.png"}
     assert "does not hold its bytes" in data.skipped["elsewhere.png"]
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """As of a set with a folder a class, whose files are numbered in each: only the last part of a path is saved."""
+    made = records(40)
+    for k, one in enumerate(made):
+        one.name = f"{k % 4}"
+    made[1].files["picture"] = made[5].files["picture"] = b"broken"
+    hugging(made).save_to_disk(tmp_path / "set")
+    data = HuggingFace(tmp_path / "set", split="all", picture="image_file", skip_broken=True)
+    assert len(data) == 38 and set(data.skipped) == {"1.png", "1.png#5"}
+    parts = [HuggingFace(tmp_path / "set", split=split, picture="image_file", held_out_share=0.5, skip_broken=True)
+             for split in ("train", "held_out")]  # fmt: skip
+    names = [{data._records.names[row] for row in part._places} for part in parts]
+    assert min(map(len, names)) > 8 and sum(map(len, names)) == 38 and not names[0] & names[1]
+    hugging(made[:20]).save_to_disk(tmp_path / "half")
+    half = HuggingFace(tmp_path / "half", split="all", picture="image_file", skip_broken=True)
+    assert half._records.names == data._records.names[:20]  # rows that are added later move no others

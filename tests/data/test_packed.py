@@ -1,5 +1,7 @@
 """What is packed on its way to training is, unpacked, the same to the bit; and bytes where the source has bytes."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -25,16 +27,28 @@ def folder(tmp_path_factory):
     return home
 
 
+@dataclass(frozen=True)
+class Halves(data.Digits):
+    """Grey from 0 to 1 in place of -1 to 1, in 256 shades: a byte means another value than elsewhere."""
+
+    def read(self, rows):
+        return super().read(rows) / 2 + 0.5
+
+
 SOURCES = {
     "folder": lambda home: data.Folder(str(home / "pictures"), split="all"),
     "folder on demand": lambda home: data.Folder(str(home / "pictures"), size=(6, 7), split="all", budget=0),
     "table": lambda home: data.Table(str(home / "pictures.csv"), caption="text", split="all"),
     "table on demand": lambda home: data.Table(str(home / "pictures.csv"), size=8, split="all", budget=0),
     "bytes": lambda home: data.Arrays(str(home / "bytes.npz"), split="all"),
-    "mirrored": lambda home: data.Flipped(data.Folder(str(home / "pictures"), held_out_share=0.0)),
+    "mirrored": lambda home: data.Flipped(data.Folder(str(home / "pictures"), held_out_share=0.0), ("label",)),
     "buckets": lambda home: data.Buckets(data.Folder(str(home / "pictures"), split="all"), side=16),
     "floats": lambda home: data.Arrays(str(home / "floats.npz"), split="all"),
     "scenes": lambda home: data.Scenes(pictures=20, held_out_pictures=5),
+    "cached": lambda home: data.Cached(data.Folder(str(home / "pictures"), split="all", budget=0), str(home / "cache")),
+    "cached buckets": lambda home: data.Cached(SOURCES["buckets"](home), str(home / "cache")),
+    "cached bytes": lambda home: data.Cached(SOURCES["bytes"](home), str(home / "cache")),
+    "cached halves": lambda home: data.Cached(Halves(), str(home / "cache")),
 }
 
 
@@ -43,7 +57,7 @@ def test_what_is_unpacked_is_what_is_read(folder, name):
     source = SOURCES[name](folder)
     rows = np.array([7, 0, 3, 3, 11])
     x, told = source.packed(rows)
-    assert x.dtype == (torch.float32 if name in ("floats", "scenes") else torch.uint8)
+    assert x.dtype == (torch.float32 if name in ("floats", "scenes", "cached halves") else torch.uint8)
     truth, cond = source[rows]
     assert torch.equal(unpacked(x), truth) and unpacked(x).is_contiguous() and unpacked(x).dtype == torch.float32
     assert told.families == cond.families

@@ -338,3 +338,45 @@ def test_what_may_have_been_meant_is_said(there: str, named: str, said: str, tmp
     (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": named}) + "\n")
     with pytest.raises(Refusal, match=said):
         Table(tmp_path, split="all")
+
+
+def written(root: Path, lines: list[str]) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for k in range(len(lines) - 1):
+        (root / str(k)).write_bytes(png(np.full((4, 4, 3), k, np.uint8)))
+    (root / "metadata.csv").write_text(
+        "\n".join([lines[0], *(f"{k},{line}" for k, line in enumerate(lines[1:]))]) + "\n"
+    )
+    return root
+
+
+def test_text_that_looks_like_a_number_is_text(tmp_path: Path) -> None:
+    """Captions that are years, and pictures whose names are numbers."""
+    root = written(tmp_path, ["file_name,text,kind,zip", "1984,3,01", "2001,0,1", ",1,10"])
+    data = Table(root, caption="text", label="kind", attributes=("zip",), split="all")
+    assert data.texts() == ["1984", "2001", ""] and data.classes == ("0", "1", "2", "3")
+    assert data.labels.tolist() == [3, 0, 1] and data.words == {"zip": ("01", "1", "10")}
+    assert data[:][1]["attributes.zip"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "cells, classes",
+    [
+        (("007", "7", "7"), ("007", "7")),
+        (("00", "0", "1"), ("0", "00", "1")),
+        (("1", "0", "2.0"), ("0", "1", "2")),
+        (("\u0661", "1", "1"), ("1", "\u0661")),
+    ],
+)
+def test_labels_that_are_written_otherwise_are_other_classes(
+    tmp_path: Path, cells: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    assert Table(written(tmp_path, ["file_name,kind", *cells]), label="kind", split="all").classes == classes
+
+
+def test_a_table_of_broken_lines_says_what_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text("{no json\n")
+    with pytest.raises(Refusal, match="the record 'metadata.jsonl:1' .* is broken: line 1 cannot be read"):
+        Table(tmp_path)
+    with pytest.raises(Refusal, match="no record of .* can be read; the first, 'metadata.jsonl:1', is broken: line 1"):
+        Table(tmp_path, skip_broken=True)

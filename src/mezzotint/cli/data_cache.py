@@ -42,7 +42,7 @@ class Cache:
     skip_broken: Flag = False
     """Leave out broken and oversized pictures of a folder instead of refusing them."""
     check: Flag = False
-    """Read what is there already, and decode anew what is no longer as it was written."""
+    """Read what is there already and the files it was made of, and decode anew what is no longer as it was written."""
     threads: Threads = None
     """Threads to compute with."""
     json: Flag = False

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,11 +40,17 @@ def sha256(path: Path) -> str:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file that is whole or absent, flushed before it gets its name, and then its name."""
+    write_pieces(path, [text.encode()])
+
+
+def write_pieces(path: str | Path, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+    """The same, of bytes that come one after the other."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

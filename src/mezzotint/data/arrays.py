@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.archive import Archive, Array, Bytes, captions, widened
 from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, glimpse, in_split, unit
+from mezzotint.data.origins import Origins
 from mezzotint.data.resize import fit, sides
 from mezzotint.data.transparency import check_colour, laid
 
@@ -147,6 +149,7 @@ class Arrays(Data):
             object.__setattr__(self, name, value)
 
     def _load(self, path: str) -> Archive:
+        assert Path(path) in self.origins.files  # which are looked at before they are read
         return Archive.read(path, self.images, self.label, self.caption, self.split_by, self.budget)
 
     def _mine(self, first: Archive) -> Rows:
@@ -185,6 +188,10 @@ class Arrays(Data):
         if self._captions is not None:
             yield f"captions {self._captions.shape}".encode()
             yield self._captions.tobytes()
+
+    @cached_property
+    def origins(self) -> Origins:
+        return Origins.shared(Path(path) for path in (self.path, self.held_out_path) if path is not None)
 
     def condition(self, rows: Rows) -> Condition:
         told = super().condition(rows)

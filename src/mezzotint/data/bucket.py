@@ -12,6 +12,7 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.origins import Origins
 from mezzotint.data.wrapped import Wrapped
 
 
@@ -56,6 +57,11 @@ class Bucket(Wrapped):
     def labels(self) -> Rows | None:
         labels = self.source.labels
         return None if labels is None else labels[self.places]
+
+    @cached_property
+    def origins(self) -> Origins | None:
+        found = self.source.origins
+        return None if found is None else found.take(self.places)
 
     def __len__(self) -> int:
         return len(self.places)

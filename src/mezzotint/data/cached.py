@@ -1,9 +1,10 @@
 """Decoded pictures kept in a file, so that they are decoded once and not once a pass.
 
 A cache is a folder named after what is in it: BLAKE2b of the source's mark and of its spec without places. So it stays
-good where the pictures are moved, and another source, split or size has another one. Its files are those of
-:mod:`.shelf`. Pictures are kept as bytes where every byte means one value, and else as float32: what is read is, to the
-last bit, what the source gave.
+good where the pictures are moved, and another source, split or size has another one. With every item goes the hash of
+the file it was decoded from: when a cache is opened, a file whose size or time is another is read, and where it holds
+something else its items are decoded anew (:mod:`.origins`). Its files are those of :mod:`.shelf`. Pictures are kept as
+bytes where every byte means one value, and else as float32: what is read is, to the last bit, what the source gave.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import blake2b
@@ -22,11 +23,13 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
+from mezzotint.core.condition import Condition
 from mezzotint.core.config import dumps
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.lock import alone
 from mezzotint.core.spec import spec
 from mezzotint.data.data import Data, Rows, together, unplaced
+from mezzotint.data.origins import STAMP, Stamps
 from mezzotint.data.shelf import SCHEMA, Shelf
 from mezzotint.data.wrapped import Wrapped
 
@@ -38,8 +41,9 @@ AT_ONCE = 2**24
 class Cached(Wrapped):
     """The items of a source, decoded once and then read from a memory-mapped file; conditions are the source's.
 
-    It is built when it is first read, or by :meth:`build`. Where several processes want to build it, one does and the
-    others wait. An item that is no longer as it was written is taken from the source instead, with a warning.
+    It is built when it is first read, or by :meth:`build`, which is when the files of the source are looked at, too:
+    what changes afterwards is seen the next time it is opened. Where several processes want to build it, one does and
+    the others wait. An item that is no longer as it was written is taken from the source instead, with a warning.
 
     Arguments:
         source: any data set; one that paints its pictures with what is told of them, such as ``Scenes``, gains nothing.
@@ -68,9 +72,9 @@ class Cached(Wrapped):
 
     @property
     def done(self) -> int:
-        """How many items are in it."""
+        """How many items are in it, those left out whose files hold something else by now."""
         shelf = Shelf.read(self.path, self.key, self.source)
-        return 0 if shelf is None else int(shelf.there.sum())
+        return 0 if shelf is None else int(shelf.there.sum() - len(self._compared(shelf)[2]))
 
     def build(self, progress: Callable[[int, int], None] | None = None, check: bool = False) -> Self:
         """Decode what is not there yet, and return the same data set.
@@ -79,20 +83,25 @@ class Cached(Wrapped):
 
         Arguments:
             progress: called with how many items are done, and how many there are: at first with those done before.
-            check: read what is there, and decode anew what is no longer as it was written.
+            check: read what is there and the files it was decoded from, whatever their times, and decode anew what is
+                no longer as it was written.
 
         Raises:
-            Refusal: the disk is full, or may not be written to.
+            Refusal: the disk is full, or may not be written to; or a file has changed since the source was opened.
         """
         tell = progress or (lambda done, total: None)
         with _writing(self.path), alone(self.path, "another build", "wait for it", patience=math.inf):
             shelf = Shelf.read(self.path, self.key, self.source) or Shelf.begin(self.path, self.key, self.source)
             if check:
                 shelf.forget(shelf.damaged())
+            files, now, changed = self._compared(shelf, doubt=check)
+            shelf.forget(changed)
+            shelf.stamp(files, now)
             tell(int(shelf.there.sum()), len(self))
             missing = np.flatnonzero(~shelf.there)
             while len(missing):
                 for rows in together(missing, self.buckets, self._many):
+                    self._note(shelf, rows)
                     x = self.source.read(rows)
                     if not shelf.write(rows, x):  # these are no bytes: all that was kept as such is kept anew
                         shelf = Shelf.begin(self.path, self.key, self.source, "float32")
@@ -102,6 +111,37 @@ class Cached(Wrapped):
         self.__dict__.pop("_shelf", None)
         return self
 
+    def _compared(self, shelf: Shelf, doubt: bool = False) -> tuple[Rows, Stamps, Rows]:
+        """The files of what is there that are not as they were noted (all, in doubt), what they are, and the items of
+        those that hold something else."""
+        origins = self.source.origins
+        if origins is None:
+            return np.arange(0), np.zeros(0, STAMP), np.arange(0)
+        files = origins.needed(np.flatnonzero(shelf.there))
+        files = files if doubt else origins.unsure(shelf.stamps, files)
+        now = origins.stamps(files)
+        other = files[(now["digest"] != shelf.stamps["digest"][files]).any(1)]
+        return files, now, np.flatnonzero(shelf.there & origins.made_of(other, len(self)))
+
+    def _note(self, shelf: Shelf, rows: Rows) -> None:
+        """Note what the files of these items are, before they are read."""
+        origins = self.source.origins
+        if origins is not None:
+            files = origins.needed(rows)
+            origins.check_seen(files)
+            files = origins.unsure(shelf.stamps, files)
+            shelf.stamp(files, origins.stamps(files))
+
+    def _current(self, shelf: Shelf) -> bool:
+        """Whether all is there, and of files that hold what they held; those that were only touched are noted."""
+        if not shelf.there.all():
+            return False
+        files, now, changed = self._compared(shelf)
+        if len(files) and not len(changed):
+            with suppress(OSError, Refusal), alone(self.path, "another build", "wait for it"):
+                shelf.stamp(files, now)  # where nothing may be written they are read again the next time
+        return not len(changed)
+
     @property
     def _many(self) -> int:
         return max(1, AT_ONCE // (4 * max(math.prod(shape) for shape in self.shapes)))
@@ -109,7 +149,7 @@ class Cached(Wrapped):
     @cached_property
     def _shelf(self) -> Shelf:
         shelf = Shelf.read(self.path, self.key, self.source)
-        if shelf is None or not shelf.there.all():
+        if shelf is None or not self._current(shelf):
             self.build()
             shelf = Shelf.read(self.path, self.key, self.source)
         if shelf is None:
@@ -126,6 +166,10 @@ class Cached(Wrapped):
             )
             x[bad] = self.source.read(rows[bad])
         return x
+
+    def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
+        x, bad = self._shelf.as_bytes(rows)
+        return self.items(rows) if x is None or len(bad) else (x, self.condition(rows))
 
     @cached_property
     def _moments(self) -> tuple[float, float]:

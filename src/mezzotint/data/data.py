@@ -26,6 +26,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Part
 from mezzotint.core.text import spoken
 from mezzotint.data.licence import Licence
+from mezzotint.data.origins import Origins
 
 Rows = NDArray[np.int64]
 Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
@@ -199,7 +200,11 @@ class Data(Part, ABC):
     def mark(self) -> str:
         """What tells these pictures from others: BLAKE2b over their number, shape, labels and what the source knows.
 
-        It does not depend on where they lie, so a run can go on where its pictures were moved.
+        It does not depend on where they lie, so a run can go on where its pictures were moved. Of a file it sees the
+        size and a few bytes (:func:`glimpse`), so that a run of a million pictures starts at once: a set with pictures
+        added, taken away, renamed, told otherwise or saved anew has another mark, and a picture that was painted over
+        in place, to a file as large as before, may have the same. :class:`~mezzotint.data.Cached`, which must not
+        miss that either, reads every byte (:attr:`origins`).
         """
         found = blake2b(repr((len(self), tuple(self.shape), self.classes)).encode(), digest_size=16)
         found.update(b"" if self.labels is None else self.labels.astype("<i8").tobytes())
@@ -213,6 +218,14 @@ class Data(Part, ABC):
         Not what is decoded from them: another version of a decoder may round in another way.
         """
         yield from ()
+
+    @cached_property
+    def origins(self) -> Origins | None:
+        """The files that the items are made of, as they were before they were read; None where there are none.
+
+        By what they hold a cache knows whether it is still theirs.
+        """
+        return None
 
     def _chunks(self) -> Iterator[Tensor]:
         many = max(1, min(_CHUNK, _ENTRIES // max(int(np.prod(shape)) for shape in self.shapes)))
@@ -235,7 +248,10 @@ def unplaced(tree: Any) -> Any:
 
 
 def glimpse(file: Path, places: int = 1) -> bytes:
-    """The size of a file, and 256 bytes of it at so many places spread evenly; another file hardly has the same."""
+    """The size of a file, and 256 bytes of it at so many places spread evenly.
+
+    Another picture hardly has the same where files are packed; what changes between these places is not seen.
+    """
     size = file.stat().st_size
     with file.open("rb") as opened:
         pieces = []

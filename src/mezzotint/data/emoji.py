@@ -21,6 +21,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.data.arrays import Arrays
 from mezzotint.data.data import Data, Rows, check_split
 from mezzotint.data.licence import Licence
+from mezzotint.data.origins import Origins
 from mezzotint.data.resize import sides
 from mezzotint.data.root import find
 from mezzotint.data.transparency import check_colour
@@ -81,6 +82,10 @@ class Emoji(Data):
 
     def _marks(self) -> Iterator[bytes]:
         yield from self._arrays._marks()
+
+    @cached_property
+    def origins(self) -> Origins:
+        return self._arrays.origins
 
     @cached_property
     def _arrays(self) -> Arrays:

@@ -20,12 +20,14 @@ from mezzotint.core.batched import cat
 from mezzotint.core.condition import NONE, Condition, family
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.origins import Origins
 from mezzotint.data.wrapped import Wrapped
 
 PICTURES = ("layout", "image", "mask", "depth", "edges", "instances", "low")
 """Families whose last axis is the picture's width."""
-PLAIN = ("label", "boxes.label")
-"""What is the same of both."""
+PLAIN = ("boxes.label",)
+"""What is the same of both: which form stands in a box. A label is not among them: digits and letters are no mirror
+images, nor is a label that says left or right."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Flipped(Wrapped):
 
     Only what is trained on is mirrored: the held-out split is that of the source, and ``"all"`` is both one after the
     other. With a picture are mirrored ``layout``, ``mask``, ``image``, ``depth``, ``edges``, ``instances`` and ``low``,
-    ``boxes`` (B, K, 4) and ``keypoints`` (B, ..., K, 3); a ``label`` is kept. Everything else that is told, such as a
-    caption, places and relations, is refused unless it is harmless.
+    ``boxes`` (B, K, 4) and ``keypoints`` (B, ..., K, 3). Everything else that is told, such as a label, a caption,
+    places and relations, is kept where it is declared harmless, and refused else: a mirrored 2 is no 2.
 
     Arguments:
         source: what is mirrored.
@@ -95,6 +97,12 @@ class Flipped(Wrapped):
     @cached_property
     def labels(self) -> Rows | None:
         return _joined([part.labels for part, _ in self._parts])
+
+    @cached_property
+    def origins(self) -> Origins | None:
+        found = [part.origins for part, _ in self._parts]
+        known = [one for one in found if one is not None]
+        return Origins.joined(known) if known else None
 
     @cached_property
     def buckets(self) -> Rows | None:

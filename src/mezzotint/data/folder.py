@@ -21,6 +21,7 @@ from torch import Tensor
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, glimpse, in_split, unit
+from mezzotint.data.origins import Origins
 from mezzotint.data.picture import ENDINGS, MAX_PIXELS, Turns, channels_of, decode, decoded, upright
 from mezzotint.data.resize import check_resize, fit, sides
 from mezzotint.data.threads import each, tolerant
@@ -93,6 +94,7 @@ class Folder(Data):
                 f"share of {self.held_out_share}; choose another share"
             )
         self._set(skipped=skipped, _classes=classes, _shape=self._measure([file for file, _ in found]))
+        origins = Origins.each(found[row][0] for row in mine)  # before they are read
         kept, good = self._check([found[row][0] for row in mine])
         rows = [row for row, fine in zip(mine, good, strict=True) if fine]
         labels = np.array([found[row][1] for row in rows], dtype=np.int64)
@@ -100,6 +102,7 @@ class Folder(Data):
             what = f"class {classes[label]!r} of {self.path!r}" if classes else repr(self.path)
             raise Refusal(f"no picture in {what} can be read; replace them or take the folder away")
         self._set(_files=tuple(found[row][0] for row in rows), _labels=labels if classes else None, _kept=kept)
+        self._set(origins=origins.take(np.flatnonzero(good)))
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
@@ -178,6 +181,10 @@ class Folder(Data):
     def _marks(self) -> Iterator[bytes]:
         for file in self._files:
             yield os.fsencode(file.relative_to(self.path).as_posix()) + b" " + glimpse(file)
+
+    @cached_property
+    def origins(self) -> Origins:
+        return Origins.each(self._files)
 
     @cached_property
     def originals(self) -> Rows:

@@ -25,6 +25,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.data.containers import Pictures, plain
 from mezzotint.data.data import SPLITS, Data, Rows, glimpse, unit
 from mezzotint.data.npz import read
+from mezzotint.data.origins import Origins
 from mezzotint.data.resize import fit, nearest, sides
 from mezzotint.data.root import find
 
@@ -99,8 +100,12 @@ class Gathered(Data, ABC):
             yield glimpse(find(file), 64)
 
     @cached_property
+    def origins(self) -> Origins:
+        return Origins.shared(find(file) for file in self._files())
+
+    @cached_property
     def _table(self) -> Piece:
-        pieces = [self._brought(self._piece(find(file))) for file in self._files()]
+        pieces = [self._brought(self._piece(file)) for file in self.origins.files]
         return Piece(
             np.concatenate([piece.pictures for piece in pieces]),
             _joined([piece.labels for piece in pieces if piece.labels is not None]),

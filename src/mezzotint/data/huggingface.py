@@ -33,7 +33,8 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 class HuggingFace(Recorded):
     """The rows of a folder that ``datasets`` saved, of a ``.parquet`` file or of a folder of them.
 
-    Fields as of ``Recorded``. A row is known by the path its picture had, or by its number.
+    Fields as of ``Recorded``. A row is known by the name of the file its picture had, with its number behind where an
+    earlier row has that name already (``1.png#7``), or by its number.
 
     Arguments:
         picture: the column with the pictures; other files (``layout``, ``image``, ``mask``) likewise.
@@ -62,7 +63,7 @@ class ArrowRows(Records):
         self._features = _features(self._tables[0].schema)
         total = int(self._ends[-1])
         names = self._paths(wanted[0]) if wanted and wanted[0] in self.columns else [None] * total
-        self.names = [name or str(row) for row, name in enumerate(names)]
+        self.names = _apart(names)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_tables"}  # mapped anew elsewhere
@@ -125,6 +126,9 @@ class ArrowRows(Records):
             raise Refusal(f"the split {self._splits[number]!r} of {self.path!r}: {why}; name the folder of one split")
         return np.repeat(out, np.diff(self._ends))
 
+    def files(self, column: str) -> tuple[Sequence[Path], NDArray[np.int64]]:
+        return self._files, np.repeat(np.arange(len(self._files)), np.diff(self._ends))
+
     def source(self, column: str, row: int) -> Packed | None:
         if not self._is_picture(column):
             kind = self._tables[0].schema.field(column).type
@@ -148,6 +152,17 @@ class ArrowRows(Records):
                     "the set with its pictures embedded"
                 )
         return cell if cell.is_valid else None
+
+
+def _apart(names: Sequence[str | None]) -> list[str]:
+    """A name for every row, none of them twice; what comes behind changes none."""
+    seen: dict[str, None] = {}  # in their order
+    for row, name in enumerate(names):
+        own = name or str(row)
+        while own in seen:
+            own = f"{own}#{row}"
+        seen[own] = None
+    return [*seen]
 
 
 def is_saved(path: str | Path) -> bool:

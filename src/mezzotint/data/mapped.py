@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mezzotint.data.containers import from_delta
+from mezzotint.data.decoder import UNSAID
 from mezzotint.data.gathered import BUDGET, Gathered, Piece, of_split
 from mezzotint.data.npz import read
-from mezzotint.data.recorded import UNSAID
 
 _SIZES = (64, 128)
 

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +45,69 @@ class Packed:
         return self.name
 
 
-Source = Path | Packed
+@dataclass(frozen=True)
+class Stretch:
+    """A picture file that lies in one piece inside another file, and is read from there.
+
+    Arguments:
+        name: what a refusal calls it.
+        file: in which it lies.
+        offset: where it begins.
+        size: bytes.
+    """
+
+    name: str
+    file: Path
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read(self, size: int | None = None, start: int = 0) -> bytes:
+        """Its bytes, or some of them.
+
+        Raises:
+            Refusal: the file has become shorter.
+        """
+        size = self.size - start if size is None else min(size, self.size - start)
+        with self.file.open("rb", buffering=0) as opened:
+            content = os.pread(opened.fileno(), size, self.offset + start)
+        if len(content) < size:
+            raise Refusal(f"{str(self.file)!r} has become shorter since it was read; start again")
+        return content
+
+
+class _Window(RawIOBase):
+    """A stretch of a file as a file."""
+
+    def __init__(self, stretch: Stretch) -> None:
+        self._stretch, self._at = stretch, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._stretch.size)[whence])
+        return self._at
+
+    def readinto(self, room: Any) -> int:
+        found = self._stretch.read(len(room), self._at) if self._at < self._stretch.size else b""
+        room[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+Source = Path | Packed | Stretch
 """Where a picture file is."""
 
 
 def channels_of(path: Source, max_pixels: int) -> int:
     """1 where the file's header announces a grey picture, else 3; palettes count as colour."""
-    with _opened(path, max_pixels) as image:
+    with _opened(path, max_pixels, brief=True) as image:
         return 1 if image.mode in _GREY or image.mode.startswith("I;16") else 3
 
 
@@ -92,7 +149,7 @@ class Header:
 
 def upright(path: Source, max_pixels: int) -> tuple[int, int]:
     """(height, width) of a picture as it is shown, its EXIF orientation applied."""
-    with _opened(path, max_pixels) as image:
+    with _opened(path, max_pixels, brief=True) as image:
         width, height = image.size
         return (width, height) if image.getexif().get(_ORIENTATION) in _TURNED else (height, width)
 
@@ -202,9 +259,12 @@ def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _opened(path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
+def _opened(
+    path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FORMATS, brief: bool = False
+) -> Iterator[Image.Image]:
+    """A picture whose header is read; ``brief``: no more than that is going to be."""
     try:
-        with Image.open(_content(path), formats=formats) as image:
+        with Image.open(_content(path, brief), formats=formats) as image:
             width, height = image.size
             if max(width, height) > MAX_SIDE:
                 raise Refusal(
@@ -226,10 +286,14 @@ def _opened(path: str | Source, max_pixels: int, formats: tuple[str, ...] = _FOR
         raise Refusal(f"the image {str(path)!r} cannot be read ({_reason(error)}); replace it") from error
 
 
-def _content(path: str | Source) -> BytesIO | str | Path:
+def _content(path: str | Source, brief: bool) -> BytesIO | BufferedReader | str | Path:
     """What Pillow reads: the bytes of a small file, which it asks for in many small pieces, else the file."""
     if isinstance(path, Packed):
         return BytesIO(path.content)
+    if isinstance(path, Stretch):
+        return BufferedReader(_Window(path)) if brief or path.size > _BAND else BytesIO(path.read())
+    if brief:
+        return path
     with open(path, "rb", buffering=0) as file:
         return BytesIO(file.read()) if os.fstat(file.fileno()).st_size <= _BAND else path
 

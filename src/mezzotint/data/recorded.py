@@ -6,7 +6,8 @@ shards and Arrow files with the same records are the same data set.
 
 A cell may be missing (null, empty, a float that is no number). A record without its picture or its label is broken. Any
 other gap is told: the row holds zeros there, 255 in a layout, and the condition's ``keep`` says of its family that this
-row does not count, so a model learns its null there instead of a value that nobody gave.
+row does not count, so a model learns its null there instead of a value that nobody gave. A family is kept or dropped as
+a whole: where one of several attributes is missing, the row tells none of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -28,17 +29,15 @@ from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.data import picture as files
 from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, in_split, unit
+from mezzotint.data.decoder import MAPS, Decoder, picture
+from mezzotint.data.origins import Origins
 from mezzotint.data.records import RECORDS, Records
-from mezzotint.data.resize import check_resize, fit, moved, sides
-from mezzotint.data.resize import nearest as taken
+from mezzotint.data.resize import check_resize, sides
 from mezzotint.data.telling import Telling
 from mezzotint.data.threads import each, tolerant
-from mezzotint.data.transparency import check_colour, shade
+from mezzotint.data.transparency import check_colour
 
 Array = NDArray[Any]
-UNSAID = 255
-"""What a layout says where it says nothing."""
-_MAPS = ("layout", "image", "mask")
 _UNITS = ("shares", "pixels")
 
 
@@ -100,8 +99,7 @@ class Recorded(Data, ABC):
     _records: Records = field(init=False, repr=False, compare=False)
     _places: Rows = field(init=False, repr=False, compare=False)
     _told: Telling = field(init=False, repr=False, compare=False)
-    _shape: tuple[int, int, int] = field(init=False, repr=False, compare=False)
-    _image_channels: int = field(init=False, repr=False, compare=False)
+    _decoder: Decoder = field(init=False, repr=False, compare=False)
     _kept: dict[str, Array] | None = field(init=False, repr=False, compare=False)
 
     @abstractmethod
@@ -125,6 +123,11 @@ class Recorded(Data, ABC):
         records = self._open()
         if len(records) > RECORDS:
             raise Refusal(f"{self.path!r} has {len(records):,} records, and at most {RECORDS:,} are read")
+        for name, why in records.broken.items():
+            self._leave(name, why)
+        if not len(records) and records.broken:
+            name, why = next(iter(records.broken.items()))
+            raise Refusal(f"no record of {self.path!r} can be read; the first, {name!r}, is broken: {why}")
         for column in self._named.values():
             if not records.has(column):
                 raise Refusal(
@@ -132,8 +135,6 @@ class Recorded(Data, ABC):
                     f"its columns are {', '.join(sorted(records.columns)) or 'none'}"
                 )
         self._set(_records=records)
-        for name, why in records.broken.items():
-            self._leave(name, why)
         told, wrong = Telling.read(records, self._named, self.points)
         mine = self._mine(told)
         for row, why in sorted(wrong.items()):
@@ -145,8 +146,7 @@ class Recorded(Data, ABC):
                 + (f" ({len(wrong)} are broken: {next(iter(wrong.values()))})" if wrong else "; choose another share")
             )
         sound = [row for row in range(len(records)) if row not in wrong]
-        self._set(_told=told, _places=rows)
-        self._measure(sound)
+        self._set(_told=told, _places=rows, _decoder=self._measure(told, sound))
         good = self._check()
         labels = np.zeros(len(records), dtype=np.int64) if told.labels is None else told.labels
         for label in sorted({*labels[rows].tolist()} - {*labels[rows[good]].tolist()}):
@@ -161,7 +161,7 @@ class Recorded(Data, ABC):
     @property
     def _named(self) -> dict[str, str]:
         """The declared columns by what they tell; attributes by their dotted name."""
-        one = {name: getattr(self, name) for name in ("picture", "label", "caption", *_MAPS, "keypoints", "split_by")}
+        one = {name: getattr(self, name) for name in ("picture", "label", "caption", *MAPS, "keypoints", "split_by")}
         named = {name: str(column) for name, column in one.items() if column is not None}
         return named | {f"attributes.{column}": column for column in self.attributes}
 
@@ -181,8 +181,8 @@ class Recorded(Data, ABC):
         asked = (in_split(name, self.split, self.held_out_share) for name in names)
         return np.fromiter(asked, dtype=bool, count=len(self._records))
 
-    def _measure(self, rows: Collection[int]) -> None:
-        """The shape of all splits: what was asked for, and where nothing was, what the files are."""
+    def _measure(self, told: Telling, rows: Collection[int]) -> Decoder:
+        """What reads the records, at the shape of all splits: what was asked for, and else what the files are."""
 
         def most(column: str) -> int:
             def look(row: int) -> int:
@@ -193,130 +193,54 @@ class Recorded(Data, ABC):
             return max((header for header in headers if isinstance(header, int)), default=3)
 
         channels = most(self.picture) if self.channels is None else self.channels
-        self._set(_image_channels=most(self.image) if self.image is not None else 0)
+        image_channels = most(self.image) if self.image is not None else 0
         size = sides(self.size)
         for row in rows if size is None else ():
             try:
-                size = files.upright(self._picture(row), self.max_pixels)
+                size = files.upright(picture(self._records, self.picture, row, self.path), self.max_pixels)
                 break
             except Refusal:
                 if not self.skip_broken:
                     raise
         if size is None:
             raise Refusal(f"no picture of {self.path!r} can be read; replace them")
-        self._set(_shape=(channels, *size))
+        columns = {name: column for name, column in self._named.items() if name in ("picture", *MAPS, "keypoints")}
+        return Decoder(
+            self._records, self.path, columns, (channels, *size), self.size is None, image_channels, told.points,
+            self.points, self.resize, self.under, self.max_pixels,
+        )  # fmt: skip
 
     def _check(self) -> list[bool]:
         """Decode or at least look at every record of this split; which are good, and what is kept of them."""
-        count, wanted = len(self._places), self._wanted
-        keep = count * sum(room.nbytes for room in self._blank(1, wanted).values()) <= self.budget
-        kept = self._blank(count, wanted) if keep else None
+        count, decoder = len(self._places), self._decoder
+        keep = count * sum(room.nbytes for room in decoder.blank(1, decoder.wanted).values()) <= self.budget
+        kept = decoder.blank(count, decoder.wanted) if keep else None
         turns = files.Turns(self.max_pixels)  # a few threads with a picture of the largest size each would be too much
 
         def look(place: int) -> bool:
             row = int(self._places[place])
             if kept is not None or self.skip_broken:
-                made = self._decode(row, wanted, turns)
+                made = decoder.decode(row, decoder.wanted, turns)
                 for name, room in (kept or {}).items():
                     room[place] = made[name]
             else:
-                files.channels_of(self._picture(row), self.max_pixels)
+                files.channels_of(decoder.picture(row), self.max_pixels)
             return True
 
+        origins = self._made_of() if keep else None  # before they are read
         good = []
         for place, answer in enumerate(each(tolerant(look, self.skip_broken), range(count))):
             good.append(not isinstance(answer, Refusal))
             if isinstance(answer, Refusal):
                 self.skipped[self._records.names[self._places[place]]] = str(answer)
+        if origins is not None:
+            self._set(origins=origins.take(np.flatnonzero(good)))
         self._set(_kept={name: room[good] for name, room in kept.items()} if kept and not all(good) else kept)
         return good
 
     @property
-    def _wanted(self) -> tuple[str, ...]:
-        """What is decoded of a record."""
-        return ("picture", *(name for name in (*_MAPS, "keypoints") if getattr(self, name) is not None))
-
-    def _blank(self, count: int, wanted: Collection[str]) -> dict[str, Array]:
-        """Room for what is decoded of so many records, and what it is where a record says nothing."""
-        channels, height, width = self._shape
-        rooms: dict[str, tuple[tuple[int, ...], type, int]] = {
-            "picture": ((height, width, channels), np.uint8, 0),
-            "layout": ((height, width), np.uint8, UNSAID),
-            "image": ((height, width, self._image_channels), np.uint8, 0),
-            "mask": ((height, width), np.bool_, 0),
-            "keypoints": (self._told.points.shape[1:], np.float32, 0),
-        }
-        return {
-            name: np.full((count, *shape), value, dtype=kind)
-            for name, (shape, kind, value) in rooms.items()
-            if name in wanted
-        }
-
-    def _picture(self, row: int) -> files.Source:
-        found = self._records.source(self.picture, row)
-        if found is None:
-            raise Refusal(f"the record {self._records.names[row]!r} of {self.path!r} has no picture ({self.picture})")
-        return found
-
-    def _decode(self, row: int, wanted: Collection[str], turns: files.Turns | None = None) -> dict[str, Array]:
-        """What is wanted of a record, at its size; what else is told lies as the picture lies."""
-        size, made = self._shape[1:], {name: room[0] for name, room in self._blank(1, wanted).items()}
-        source = self._picture(row)
-        if "picture" in wanted:
-            with files.decoded(source, self._shape[0], self.max_pixels, self.under, turns) as pixels:
-                have = pixels.shape[:2]
-                made["picture"] = self._fitted(pixels)
-        else:
-            have = files.upright(source, self.max_pixels)
-        if self.size is None and have != size:
-            raise Refusal(
-                f"the image {str(source)!r} is {have[1]} x {have[0]} pixels, the first of {self.path!r} "
-                f"{size[1]} x {size[0]}; pass a size to bring all to one"
-            )
-        for name in _MAPS:
-            found = self._records.source(getattr(self, name), row) if name in wanted else None
-            if found is None:
-                continue
-            if name == "image":
-                with files.decoded(found, self._image_channels, self.max_pixels, self.under, turns) as pixels:
-                    self._check_aspect(found, pixels.shape[:2], have)
-                    made["image"] = self._fitted(pixels)
-            else:
-                numbers = files.numbers(found, self.max_pixels) if name == "layout" else self._white(found)
-                self._check_aspect(found, numbers.shape, have)
-                under = UNSAID if name == "layout" else 0
-                made[name] = taken(numbers[..., None], size, self.resize, under)[..., 0].astype(made[name].dtype)
-        if "keypoints" in wanted:
-            raw = self._told.points[row]
-            if self.points == "shares":
-                raw = raw * np.array([have[1], have[0], 1], dtype=np.float32)
-            made["keypoints"] = moved(raw, have, size, self.resize)
-        return made
-
-    def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return fit(pixels, self._shape[1:], self.resize, shade(self.under, pixels.shape[-1]))
-
-    def _white(self, found: files.Source) -> NDArray[np.uint8]:
-        """Where a black and white picture is white, 0 or 1 (H, W)."""
-        shades = files.decode(found, 1, self.max_pixels, "black")[..., 0]
-        if shades.max() and shades.max() < 128:
-            raise Refusal(
-                f"the mask {str(found)!r} has no shade above {shades.max()} of 255, but a mask is black and white; "
-                "paint what it shows white, or declare it as the layout, whose numbers count"
-            )
-        return (shades >= 128).astype(np.uint8)
-
-    def _check_aspect(self, found: files.Source, map_: tuple[int, ...], have: tuple[int, ...]) -> None:
-        """Refuse a map of another aspect than its picture's, by more than a pixel: it cannot lie on it."""
-        if abs(map_[0] * have[1] - map_[1] * have[0]) > max(*map_, *have):
-            raise Refusal(
-                f"{str(found)!r} is {map_[1]} x {map_[0]} pixels and its picture {have[1]} x {have[0]}, so it does not "
-                "lie on it; maps have the aspect of their picture"
-            )
-
-    @property
     def shape(self) -> tuple[int, int, int]:
-        return self._shape
+        return self._decoder.shape
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -337,20 +261,29 @@ class Recorded(Data, ABC):
 
     @cached_property
     def originals(self) -> Rows:
-        found = each(lambda row: files.upright(self._picture(int(row)), self.max_pixels), self._places)
+        found = each(lambda row: files.upright(self._decoder.picture(int(row)), self.max_pixels), self._places)
         return np.array([*found], dtype=np.int64)
+
+    @cached_property
+    def origins(self) -> Origins:
+        return self._made_of()
+
+    def _made_of(self) -> Origins:
+        files, of = self._records.files(self.picture)
+        return Origins.numbered(files, of[self._places])
 
     def resized(self, size: tuple[int, int]) -> Self:
         other = object.__new__(type(self))
         other._set(**{one.name: getattr(self, one.name) for one in fields(self)})
-        other._set(size=size, _shape=(self._shape[0], *size), _kept=None)
+        decoder = replace(self._decoder, shape=(self.shape[0], *size), alike=False)
+        other._set(size=size, _decoder=decoder, _kept=None)
         return other
 
     def _marks(self) -> Iterator[bytes]:
         yield repr(sorted(self._named)).encode()
         for row in self._places:
             yield self._records.names[row].encode(errors="replace") + b" "
-            for name in self._wanted:
+            for name in self._decoder.wanted:
                 if name != "keypoints":
                     yield self._records.glimpse(self._named[name], int(row))
         yield from self._told.marks(self._places)
@@ -359,22 +292,22 @@ class Recorded(Data, ABC):
         return unit(self._batch(rows, ("picture",))["picture"])
 
     def condition(self, rows: Rows) -> Condition:
-        return self._condition(rows, self._batch(rows, self._wanted[1:]))
+        return self._condition(rows, self._batch(rows, self._decoder.wanted[1:]))
 
     def items(self, rows: Rows) -> tuple[Tensor, Condition]:
-        batch = self._batch(rows, self._wanted)
+        batch = self._batch(rows, self._decoder.wanted)
         return unit(batch["picture"]), self._condition(rows, batch)
 
     def packed(self, rows: Rows) -> tuple[Tensor, Condition]:
-        batch = self._batch(rows, self._wanted)
+        batch = self._batch(rows, self._decoder.wanted)
         return bytes_of(batch["picture"]), self._condition(rows, batch)
 
     def _batch(self, rows: Rows, wanted: Collection[str]) -> dict[str, Array]:
         if self._kept is not None:
             return {name: self._kept[name][rows] for name in wanted}
-        out = self._blank(len(rows), wanted)
+        out = self._decoder.blank(len(rows), wanted)
         for place, row in enumerate(self._places[rows] if wanted else ()):
-            for name, value in self._decode(int(row), wanted).items():
+            for name, value in self._decoder.decode(int(row), wanted).items():
                 out[name][place] = value
         return out
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mezzotint.core.errors import Refusal
 from mezzotint.data.data import glimpse
-from mezzotint.data.picture import Packed, Source
+from mezzotint.data.picture import Source, Stretch
 
 RECORDS = 2**24
 """How many records a source may have: each is asked by its name which split it is in."""
@@ -57,6 +58,19 @@ class Records(ABC):
         """Which records have no picture file in a column."""
         return np.fromiter(map(is_missing, self.cells(column)), dtype=bool, count=len(self))
 
+    def files(self, column: str) -> tuple[Sequence[Path], NDArray[np.int64]]:
+        """Files, and the number of that in which each record has its picture, int64 (N,); any where it has none."""
+        number: dict[Path, int] = {}
+        of = np.zeros(len(self), dtype=np.int64)
+        for row in range(len(self)):
+            try:
+                found = self.source(column, row)
+            except Refusal:  # whoever reads that record is told
+                continue
+            if isinstance(found, Path):
+                of[row] = number.setdefault(found, len(number))
+        return tuple(number), of
+
     def classes(self, column: str) -> tuple[str, ...] | None:
         """What the numbers of a column are called, where the container says so."""
         return None
@@ -72,7 +86,8 @@ class Records(ABC):
             return b""
         if isinstance(found, Path):
             return glimpse(found)
-        assert isinstance(found, Packed)
+        if isinstance(found, Stretch):
+            return f"{found.size} ".encode() + found.read(256, max(0, found.size // 2 - 128))
         middle = max(0, len(found.content) // 2 - 128)
         return f"{len(found.content)} ".encode() + bytes(found.content[middle : middle + 256])
 

@@ -2,39 +2,39 @@
 
 A key is a file's path up to the first dot of its name, and what follows is the column: ``a/0001.mask.png`` is the
 column ``mask.png`` of the record ``a/0001``. The entries of ``key.json`` are columns as well. A tar has no table of
-contents, so it is read through once for where its members lie; the index is kept beside it, ``shard.tar.index``, and
-holds as long as the size and the time of the tar stay. Members are read in place: nothing is unpacked to disk, links in
-a tar lead nowhere, and pickles (``.pyd``, ``.pickle``, ``.pth``) are never read.
+contents, so its headers are read once for where its members lie, and an index of that is kept beside it (:mod:`.tar`).
+Members are read in place: nothing is unpacked to disk, links in a tar lead nowhere, and pickles (``.pyd``, ``.pickle``,
+``.pth``) are never read.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tarfile
-from collections.abc import Iterator
+import re
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mezzotint.core.bounded import parse_json, read_json
+from mezzotint.core.bounded import parse_json
 from mezzotint.core.errors import Refusal
-from mezzotint.core.folder import write_text
-from mezzotint.data.picture import Packed
+from mezzotint.data.data import Rows
+from mezzotint.data.picture import Stretch
 from mezzotint.data.recorded import Recorded
 from mezzotint.data.records import RECORDS, Records
+from mezzotint.data.tar import Index, Names, first_of_each, parts
 
-SCHEMA = 1
 PICTURES = "jpg;jpeg;png;webp;bmp;gif"
 """What pictures are called, the first that a record has."""
 CELL = 2**20
 """The most bytes of a member that is no picture."""
-_INDEX = 2**30
 _PICKLES = ("pyd", "pickle", "pkl", "pth", "pt", "npy", "npz")
 _JSON = "json"
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 007 is a word
 
 
 @dataclass(frozen=True)
@@ -69,50 +69,47 @@ class Members(Records):
             for one in column.split(";"):
                 if one.rpartition(".")[2].lower() in _PICKLES:
                     raise Refusal(f"the column {one!r} may hold a pickle, which can hold code and is never read")
-        keys: list[str] = []
-        places: dict[str, list[tuple[int, int, int, int]]] = {}  # by column: record, shard, offset, size
-        for number, shard in enumerate(shards):
-            own: dict[str, int] = {}
-            for name, offset, size in index(shard):
-                key, column = _parts(name)
-                if not column or not key:
-                    continue
-                if key not in own:
-                    own[key] = len(keys)
-                    keys.append(key)
-                places.setdefault(column, []).append((own[key], number, offset, size))
+        keys, columns = Names(), dict[str, int]()
+        pieces: list[tuple[NDArray[Any], ...]] = []
+        for shard in shards:
+            found = Index.of(shard)
+            pieces.append((found.offsets, found.sizes, *_grouped(found, keys, columns)))
+            del found  # the names of a large tar take as much as all else that is known of it
             if len(keys) > RECORDS:
                 raise Refusal(f"{str(shard.parent)!r} has more than {RECORDS:,} records, which is more than are read")
-        self._places = {column: np.array([[-1, -1, -1]], dtype=np.int64).repeat(len(keys), 0) for column in places}
-        for column, found in places.items():
-            table = np.array(found, dtype=np.int64)
-            self._places[column][table[:, 0]] = table[:, 1:]
+        self._ends = np.cumsum([0, *(len(piece[0]) for piece in pieces)])
+        self._offsets, self._sizes, of, kind = map(_joined, zip(*pieces, strict=True))
         self._keys = keys
-        self.names = [f"{key}.{self._first(wanted[0], row) or ''}".rstrip(".") for row, key in enumerate(keys)]
-        self.columns = tuple(dict.fromkeys((*places, *self._entries)))
+        self._member: dict[str, Rows] = {}  # by column: the number of the file that a record has there, or -1
+        for column in {_JSON, *(one for several in self._wanted for one in several.split(";"))} & columns.keys():
+            mine = np.flatnonzero(kind == columns[column])
+            self._member[column] = np.full(len(keys), -1, dtype=np.int64)
+            self._member[column][of[mine]] = mine
+        self.columns = tuple(dict.fromkeys((*columns, *self._entries)))
+        self.names = _Named(self)
 
     def has(self, column: str) -> bool:
         return self._there(column) or column in self.columns
 
     def _there(self, column: str) -> bool:
-        return any(one in self._places for one in column.split(";"))
+        return any(one in self._member for one in column.split(";"))
 
     def _first(self, column: str, row: int) -> str | None:
         """The first of several columns that a record has as a member."""
-        return next((one for one in column.split(";") if one in self._places and self._places[one][row, 0] >= 0), None)
+        return next((one for one in column.split(";") if one in self._member and self._member[one][row] >= 0), None)
 
     @cached_property
     def _entries(self) -> dict[str, list[object]]:
         """The wanted entries of the records' JSON, and the names of all that the first of them have."""
         asked = [name for name in self._wanted if not self._there(name)]
-        if not asked or _JSON not in self._places:
+        if not asked or _JSON not in self._member:
             return {}
         out: dict[str, list[object]] = {name: [None] * len(self._keys) for name in asked}
         seen = dict[str, None]()
         for row in range(len(self._keys)):
-            if self._places[_JSON][row, 0] < 0:
+            if self._member[_JSON][row] < 0:
                 continue
-            tree = parse_json(self._read(_JSON, row, CELL), f"{self._keys[row]}.{_JSON}")
+            tree = parse_json(self._read(_JSON, row), f"{self._keys[row]}.{_JSON}")
             if not isinstance(tree, dict):
                 raise Refusal(f"'{self._keys[row]}.{_JSON}' holds no JSON object, whose entries would be columns")
             seen |= dict.fromkeys(list(tree)[:100]) if len(seen) < 100 else {}
@@ -131,7 +128,7 @@ class Members(Records):
         found = self._first(column, row)
         if found is None:
             return None
-        content = self._read(found, row, CELL)
+        content = self._read(found, row)
         if found == _JSON or found.endswith(f".{_JSON}"):
             return parse_json(content, f"{self._keys[row]}.{found}")
         try:
@@ -139,38 +136,88 @@ class Members(Records):
         except UnicodeDecodeError:
             raise Refusal(f"'{self._keys[row]}.{found}' of {str(self.shards[0].parent)!r} is no text") from None
         plain = text.strip()
-        digits = plain.removeprefix("-").isascii() and plain.removeprefix("-").isdigit() and len(plain) < 20
-        return int(plain) if found.startswith("cls") and digits else text
+        if not found.startswith("cls"):
+            return text
+        return int(plain) if _WHOLE.fullmatch(plain) else plain
 
     def without(self, column: str) -> NDArray[np.bool_]:
         return np.fromiter((self._first(column, row) is None for row in range(len(self))), bool, len(self))
 
-    def source(self, column: str, row: int) -> Packed | None:
+    def source(self, column: str, row: int) -> Stretch | None:
         found = self._first(column, row)
-        if found is None:
-            return None
-        name = f"{self._shard(found, row)}/{self._keys[row]}.{found}"
-        return Packed(name, self._read(found, row))
+        return None if found is None else self._stretch(found, row)
 
-    def glimpse(self, column: str, row: int) -> bytes:
-        found = self._first(column, row)
-        if found is None:
-            return b""
-        _, offset, size = self._places[found][row].tolist()
-        return f"{size} ".encode() + _read(
-            self._shard(found, row), max(offset, offset + size // 2 - 128), min(size, 256)
-        )
+    def files(self, column: str) -> tuple[Sequence[Path], NDArray[np.int64]]:
+        members = np.full(len(self), -1, dtype=np.int64)
+        for one in reversed(column.split(";")):
+            if one in self._member:
+                members = np.where(self._member[one] >= 0, self._member[one], members)
+        return self.shards, np.searchsorted(self._ends, members.clip(0), side="right") - 1
 
-    def _shard(self, column: str, row: int) -> Path:
-        return self.shards[int(self._places[column][row, 0])]
+    def _stretch(self, column: str, row: int) -> Stretch:
+        member = int(self._member[column][row])
+        shard = self.shards[int(np.searchsorted(self._ends, member, side="right")) - 1]
+        name = f"{shard}/{self._keys[row]}.{column}"
+        return Stretch(name, shard, int(self._offsets[member]), int(self._sizes[member]))
 
-    def _read(self, column: str, row: int, most: int | None = None) -> bytes:
-        _, offset, size = self._places[column][row].tolist()
-        if most is not None and size > most:
+    def _read(self, column: str, row: int) -> bytes:
+        found = self._stretch(column, row)
+        if found.size > CELL:
             raise Refusal(
-                f"'{self._keys[row]}.{column}' has {size:,} bytes, and what is no picture has {most:,} at most"
+                f"'{self._keys[row]}.{column}' has {found.size:,} bytes, and what is no picture has {CELL:,} at most"
             )
-        return _read(self._shard(column, row), offset, size)
+        return found.read()
+
+
+class _Named(Sequence[str]):
+    """The names of records, each its key and the column of its picture."""
+
+    def __init__(self, records: Members) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records._keys)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[place] for place in range(*at.indices(len(self)))]
+        records = self._records
+        return f"{records._keys[at]}.{records._first(records._wanted[0], at) or ''}".rstrip(".")
+
+
+def _joined(pieces: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _grouped(found: Index, keys: Names, columns: dict[str, int]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The number of the record and of the column of every file of a tar, -1 where it is of none.
+
+    New keys and columns are put behind those that are there. Files of a record mostly follow each other, so a key is
+    one of a run, and runs of one key are brought together by their hashes.
+    """
+    of, kind = (np.full(len(found), -1, dtype=np.int32) for _ in range(2))
+    runs, hashes, last = Names(), array("q"), None
+    for member, name in enumerate(found.names):
+        key, column = parts(name)
+        if not column or not key:
+            continue
+        if key != last:
+            runs.add(key)
+            hashes.append(hash(key))
+            last = key
+        of[member], kind[member] = len(runs) - 1, columns.setdefault(column, len(columns))
+    first = first_of_each(runs, hashes)
+    kept = first == np.arange(len(first))
+    number = np.append(len(keys) + np.cumsum(kept)[first] - 1, -1).astype(np.int32)  # the last is that of no run
+    for run in np.flatnonzero(kept).tolist():
+        keys.add(runs[run])
+    return number[of], kind
 
 
 def tars(path: str | Path) -> tuple[Path, ...]:
@@ -194,76 +241,10 @@ def columns_of(path: str | Path) -> tuple[str, ...]:
     """The columns of the first shard: what follows the first dots of its names, and the entries of its first JSON."""
     shard = tars(path)[0]
     seen = dict[str, None]()
-    for name, offset, size in index(shard):
-        column = _parts(name)[1]
+    for name, offset, size in Index.of(shard):
+        column = parts(name)[1]
         if column == _JSON and column not in seen and size <= CELL:
-            tree = parse_json(_read(shard, offset, size), name)
+            tree = parse_json(Stretch(name, shard, offset, size).read(), name)
             seen |= dict.fromkeys(tree) if isinstance(tree, dict) else {}
         seen[column] = None
     return tuple(name for name in seen if name)
-
-
-def index(shard: Path) -> list[tuple[str, int, int]]:
-    """(name, offset, size) of every file in a tar; read through once, and then from the index beside it."""
-    beside = shard.with_name(f"{shard.name}.index")
-    stat = shard.stat()
-    key = [SCHEMA, stat.st_size, stat.st_mtime_ns]
-    kept = _kept(beside, key)
-    if kept is not None:
-        return kept
-    found = list(_members(shard, stat.st_size))
-    try:
-        write_text(beside, json.dumps({"key": key, "members": found}, ensure_ascii=False, separators=(",", ":")))
-    except OSError:
-        pass  # where nothing may be written it is read through again the next time
-    return found
-
-
-def _kept(beside: Path, key: list[int]) -> list[tuple[str, int, int]] | None:
-    """What an index says, None where there is none that fits; whoever wrote it, it leads nowhere but into the tar."""
-    if not beside.is_file() or beside.is_symlink():
-        return None
-    try:
-        tree = read_json(beside, _INDEX)
-        if tree["key"] != key:
-            return None
-        found = [(name, offset, size) for name, offset, size in tree["members"]]
-    except (Refusal, KeyError, TypeError, ValueError):
-        return None
-    sound = all(
-        isinstance(name, str) and type(at) is type(size) is int and at >= 0 and size >= 0 and at + size <= key[1]
-        for name, at, size in found
-    )
-    return found if sound else None
-
-
-def _members(shard: Path, end: int) -> Iterator[tuple[str, int, int]]:
-    """The plain files of a tar: links lead nowhere, and sparse files do not lie in one piece."""
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for entry in tar:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep every one
-                if entry.isreg() and not entry.issparse():
-                    if entry.offset_data + entry.size > end:
-                        raise Refusal(f"{str(shard)!r} ends within {entry.name[:200]!r}; it was not copied to its end")
-                    yield entry.name.encode(errors="replace").decode(), entry.offset_data, entry.size
-    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
-        if isinstance(error, Refusal):
-            raise
-        packed = "; unpack a .tar.gz first, since what is packed as a whole cannot be read at random"
-        raise Refusal(f"{str(shard)!r} cannot be read as a tar file: {error}{packed}") from None
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """The key and the column of a member: its path up to the first dot of its name, and what follows."""
-    folder, slash, last = name.removeprefix("./").rpartition("/")
-    stem, _, column = last.partition(".")
-    return f"{folder}{slash}{stem}" if stem else "", column.lower()
-
-
-def _read(shard: Path, offset: int, size: int) -> bytes:
-    with shard.open("rb", buffering=0) as file:
-        content = os.pread(file.fileno(), size, offset)
-    if len(content) < size:
-        raise Refusal(f"{str(shard)!r} has become shorter since it was read; start again")
-    return content

@@ -2,10 +2,12 @@
 
     pictures.npy     every item in its shape, as bytes, or as float32 where bytes would not do
     rows             BLAKE2b of every item and its number, 16 bytes each; zeros where none was written yet
+    origins          what the files were that items are made of, 32 bytes each (:mod:`.origins`)
     cache.json       what the two are, and a hash of that
 
-An item is on the disk before its hash is, so whatever kills a writer leaves whole items and missing ones. An item is
-checked against its hash before it is first believed, by every process that reads it.
+What a file was is on the disk before an item of it is, and an item before its hash is, so whatever kills a writer
+leaves whole items and missing ones. An item is checked against its hash before it is first believed, by every process
+that reads it.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from torch import Tensor
 from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import write_text
-from mezzotint.data.data import Data, Rows
+from mezzotint.data.data import Data, Rows, unit
+from mezzotint.data.origins import STAMP, Stamps
 
-SCHEMA = 1
-PICTURES, ROWS, ABOUT = "pictures.npy", "rows", "cache.json"
+SCHEMA = 2
+PICTURES, ROWS, ORIGINS, ABOUT = "pictures.npy", "rows", "origins", "cache.json"
 KINDS: dict[str, np.dtype[Any]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 _HASH = 16
 Values = NDArray[Any]
@@ -67,13 +70,15 @@ class Shelf:
     def begin(cls, path: Path, key: str, data: Data, kind: str = "uint8") -> Shelf:
         """An empty cache in place of whatever is there."""
         shelf = cls(path, key, data, kind)
-        for name in (ABOUT, ROWS, PICTURES):  # what is left of another is no cache from the first of these on
+        for name in (ABOUT, ROWS, ORIGINS, PICTURES):  # what is left of another is no cache from the first of these on
             (path / name).unlink(missing_ok=True)
         with (path / PICTURES).open("wb") as file:
             file.write(shelf._head)
             file.truncate(len(shelf._head) + int(shelf._ends[-1]) * KINDS[kind].itemsize)
         with (path / ROWS).open("wb") as file:
             file.truncate(_HASH * len(data))
+        with (path / ORIGINS).open("wb") as file:
+            file.truncate(STAMP.itemsize * shelf._files)
         shelf._describe()
         shelf._open()
         return shelf
@@ -93,6 +98,11 @@ class Shelf:
             return None
         return shelf
 
+    @property
+    def _files(self) -> int:
+        """How many files the items are made of."""
+        return 0 if self.data.origins is None else len(self.data.origins.files)
+
     @cached_property
     def _head(self) -> bytes:
         """What a file with such an array begins with: its shape (N, *shape), or (entries,) where shapes differ."""
@@ -110,10 +120,13 @@ class Shelf:
             head = file.read(len(self._head))
         hashes = np.fromfile(self.path / ROWS, dtype=np.uint8)
         whole = path.stat().st_size == len(head) + count * dtype.itemsize
-        if head != self._head or not whole or hashes.size != _HASH * len(self.data):
+        stamps = np.fromfile(self.path / ORIGINS, dtype=np.uint8)
+        counts = (hashes.size, stamps.size) == (_HASH * len(self.data), STAMP.itemsize * self._files)
+        if head != self._head or not whole or not counts:
             raise Refusal(f"{str(self.path)!r} holds other files than those of this cache")
         self._values: Values = np.memmap(path, dtype, "r", len(head), (count,))
         self._hashes: Bytes = hashes.reshape(-1, _HASH)
+        self.stamps: Stamps = stamps.view(STAMP)
 
     def _describe(self) -> None:
         shades = [None if math.isnan(shade) else float(shade) for shade in self.shades]
@@ -133,9 +146,15 @@ class Shelf:
         return rows[[not self._good(row, self._item(row)) for row in rows.tolist()]]
 
     def forget(self, rows: Rows) -> None:
-        """Take items for not written."""
-        for row in rows.tolist():
-            self._hashes[row] = 0
+        """Take items for not written, from now on and for everybody."""
+        self._hashes[rows] = 0
+        self._sure[rows] = False
+        _put(self.path / ROWS, rows, self._hashes)
+
+    def stamp(self, numbers: Rows, stamps: Stamps) -> None:
+        """Note what files are."""
+        self.stamps[numbers] = stamps
+        _put(self.path / ORIGINS, numbers, self.stamps)
 
     def write(self, rows: Rows, x: Tensor) -> bool:
         """Write items (B, *shape) of one bucket; False, and nothing is written, where they are no bytes."""
@@ -150,17 +169,27 @@ class Shelf:
                 file.write(values[run].tobytes())
             file.flush()
             os.fsync(file.fileno())
-        with (self.path / ROWS).open("r+b") as file:
-            for row, item in zip(rows.tolist(), values, strict=True):
-                file.seek(_HASH * row)
-                file.write(_hash(row, item))
-                self._hashes[row] = np.frombuffer(_hash(row, item), np.uint8)
-            file.flush()
-            os.fsync(file.fileno())
+        for row, item in zip(rows.tolist(), values, strict=True):
+            self._hashes[row] = np.frombuffer(_hash(row, item), np.uint8)
+        _put(self.path / ROWS, rows, self._hashes)
         return True
 
     def items(self, rows: Rows) -> tuple[Tensor, Rows]:
         """The items (B, *shape) of these rows of one bucket, and the places among them of those that are damaged."""
+        found, bad = self._found(rows)
+        return torch.from_numpy(self.shades[found] if self.kind == "uint8" else found.astype(np.float32)), bad
+
+    def as_bytes(self, rows: Rows) -> tuple[Tensor | None, Rows]:
+        """The same as bytes (B, C, H, W), of which :func:`.data.unpacked` makes the items; None where they are none."""
+        if self.kind != "uint8" or any(len(shape) != 3 for shape in self.data.shapes):
+            return None, np.arange(0)
+        plain = unit(np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1)).numpy().ravel()
+        if not np.array_equal(np.where(np.isnan(self.shades), plain, self.shades), plain):
+            return None, np.arange(0)
+        found, bad = self._found(rows)
+        return torch.from_numpy(found), bad
+
+    def _found(self, rows: Rows) -> tuple[Values, Rows]:
         buckets = self.data.buckets
         shape = self.data.shapes[0 if buckets is None or not len(rows) else int(buckets[rows[0]])]
         found = np.empty((len(rows), math.prod(shape)), KINDS[self.kind])
@@ -169,8 +198,7 @@ class Shelf:
             found[place] = self._item(row)
             if not self._good(row, found[place]):
                 bad.append(place)
-        x = self.shades[found] if self.kind == "uint8" else found.astype(np.float32, copy=False)
-        return torch.from_numpy(x.reshape(len(rows), *shape)), np.array(bad, dtype=np.int64)
+        return found.reshape(len(rows), *shape), np.array(bad, dtype=np.int64)
 
     def _item(self, row: int) -> Values:
         item: Values = self._values[self._ends[row] : self._ends[row + 1]]
@@ -201,6 +229,19 @@ class Shelf:
             self.shades = shades
             self._describe()
         return packed
+
+
+def _put(file: Path, places: Rows, table: NDArray[Any]) -> None:
+    """Write these entries of a table into the file that holds it; they are on the disk when this returns."""
+    if not len(places):
+        return
+    each = table.nbytes // len(table)
+    with file.open("r+b") as opened:
+        for place in places.tolist():
+            opened.seek(each * place)
+            opened.write(table[place].tobytes())
+        opened.flush()
+        os.fsync(opened.fileno())
 
 
 def _hash(row: int, item: Values) -> bytes:

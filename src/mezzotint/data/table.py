@@ -1,7 +1,8 @@
 """A table beside picture files: ``metadata.jsonl``, ``.csv`` or ``.parquet``, a record a row.
 
 A row names its files relative to the folder of the table. JSON says what is a number and what a word; in a CSV a column
-is of numbers where every cell of it that says something is one. A name that leads out of the folder, by ``..``, as an
+is of numbers where every cell of it that says something is one, without zeros before it (``007`` is a word), and one
+declared as captions or files is of text. A name that leads out of the folder, by ``..``, as an
 absolute path or through a link, is refused: whoever wrote the table may have pointed it at your own pictures.
 """
 
@@ -12,7 +13,7 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +27,11 @@ from mezzotint.data.records import RECORDS, Records, is_missing
 
 TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 ENDINGS = (".jsonl", ".csv", ".parquet")
+TEXTS = ("picture", "caption", "layout", "image", "mask")
+"""What is told by text: a caption, and the names of files."""
 LINE = 2**24
 """The most characters of a line of a table."""
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Table(Recorded):
     links: bool = False
 
     def _open(self) -> Records:
-        return Rows(table_of(self.path, self.links), tuple(self._named.values()), self.links)
+        texts = {column for name, column in self._named.items() if name in TEXTS}
+        return Rows(table_of(self.path, self.links), tuple(self._named.values()), self.links, texts)
 
 
 class Rows(Records):
@@ -54,9 +58,10 @@ class Rows(Records):
         file: the table; names are relative to its folder.
         wanted: the columns that are kept; the first names the pictures.
         links: follow names and links that lead out of the folder.
+        texts: the columns whose cells are text in a CSV, whatever they look like.
     """
 
-    def __init__(self, file: Path, wanted: tuple[str, ...], links: bool = False) -> None:
+    def __init__(self, file: Path, wanted: tuple[str, ...], links: bool = False, texts: Collection[str] = ()) -> None:
         self.file, self.links, self.broken = file, links, {}
         self._cells: dict[str, list[object]] = {name: [] for name in wanted}
         seen: dict[str, None] = {}
@@ -74,7 +79,7 @@ class Rows(Records):
             names.append(str(said) if not is_missing(said) else f"{file.name}:{number}")
         self.names, self.columns = names, tuple(seen)
         if file.suffix.lower() == ".csv":
-            self._cells = {name: _typed(cells) for name, cells in self._cells.items()}
+            self._cells = {name: cells if name in texts else _typed(cells) for name, cells in self._cells.items()}
 
     def cells(self, column: str) -> list[object]:
         return self._cells[column]

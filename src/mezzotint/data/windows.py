@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows, check_split, glimpse
+from mezzotint.data.origins import Origins
 
 BUDGET = 2**30
 """Bytes that the arrays of a file may unpack to."""
@@ -67,10 +68,11 @@ class Windowed(Data, ABC):
 
     @cached_property
     def _cut(self) -> Cut:
+        (file,) = self.origins.files  # before it is read
         cut = self._cutting()
         if not len(cut.starts):
             raise Refusal(
-                f"no window of {self._steps} steps lies in the split {self.split!r} of {self._file.name!r}; choose a "
+                f"no window of {self._steps} steps lies in the split {self.split!r} of {file.name!r}; choose a "
                 "shorter length"
             )
         return cut
@@ -97,6 +99,10 @@ class Windowed(Data, ABC):
         """(B, C, length), or (B, length), from each of these steps on."""
         found = self._cut.values[starts[:, None] + np.arange(length)]
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(found, 1, -1)))
+
+    @cached_property
+    def origins(self) -> Origins:
+        return Origins.shared([self._file])
 
     def _marks(self) -> Iterator[bytes]:
         yield glimpse(self._file, 64)

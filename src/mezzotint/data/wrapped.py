@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.origins import Origins
 
 
 class Wrapped(Data, ABC):
@@ -53,6 +54,10 @@ class Wrapped(Data, ABC):
 
     def condition(self, rows: Rows) -> Condition:
         return self.source.condition(rows)
+
+    @cached_property
+    def origins(self) -> Origins | None:
+        return self.source.origins
 
     def sibling(self, split: str) -> Self:
         if split == self.split:

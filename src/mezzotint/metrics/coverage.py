@@ -15,7 +15,7 @@ ball count as precise, and one far-off sample recalls every picture around it. D
 real pictures alone, and count how many hold a sample, or whether each does, so they are less easily fooled; of equal
 laws, density is 1 on average, and coverage 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)) of N against N.
 
-The intervals of precision, recall and coverage are Wilson's over the points that are counted, with the balls held fixed:
+The intervals of precision, recall and coverage are Wilson's over the points that are counted, the balls held fixed:
 what other balls would have counted is left out, so they are too narrow. Of 200 points of a normal law in 8 dimensions,
 those that say 95 % held 87 % of the time for precision, 91 % for recall and 90 % for coverage.
 

@@ -63,6 +63,8 @@ def patch_wasserstein(
             f"patches need pictures of one shape and at least one patch of each, not {patches} of "
             f"{tuple(a.shape[1:])} and {tuple(b.shape[1:])}"
         )
+    if smallest < LEAST:
+        raise Refusal(f"the smallest level of a pyramid has at least {LEAST} pixels a side, not {smallest}")
     rng = Rng([0]) if rng is None else rng
     # The places are the same in both, so copies lie 0 apart.
     none = Patches.begin(patches, rng, smallest)
@@ -76,18 +78,18 @@ class Patches:
     Arguments:
         each: patches of a picture and level.
         rng: one key for the places.
+        smallest: shorter side at which the pyramid ends.
         count: pictures that are in.
         tables: of each level, the largest first, patches (count * each, C, side^2) in float32, in pieces.
         sides: the shorter side of each level.
-        smallest: the fewest pixels of a side of a level.
     """
 
     each: int
     rng: Rng
+    smallest: int = SMALLEST
     count: int = 0
     tables: tuple[tuple[Tensor, ...], ...] = ()
     sides: tuple[int, ...] = ()
-    smallest: int = SMALLEST
 
     @classmethod
     def begin(cls, each: int = PATCHES, rng: Rng | None = None, smallest: int = SMALLEST) -> Patches:
@@ -96,15 +98,13 @@ class Patches:
         Arguments:
             each: patches of a picture and level.
             rng: one key for the places; by default ``Rng([0])``.
-            smallest: the fewest pixels of a side of a level.
+            smallest: shorter side at which the pyramid ends.
         """
-        if smallest < LEAST:
-            raise Refusal(f"the smallest level of a pyramid has at least {LEAST} pixels a side, not {smallest}")
-        return cls(each, Rng([0]) if rng is None else rng, smallest=smallest)
+        return cls(each, Rng([0]) if rng is None else rng, smallest)
 
     def add(self, pictures: Tensor) -> Patches:
         """These and those of the pictures that follow (N, C, H, W)."""
-        sizes, last = _sizes(*pictures.shape[-2:], smallest=self.smallest), self.count + len(pictures)
+        sizes, last = _sizes(pictures.shape[-2], pictures.shape[-1], self.smallest), self.count + len(pictures)
         found = []
         for level in range(len(sizes)):
             keys = self.rng.at("places", level).split(last)[self.count :]
@@ -134,15 +134,15 @@ def between(
     return found
 
 
-def levels(height: int, width: int, *, smallest: int = SMALLEST) -> int:
+def levels(height: int, width: int, smallest: int = SMALLEST) -> int:
     """How many levels a pyramid of pictures of this size has."""
-    return len(_sizes(height, width, smallest=smallest))
+    return len(_sizes(height, width, smallest))
 
 
 def pyramid(pictures: Tensor, smallest: int = SMALLEST) -> list[Tensor]:
     """The levels of pictures (B, C, H, W), largest first, in float64; the last is the small picture left."""
     left, found = pictures.double(), []
-    for _ in range(levels(*pictures.shape[-2:], smallest=smallest) - 1):
+    for _ in range(levels(pictures.shape[-2], pictures.shape[-1], smallest) - 1):
         half = shrunk(left)
         found.append(left - grown(half, left.shape[-2:]))
         left = half
@@ -167,7 +167,7 @@ def _smooth(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), filters, groups=x.shape[1])
 
 
-def _sizes(height: int, width: int, *, smallest: int) -> list[tuple[int, int]]:
+def _sizes(height: int, width: int, smallest: int) -> list[tuple[int, int]]:
     """The sizes of all levels, largest first."""
     sizes = [(height, width)]
     while min(half := ((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2)) >= smallest:
@@ -177,7 +177,7 @@ def _sizes(height: int, width: int, *, smallest: int) -> list[tuple[int, int]]:
 
 def _descriptors(pictures: Tensor, level: int, patches: int, keys: Rng, smallest: int = SMALLEST) -> Tensor:
     """Patches of one level at random places (N * patches, C, side^2), in float32; a key a picture."""
-    height, width = _sizes(*pictures.shape[-2:], smallest=smallest)[level]
+    height, width = _sizes(pictures.shape[-2], pictures.shape[-1], smallest)[level]
     side = min(SIDE, height, width)
     room = torch.tensor([height - side + 1, width - side + 1])
     offsets, found = torch.arange(side), []
