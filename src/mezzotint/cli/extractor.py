@@ -34,7 +34,7 @@ class Extract:
 
     examples:
       mezzotint extractor train digits --out eyes/digits
-      mezzotint extractor network runs/flowers --want block.4 --level 0.2 --out eyes/block
+      mezzotint extractor network runs/flowers --want down.1 --level 0.2 --out eyes/down
       mezzotint extractor onnx inception.onnx --size 299 --values=-1,1 --output pool --out eyes/inception
       mezzotint evaluate runs/flowers --extractor eyes/inception
     """

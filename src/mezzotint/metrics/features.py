@@ -99,9 +99,10 @@ def check_apart(extractor: Features, *drawn_by: nn.Module) -> None:
         for name, part in whole.named_modules():
             mine = list(part.state_dict().values())
             if any(_same(mine, judge) for judge in judges if judge):
+                inside = f" ({name})" if name else ""
                 raise Refusal(
                     f"the extractor {extractor.record['sha256'][:12]} is the very network that drew or guided these "
-                    f"pictures ({name or type(part).__name__}), which likes what it asked for; judge them by another"
+                    f"pictures{inside}, which likes what it asked for; judge them by another"
                 )
 
 
