@@ -15,10 +15,8 @@ from mezzotint.core import config
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build
 from mezzotint.data import Data, HuggingFace, Recorded, Shards, Table, huggingface, shards, table
+from mezzotint.data.called import CAPTIONS, LABELS, PICTURES, called
 
-PICTURES = ("file_name", "image")
-LABELS = ("label", "class")
-CAPTIONS = ("caption", "text")
 _OF_SHARDS = {"label": (*LABELS, "cls"), "caption": (*CAPTIONS, "txt")}
 
 
@@ -61,7 +59,7 @@ def recorded(
     """
     path = Path(what)
     options: dict[str, Any] = {"size": size, "skip_broken": skip_broken, **(declared or {})}
-    if _is_shards(path):
+    if shards.is_shards(path):
         columns = shards.columns_of(path)
         if not set(shards.PICTURES.split(";")) & set(columns):
             raise _unclear(what, "Shards", columns, "which members are its pictures", shards.PICTURES.split(";"))
@@ -100,7 +98,7 @@ def _told(what: str, part: str, columns: Collection[str]) -> dict[str, Any]:
 
 def _one(what: str, part: str, columns: Collection[str], known: Collection[str], field: str) -> str | None:
     """The column that is called so, None where none is."""
-    found = [name for name in known if name in columns]
+    found = called(columns, known)
     if len(found) > 1:
         raise _unclear(what, part, columns, f"which of {' and '.join(found)} is the {field}", known)
     return found[0] if found else None
@@ -112,13 +110,3 @@ def _unclear(what: str, part: str, columns: Collection[str], why: str, known: Co
         f"{', '.join(known)}; declare them in a recipe, such as data: {{part: data.{part}, path: ..., "
         "picture: ..., label: ...}"
     )
-
-
-def _is_shards(path: Path) -> bool:
-    """Whether a path is a tar file or a folder of them, beside whose indices nothing else lies."""
-    if path.is_file():
-        return path.suffix.lower() == ".tar"
-    if not path.is_dir():
-        return False
-    names = [item for item in path.iterdir() if not item.name.startswith(".") and item.suffix.lower() != ".index"]
-    return bool(names) and all(item.suffix.lower() == ".tar" and item.is_file() for item in names)
