@@ -90,8 +90,8 @@ class Items:
             if not 0 <= row < len(self.data):
                 what = "held-out pictures" if self.data.split == "held_out" else "pictures"
                 raise Refusal(
-                    f"--items names {row}, but the items are the {len(self.data)} {what} of the data: there are the items "
-                    f"0 to {len(self.data) - 1}"
+                    f"--items names {row}, but the items are the {len(self.data)} {what} of the data: "
+                    f"there are the items 0 to {len(self.data) - 1}"
                 )
 
     def cond(self, rows: Sequence[int]) -> Condition:
