@@ -12,6 +12,7 @@ from PIL import Image
 
 from mezzotint.cli import source
 from mezzotint.core import Refusal
+from mezzotint.core.spec import build
 from mezzotint.data import Folder, HuggingFace, Shards, Table
 
 Command = Callable[..., Any]
@@ -74,3 +75,23 @@ def test_the_recipe_of_a_table(command: Command, tmp_path: Path) -> None:
     said = command("train", root, "--dry-run")
     assert said.code == 0 and "part: data.Table" in said.out and "label: null" in said.out
     assert "caption: caption" in said.out
+
+
+def test_edits_of_the_data_decide_what_is_read(command: Command, tmp_path: Path) -> None:
+    """A refusal that asks for an edit is not the answer to that very edit, and edits of no setting are refused."""
+    inside, outside = fill(tmp_path / "in"), fill(tmp_path / "out")
+    (inside / "metadata.jsonl").unlink()
+    (inside / "far.png").symlink_to(outside / "3.png")
+    words = ("train", inside, "--dry-run")
+    assert "--set data.links=true" in command(*words).sentence
+    tree = command(*words, "--set", "data.links=true", "data.held_out_share=0.0", "--json").json
+    assert tree["data"]["links"] is True and len(build(tree["data"])) == 21
+    assert command(*words, "--set", "data.size=4").code == 2
+    tree = command(*words, "--set", "data.size=4", "data.links=true", "--json").json
+    assert tree["model"]["network"]["shape"] == [1, 4, 4]
+    (inside / "far.png").unlink()
+    (inside / "torn.png").write_bytes(b"torn")
+    assert "--skip-broken" in command(*words).sentence
+    assert command(*words, "--set", "data.skip_broken=true", "--json").json["data"]["skip_broken"] is True
+    assert "did you mean 'links'" in command(*words, "--set", "data.linkz=true").sentence
+    assert command("train", "scenes", "--dry-run", "--json", "--set", "data.size=16").json["data"]["size"] == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ QUICK = ["training.images=64", "training.batch=32", "training.sampler.steps=2", 
 
 def test_a_clean_folder_is_trained_as_it_is(command: Command, tmp_path: Path) -> None:
     said = command("data", "check", clean(tmp_path / "in"), "--out", tmp_path / "recipe.yaml")
-    assert said.code == 0 and "warning" not in said.out and "hint" not in said.out
+    assert said.code == 0 and "warning" not in said.out and re.findall("hint +([a-z ]+)", said.out) == ["few held out"]
     assert "classes   2: cat 20, dog 20" in said.out and "48 x 48, all of them" in said.out
     tree = config.load(tmp_path / "recipe.yaml")
     assert tree["data"]["channels"] == 3 and not tree["data"].get("skip_broken", False)
@@ -36,7 +37,7 @@ def test_a_messy_folder_is_named_and_the_rest_is_trained_on(command: Command, tm
     said = command("data", "check", root, "--out", recipe, "--size", 16)
     assert said.code == 4
     for kind, files in expected.items():
-        assert f"\n{KINDS[kind].severity:<8} {kind}: {len(files)} {KINDS[kind].says}\n" in said.out
+        assert f"\n{KINDS[kind].severity:<8} {kind}: {KINDS[kind].of(len(files))}\n" in said.out
     tree = config.load(recipe)
     assert tree["data"]["skip_broken"] is True and tree["model"]["network"]["shape"] == [3, 16, 16]
     run = tmp_path / "run"
@@ -93,6 +94,41 @@ def test_what_cannot_be_looked_at(command: Command, tmp_path: Path) -> None:
     said = command("data", "check", clean(tmp_path / "in"), "--out", tmp_path / "recipe.yaml")
     assert "--overwrite" in said.sentence and (tmp_path / "recipe.yaml").read_text() == "mine"
     assert "at least 1" in command("data", "check", tmp_path / "in", "--size", 0).sentence
+
+
+def test_what_is_trained_on_and_not_looked_into(command: Command, tmp_path: Path) -> None:
+    root = tmp_path / "tars"
+    root.mkdir()
+    with tarfile.open(root / "a.tar", "w") as tar:
+        tar.add(save(tmp_path / "0.png", 1), "0.png")
+    for what in (root, root / "a.tar"):
+        assert "is tar shards: mezzotint train reads it" in command("data", "check", what).sentence
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    (saved / "state.json").write_text("{}")
+    assert "a set that datasets saved" in command("data", "check", saved).sentence
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("any")
+    assert "no images" in command("data", "check", tmp_path / "other").sentence
+
+
+def test_what_is_proposed_for_a_table_is_what_train_makes_of_it(command: Command, tmp_path: Path) -> None:
+    root = clean(tmp_path / "in")
+    files = sorted(root.glob("*/*.png"))
+    rows = [
+        {"file_name": f"{f.parent.name}/{f.name}", "class": f.parent.name, "text": f"a {f.parent.name}"} for f in files
+    ]
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = command("data", "check", root, "--size", 16, "--out", tmp_path / "recipe.yaml")
+    assert "the captions are learnt, the labels left out" in said.out
+    mine, theirs = (
+        config.load(tmp_path / "recipe.yaml"),
+        command("train", root, "--size", 16, "--dry-run", "--json").json,
+    )
+    assert "caption" in mine["model"]["encoder"] and mine["model"] == theirs["model"]
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    said = command("data", "check", root, "--size", 16)
+    assert said.code == 4 and "warning  mostly untold: 38 named by no table" in said.out
 
 
 def test_the_actions(command: Command) -> None:

@@ -53,6 +53,9 @@ def test_pictures_are_kept_and_trained_on(command: Command, tmp_path: Path) -> N
     assert said.json["recipe"]["data"]["part"] == "data.Cached"
     again = command("data", "cache", recipe, "--out", cache, "--check", "--json")
     assert again.json["caches"] == said.json["caches"]
+    plain = command("data", "cache", recipe, "--out", cache)
+    assert plain.out.count(", there already and whole\n") == 2 and "images/s" not in plain.err
+    assert command("data", "cache", recipe, "--out", cache, "--check").out.count("and whole, checked\n") == 2
     done = command("train", recipe, "--out", tmp_path / "run", "--set", *QUICK, "model.network.width=8", "--json")
     assert done.code == 0 and done.json["images"] == 64
     assert "edit it there" in command("data", "cache", recipe, "--out", cache, "--size", 8).sentence

@@ -21,7 +21,8 @@ from mezzotint.data.data import fraction
 
 
 def named(report: Report) -> dict[str, set[str]]:
-    return {problem.kind: set(problem.files) for problem in report.problems}
+    """What was found, but for the hint that so small a folder always has."""
+    return {problem.kind: set(problem.files) for problem in report.problems if problem.kind != "few held out"}
 
 
 def test_a_clean_folder_is_named_nothing(tmp_path: Path) -> None:
@@ -73,6 +74,20 @@ def test_the_report_is_plain_data(tmp_path: Path) -> None:
     plain = json.loads(json.dumps(look(tmp_path / "in").plain(), ensure_ascii=False).encode())
     assert not plain["healthy"] and plain["pictures"] > 40
     assert {"file": "dog/nothing.jpg", "why": ""} in next(p for p in plain["problems"] if p["kind"] == "empty")["files"]
+
+
+def test_few_held_out_is_said_and_many_are_not(tmp_path: Path) -> None:
+    clean(tmp_path)
+    few = look(tmp_path)["few held out"]
+    assert few.count == look(tmp_path).held_out > 0 and few.severity == "hint"
+    assert not look(tmp_path, held_out_share=0.9)["few held out"].count
+
+
+def test_of_two_copies_the_one_with_the_plainer_name_is_kept(tmp_path: Path) -> None:
+    clean(tmp_path)
+    (tmp_path / "cat" / "\u00e4.png").write_bytes((tmp_path / "dog" / "003.png").read_bytes())
+    (tmp_path / "cat" / os.fsdecode(b"\xff.png")).write_bytes((tmp_path / "dog" / "003.png").read_bytes())
+    assert look(tmp_path)["same file"].files == ("cat/\u00e4.png", "cat/" + os.fsdecode(b"\xff.png"))
 
 
 def test_copies_that_are_trained_on_and_held_out(tmp_path: Path) -> None:

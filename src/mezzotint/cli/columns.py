@@ -7,21 +7,43 @@ else is for a recipe.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from mezzotint.core import config
 from mezzotint.core.errors import Refusal
-from mezzotint.data import HuggingFace, Recorded, Shards, Table, huggingface, shards, table
+from mezzotint.core.spec import build
+from mezzotint.data import Data, HuggingFace, Recorded, Shards, Table, huggingface, shards, table
+from mezzotint.data.called import CAPTIONS, LABELS, PICTURES, called
 
-PICTURES = ("file_name", "image")
-LABELS = ("label", "class")
-CAPTIONS = ("caption", "text")
 _OF_SHARDS = {"label": (*LABELS, "cls"), "caption": (*CAPTIONS, "txt")}
 
 
+Kind = TypeVar("Kind", bound=Data)
+
+
+def made(kind: type[Kind], changes: Sequence[str], **options: Any) -> Kind:
+    """A data set with these options, and those that edits of a recipe's ``data`` name.
+
+    Edits decide what is read, so they cannot wait until it was. Those that reach deeper, or make the data another
+    part, are for the recipe that is written then.
+    """
+    ways = [change.partition("=")[0].strip().split(".") for change in changes]
+    mine = [change for change, way in zip(changes, ways, strict=True) if way[0] == "data" and len(way) == 2]
+    if ["data", "part"] in ways:
+        mine = []
+    tree = config.edit({"data": {"part": f"data.{kind.__name__}", **options}}, mine)
+    found: Kind = build(tree["data"], ("data",))
+    return found
+
+
 def recorded(
-    what: str, size: int | None = None, skip_broken: bool = False, declared: Mapping[str, Any] | None = None
+    what: str,
+    size: int | None = None,
+    skip_broken: bool = False,
+    declared: Mapping[str, Any] | None = None,
+    changes: Sequence[str] = (),
 ) -> Recorded | None:
     """The set of records that WHAT is, None where it is something else.
 
@@ -30,40 +52,41 @@ def recorded(
         size: pixels of a side.
         skip_broken: leave out broken records.
         declared: further columns by what they tell, as ``Recorded`` has them.
+        changes: edits such as ``data.links=true``.
 
     Raises:
         Refusal: its columns do not say what they are; the sentence lists them.
     """
     path = Path(what)
     options: dict[str, Any] = {"size": size, "skip_broken": skip_broken, **(declared or {})}
-    if _is_shards(path):
+    if shards.is_shards(path):
         columns = shards.columns_of(path)
         if not set(shards.PICTURES.split(";")) & set(columns):
             raise _unclear(what, "Shards", columns, "which members are its pictures", shards.PICTURES.split(";"))
         told: dict[str, Any] = {name: _one(what, "Shards", columns, known, name) for name, known in _OF_SHARDS.items()}
-        return Shards(what, **told, **options)
+        return made(Shards, changes, path=what, **told, **options)
     if path.is_dir() and huggingface.is_saved(path):
-        return _hugging(what, options)
+        return _hugging(what, options, changes)
     is_folder = path.is_dir() and any((path / name).is_file() for name in table.TABLES)
     if not is_folder and not (path.is_file() and path.suffix.lower() in table.ENDINGS):
         return None
     file = table.table_of(path)
     if file.suffix.lower() == ".parquet" and "Image" in huggingface.columns_of(file).values():
-        return _hugging(str(file), options)
+        return _hugging(str(file), options, changes)
     columns = table.columns_of(path)
     picture = _one(what, "Table", columns, PICTURES, "picture")
     if picture is None:
         raise _unclear(what, "Table", columns, "which column names its pictures", PICTURES)
-    return Table(what, picture, **_told(what, "Table", columns), **options)
+    return made(Table, changes, path=what, picture=picture, **_told(what, "Table", columns), **options)
 
 
-def _hugging(what: str, options: dict[str, Any]) -> HuggingFace:
+def _hugging(what: str, options: dict[str, Any], changes: Sequence[str]) -> HuggingFace:
     kinds = huggingface.columns_of(what)
     images = [name for name, kind in kinds.items() if kind == "Image"]
     if len(images) != 1 and "image" not in images:
         raise _unclear(what, "HuggingFace", kinds, "which column holds its pictures", ("image",))
     picture = images[0] if len(images) == 1 else "image"
-    return HuggingFace(what, picture, **_told(what, "HuggingFace", kinds), **options)
+    return made(HuggingFace, changes, path=what, picture=picture, **_told(what, "HuggingFace", kinds), **options)
 
 
 def _told(what: str, part: str, columns: Collection[str]) -> dict[str, Any]:
@@ -75,7 +98,7 @@ def _told(what: str, part: str, columns: Collection[str]) -> dict[str, Any]:
 
 def _one(what: str, part: str, columns: Collection[str], known: Collection[str], field: str) -> str | None:
     """The column that is called so, None where none is."""
-    found = [name for name in known if name in columns]
+    found = called(columns, known)
     if len(found) > 1:
         raise _unclear(what, part, columns, f"which of {' and '.join(found)} is the {field}", known)
     return found[0] if found else None
@@ -87,13 +110,3 @@ def _unclear(what: str, part: str, columns: Collection[str], why: str, known: Co
         f"{', '.join(known)}; declare them in a recipe, such as data: {{part: data.{part}, path: ..., "
         "picture: ..., label: ...}"
     )
-
-
-def _is_shards(path: Path) -> bool:
-    """Whether a path is a tar file or a folder of them, beside whose indices nothing else lies."""
-    if path.is_file():
-        return path.suffix.lower() == ".tar"
-    if not path.is_dir():
-        return False
-    names = [item for item in path.iterdir() if not item.name.startswith(".") and item.suffix.lower() != ".index"]
-    return bool(names) and all(item.suffix.lower() == ".tar" and item.is_file() for item in names)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -60,7 +61,7 @@ def run(args: Cache) -> int:
     source = _source(args)
     if isinstance(source, Cached):
         source = source.source
-    made = []
+    made, states = [], []
     with progress("caching") as meter:
         for split in ("train", "held_out"):
             try:
@@ -69,17 +70,32 @@ def run(args: Cache) -> int:
                 if split == "train":
                     raise
                 continue  # nothing is held out
-            made.append(Cached(mine, args.out).build(onward(meter), check=args.check))
+            tell, there = _Tell(onward(meter)), "there already and whole" + (", checked" if args.check else "")
+            made.append(Cached(mine, args.out).build(tell, check=args.check))
+            states.append(there if tell.whole else "")
     tree = {"data": spec(made[0])}
     if args.json:
         emit(
             {"caches": [{"split": one.split, "items": len(one), "path": str(one.path)} for one in made], "recipe": tree}
         )
         return 0
-    for one in made:
-        print(f"{one.path}: {len(one):,} pictures of the split {one.split!r}")
+    for one, state in zip(made, states, strict=True):
+        print(f"{one.path}: {len(one):,} pictures of the split {one.split!r}{state and f', {state}'}")
     print(f"\nto train on it, put this into the recipe:\n\n{config.dumps(tree)}", end="")
     return 0
+
+
+class _Tell:
+    """Passes on how far a build is, but for one that finds all there: ``whole`` then, and there is no pace to tell."""
+
+    def __init__(self, meter: Callable[[int, int], None]) -> None:
+        self._meter, self.whole, self._begun = meter, False, False
+
+    def __call__(self, done: int, total: int) -> None:
+        self.whole = done >= total if not self._begun else self.whole
+        self._begun = True
+        if not self.whole:
+            self._meter(done, total)
 
 
 def _source(args: Cache) -> Data:

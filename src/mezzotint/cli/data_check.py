@@ -121,7 +121,7 @@ def _write(path: str, tree: dict[str, Any]) -> None:
 def _say(report: Report) -> None:
     """What is there, in a few lines and a small table, then every problem, the worst first."""
     held = f"{report.held_out:,} of them held out"
-    print(f"{_short(report.folder)}: {report.pictures:,} pictures that can be read, {held}\n")
+    print(f"{_short(report.folder)}: {_pictures(report.pictures)} that can be read, {held}\n")
     facts = {
         "classes": _classes(report.classes),
         "tables": ", ".join(report.tables),
@@ -147,7 +147,7 @@ def _problem(problem: Problem) -> str:
     from mezzotint.data.check import KINDS
 
     kind = KINDS[problem.kind]
-    lines = [f"{kind.severity:<8} {problem.kind}: {problem.count:,} {kind.says}"]
+    lines = [f"{kind.severity:<8} {problem.kind}: {kind.of(problem.count)}"]
     for case in problem.cases[:_NAMED]:
         lines.append(f"           {_short(case.file)}{f'  ({_short(case.why)})' if case.why else ''}")
     if problem.count > _NAMED:
@@ -162,10 +162,12 @@ def _propose(args: Check, report: Report, tree: Mapping[str, Any]) -> None:
     what = f"{height} x {width} pixels, {'grey' if channels == 1 else 'colour'}"
     side = report.size if args.size is None else args.size
     kept = report.kept(side)
+    captions = "caption" in (tree["model"].get("encoder") or {})
     parts = [
         what + (f" (the centre, {kept:.0%} of an average picture)" if kept < 0.995 else ""),
         f"batches of {training['batch']}, {training['images']:,} images",
         f"{report.broken:,} left out" if report.broken else "",
+        "the captions are learnt" + (", the labels left out" if report.classes else "") if captions else "",
     ]
     print(f"recipe    {'; '.join(filter(None, parts))}")
     if args.out is not None:
@@ -183,6 +185,10 @@ def _classes(classes: Mapping[str, int]) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'s' * (count != 1)}"
 
 
 def _short(name: str) -> str:

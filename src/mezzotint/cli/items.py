@@ -88,7 +88,11 @@ class Items:
                     f"{', '.join(map(str, self._fitting[:USUAL]))}, ..., and others have another --size"
                 )
             if not 0 <= row < len(self.data):
-                raise Refusal(f"--items names {row}, but there are the items 0 to {len(self.data) - 1}")
+                what = "held-out pictures" if self.data.split == "held_out" else "pictures"
+                raise Refusal(
+                    f"--items names {row}, but the items are the {len(self.data)} {what} of the data: "
+                    f"there are the items 0 to {len(self.data) - 1}"
+                )
 
     def cond(self, rows: Sequence[int]) -> Condition:
         """What is told of these rows, as far as the model listens."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mezzotint.cli.columns import recorded
+from mezzotint.cli.columns import made, recorded
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
@@ -63,8 +63,18 @@ def pictures(
     held_out: str | None = None,
     skip_broken: bool = False,
     declared: Mapping[str, Any] | None = None,
+    changes: Sequence[str] = (),
 ) -> Data:
-    """The pictures that WHAT names, their train split; ``declared`` are further columns of sets that have any."""
+    """The pictures that WHAT names, their train split.
+
+    Arguments:
+        what: a path, or the name of a built-in set.
+        size: pixels of a side.
+        held_out: the .npz with the pictures to judge by.
+        skip_broken: leave out broken pictures.
+        declared: further columns of sets that have any, by what they tell.
+        changes: edits such as ``data.links=true``, which decide how the pictures are read.
+    """
     if size is not None and size < 1:
         raise Refusal(f"--size is {size}, but a size is a number of pixels, at least 1")
     path = Path(what)
@@ -72,15 +82,15 @@ def pictures(
         _without(what, **{FLAGS[name]: column for name, column in (declared or {}).items()})
         _without(what, held_out=held_out, skip_broken=skip_broken or None)
         if what == "scenes":
-            return Scenes(size=size or 32, objects=(1, 2))
+            return made(Scenes, changes, size=size or 32, objects=[1, 2])
         _without(what, size=size)
-        return Digits()
+        return made(Digits, changes)
     if (path / CHECKPOINTS).is_dir() and not (path / "config.yaml").is_file():
         raise Refusal(
             f"{what!r} holds checkpoints, so it is no folder of pictures but a run that has lost its config.yaml; "
             "bring that file back, or train the same recipe with --out and --resume"
         )
-    found = recorded(what, size, skip_broken, declared)
+    found = recorded(what, size, skip_broken, declared, changes)
     if found is not None:
         _without(repr(what), held_out=held_out)
         return found
@@ -92,11 +102,11 @@ def pictures(
             )
     if path.is_dir():
         _without(f"the folder {what!r}", held_out=held_out)
-        return Folder(what, size=size, skip_broken=skip_broken)
+        return made(Folder, changes, path=what, size=size, skip_broken=skip_broken)
     if what.lower().endswith(".npz"):
         _without(f"the file {what!r}", skip_broken=skip_broken or None)
         label, caption = _told(path)
-        return Arrays(what, label=label, caption=caption, size=size, held_out_path=held_out)
+        return made(Arrays, changes, path=what, label=label, caption=caption, size=size, held_out_path=held_out)
     if path.is_file():
         raise Refusal(
             f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz, .jsonl, .csv, .parquet or "

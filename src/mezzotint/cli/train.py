@@ -249,7 +249,7 @@ def _batch(changes: list[str]) -> dict[str, int]:
 
 def _pictures(args: Train, before: dict[str, Any]) -> Data:
     """The pictures that WHAT names, read as ``before``, where the run is to go on and nothing else is said."""
-    from mezzotint.cli.source import FLAGS, pictures
+    from mezzotint.cli.source import BUILT_IN, FLAGS, pictures
 
     size, held_out, skip = args.size, args.held_out, args.skip_broken
     columns = {told: getattr(args, flag) for told, flag in FLAGS.items()}
@@ -261,7 +261,10 @@ def _pictures(args: Train, before: dict[str, Any]) -> Data:
         if was.get("part") in ("data.Table", "data.Shards", "data.HuggingFace"):
             columns = {told: was.get(told) if column is None else column for told, column in columns.items()}
     declared = {told: column for told, column in columns.items() if column}
-    found = pictures(args.what, size, held_out, skip, declared)
+    changes = changes_of(args.set)
+    if before and args.what not in BUILT_IN and before["data"].get("links"):
+        changes = ["data.links=true", *changes]
+    found = pictures(args.what, size, held_out, skip, declared, changes)
     _say_skipped(found)
     return found
 

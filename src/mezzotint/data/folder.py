@@ -230,7 +230,7 @@ def _listing(
             return False
         why = (
             f"{str(item)!r} is a link that leads out of {str(root)!r}: copy what it leads to (cp -rL), or pass "
-            "links=True to data.Folder if you know where its links lead"
+            "links=True to data.Folder (--set data.links=true) if you know where its links lead"
         )
         if skipped is None:
             raise Refusal(why)

@@ -168,7 +168,10 @@ class Recorded(Data, ABC):
     def _leave(self, name: str, why: str, mine: bool = True) -> None:
         """Refuse a broken record, or leave it out where that was asked for."""
         if not self.skip_broken:
-            raise Refusal(f"the record {name!r} of {self.path!r} is broken: {why}; mend it, or pass skip_broken=True")
+            raise Refusal(
+                f"the record {name!r} of {self.path!r} is broken: {why}; mend it, or pass "
+                "skip_broken=True (--skip-broken on the command line)"
+            )
         if mine:
             self.skipped[name] = why
 

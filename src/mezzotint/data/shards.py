@@ -237,6 +237,17 @@ def tars(path: str | Path) -> tuple[Path, ...]:
     return (path,)
 
 
+def is_shards(path: str | Path) -> bool:
+    """Whether a path is a tar file or a folder of them, beside whose indices nothing else lies."""
+    path = Path(path)
+    if path.is_file():
+        return path.suffix.lower() == ".tar"
+    if not path.is_dir():
+        return False
+    names = [item for item in path.iterdir() if not item.name.startswith(".") and item.suffix.lower() != ".index"]
+    return bool(names) and all(item.suffix.lower() == ".tar" and item.is_file() for item in names)
+
+
 def columns_of(path: str | Path) -> tuple[str, ...]:
     """The columns of the first shard: what follows the first dots of its names, and the entries of its first JSON."""
     shard = tars(path)[0]

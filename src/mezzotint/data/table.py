@@ -104,7 +104,7 @@ class Rows(Records):
             if os.path.isabs(name) or not Path(real).is_relative_to(self._root):
                 raise Refusal(
                     f"{str(self.file)!r} names the file {name[:200]!r}, which leads out of its folder: copy what it "
-                    "leads to, or pass links=True to data.Table if you know where it leads"
+                    "leads to, or pass links=True to data.Table (--set data.links=true) if you know where it leads"
                 )
         if not os.path.isfile(at):
             raise Refusal(f"{str(self.file)!r} names the file {name[:200]!r}, which is not there{self._meant(name)}")

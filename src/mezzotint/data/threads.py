@@ -27,7 +27,7 @@ def tolerant(look: Callable[[Item], Answer], skip_broken: bool) -> Callable[[Ite
             return look(item)
         except Refusal as refusal:
             if not skip_broken:
-                raise Refusal(f"{refusal}, or pass skip_broken=True") from refusal
+                raise Refusal(f"{refusal}, or pass skip_broken=True (--skip-broken on the command line)") from refusal
             return refusal
 
     return tolerating

@@ -23,10 +23,13 @@ from mezzotint.data.check.seen import ENDINGS, Broken, Seen, see
 from mezzotint.data.check.table import Told
 from mezzotint.data.check.twins import alike, same
 from mezzotint.data.data import check_share, in_split
+from mezzotint.data.huggingface import is_saved
 from mezzotint.data.picture import MAX_PIXELS, Turns
+from mezzotint.data.shards import is_shards
 from mezzotint.data.threads import each
 
 _RARE = 10
+_FEW = 20  # held-out pictures, below which a mean over them says little
 
 
 class Progress(Protocol):
@@ -52,14 +55,21 @@ def look(
         progress: told after every file.
 
     Raises:
-        Refusal: there is no such folder, it cannot be listed, or nothing in it is called like a picture.
+        Refusal: there is no such folder, it cannot be listed, nothing in it is called like a picture, or it is tar
+            shards or a saved set.
     """
     check_share(held_out_share)
+    kind = "tar shards" if is_shards(folder) else "a set that datasets saved" if is_saved(folder) else None
+    if kind is not None:
+        raise Refusal(
+            f"{str(folder)!r} is {kind}: mezzotint train reads it as it is, and the check looks into folders of "
+            "picture files only; there is nothing to be looked at here"
+        )
     notes = Notes()
     walk = Walk(Path(folder), notes)
     files = walk.files()
     tables = [Told(path, notes) for path in walk.tables]
-    if not files and not notes.kinds:
+    if not files and set(notes.kinds) <= {"other files"}:
         raise Refusal(f"no images in {str(folder)!r}: it holds no PNG, JPEG, WebP, BMP or GIF files")
     if len(tables) > 1:
         for path in walk.tables:
@@ -96,6 +106,10 @@ def look(
                 notes.add("sizes differ", one.file.name, _by(one))
     if seen and not any(held_out):
         notes.add("none held out", str(folder))
+    elif sum(held_out) < _FEW:
+        for one, out in zip(seen, held_out, strict=True):
+            if out:
+                notes.add("few held out", one.file.name)
     report = Report(
         folder=os.fspath(folder),
         pictures=len(seen),
@@ -120,12 +134,10 @@ def _told(files: list[File], tables: list[Told], notes: Notes) -> list[File]:
     """The pictures of a table, with its labels; what it does not name is said and passed over."""
     labels = {name: label for table in tables for name, label in table.labels.items()}
     others = {name for table in tables for name in table.others}
-    found = []
-    for file in files:
-        if file.name in labels:
-            found.append(File(file.path, file.name, labels[file.name]))
-        elif file.name not in others:
-            notes.add("untold", file.name)
+    found = [File(file.path, file.name, labels[file.name]) for file in files if file.name in labels]
+    untold = [file.name for file in files if file.name not in labels and file.name not in others]
+    for name in untold:
+        notes.add("mostly untold" if len(untold) > len(found) else "untold", name)
     return found
 
 
@@ -161,12 +173,12 @@ def _look(one: Seen, notes: Notes) -> None:
 
 def _compare(seen: list[Seen], held_out: list[bool], notes: Notes) -> None:
     """Which pictures are there more than once, and where that does harm."""
-    files = same(one.digest for one in seen)
+    files = [_plainest(group, seen) for group in same(one.digest for one in seen)]
     copies = {row: group[0] for group in files for row in group[1:]}
     for row, first in copies.items():
         notes.add("same file", seen[row].file.name, f"as {seen[first].file.name}")
     doubles: set[int] = set()
-    for group in same(one.pixels for one in seen):
+    for group in (_plainest(group, seen) for group in same(one.pixels for one in seen)):
         doubles.update(group[1:])
         for row in group[1:]:
             if row not in copies:
@@ -180,6 +192,16 @@ def _compare(seen: list[Seen], held_out: list[bool], notes: Notes) -> None:
             notes.add("alike", seen[row].file.name, f"as {seen[first].file.name}")
             if held_out[row] != held_out[first]:
                 notes.add("alike, both splits", seen[row].file.name, f"as {seen[first].file.name}")
+
+
+def _plainest(group: list[int], seen: list[Seen]) -> list[int]:
+    """The group, the one first whose name anybody can type: that is the one to keep."""
+
+    def odd(row: int) -> tuple[bool, bool, int]:
+        name = seen[row].file.name
+        return not name.isprintable(), not name.isascii(), row
+
+    return sorted(group, key=odd)
 
 
 def _across(group: list[int], seen: list[Seen], held_out: list[bool], notes: Notes) -> None:
@@ -199,7 +221,7 @@ def _balance(classes: dict[str, int], tried: set[str], notes: Notes) -> None:
         if not count and name in tried:
             notes.add("empty class", name, "no picture in it can be read")
         elif 0 < _RARE * count <= max(classes.values()):
-            notes.add("unbalanced", name, f"{count:,} pictures")
+            notes.add("unbalanced", name, f"{count:,} picture{'s' * (count != 1)}")
     if len(classes) == 1:
         notes.add("one class", next(iter(classes)))
 

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from mezzotint.core.errors import Refusal
 from mezzotint.data.check.files import File
 from mezzotint.data.check.twins import prints
-from mezzotint.data.picture import Header, Turns, decoded
+from mezzotint.data.picture import MAX_SIDE, Header, Turns, decoded
 
 ENDINGS = {
     "PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "WEBP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",),
@@ -97,7 +97,7 @@ def see(file: File, max_pixels: int, turns: Turns) -> Seen | Broken:
         if isinstance(cause, UnidentifiedImageError):
             return Broken(file, "not a picture", "")
         if cause is None or isinstance(cause, Image.DecompressionBombError | Image.DecompressionBombWarning):
-            return Broken(file, "too large", _size(refusal))
+            return Broken(file, "too large", _size(refusal, max_pixels))
         return Broken(file, "damaged", (str(cause).splitlines() or [type(cause).__name__])[0])
 
 
@@ -117,6 +117,12 @@ def _grey(picture: NDArray[np.uint8]) -> bool:
     return all((band[..., 0] == band[..., 1]).all() and (band[..., 1] == band[..., 2]).all() for band in bands)
 
 
-def _size(refusal: Refusal) -> str:
-    """How large it says that it is."""
-    return "".join(re.findall(r"\d+ x \d+ pixels", str(refusal))[-1:])
+def _size(refusal: Refusal, max_pixels: int) -> str:
+    """How large it says that it is, and what the limit is; Pillow, which refuses the largest itself, tells the area."""
+    said = f"{refusal} {refusal.__cause__ or ''}"
+    sides = re.findall(r"(\d+) x (\d+) pixels", said)[-1:]
+    if sides and max(map(int, sides[0])) > MAX_SIDE:
+        return f"{sides[0][0]} x {sides[0][1]} pixels, and a side has {MAX_SIDE:,} at most"
+    area = re.search(r"\((\d+) pixels\)", said)
+    size = f"{sides[0][0]} x {sides[0][1]} pixels" if sides else f"{int(area[1]):,} pixels" if area else "far more"
+    return f"{size}, and the limit is {max_pixels:,}"

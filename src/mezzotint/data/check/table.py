@@ -2,7 +2,8 @@
 
 What its columns mean is guessed here, for :class:`~mezzotint.data.table.Table` guesses nothing: a column is one of
 files where its first values are all called like pictures; ``file_name``, or else the first such column, names the
-pictures, the others what goes with them. Columns called ``label``, ``caption`` and ``split`` are what they are called.
+pictures, the others what goes with them. Columns that are called as labels and captions are
+(:mod:`~mezzotint.data.called`), and ``split``, are what they are called.
 Paths are relative to the table; those that lead out of its folder are named and never opened.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mezzotint.core.errors import Refusal
+from mezzotint.data.called import CAPTIONS, LABELS, called
 from mezzotint.data.check.files import Notes
 from mezzotint.data.columns import held_out
 from mezzotint.data.picture import ENDINGS
@@ -22,7 +24,7 @@ from mezzotint.data.records import is_missing
 from mezzotint.data.table import rows_of
 
 PICTURE = "file_name"
-KNOWN = {"label": "label", "caption": "caption", "split_by": "split"}
+KNOWN = {"label": LABELS, "caption": CAPTIONS, "split_by": ("split",)}
 """Columns that mean what they are called, by the field of :class:`~mezzotint.data.table.Table` that declares them."""
 _ASKED = 100  # rows from which it is told which columns are of files
 Row = dict[str, Any]
@@ -60,7 +62,13 @@ class Told:
             self.notes.add("table broken", self.path.name, "no column of it names pictures")
             return
         said = {key for _, row in first for key in row}
-        self.columns = {"picture": files[0]} | {field: name for field, name in KNOWN.items() if name in said}
+        self.columns = {"picture": files[0]}
+        for field, known in KNOWN.items():
+            found = called(said, known)
+            if len(found) == 1:
+                self.columns[field] = found[0]
+            elif found:
+                self.notes.add("column unclear", self.path.name, f"{' and '.join(found)}: which is the {field}")
         for number, row in chain(first, rows):
             self._row(number, row, files)
 
@@ -89,7 +97,7 @@ class Told:
                 label = row.get(self.columns.get("label", ""))
                 self.labels[name] = "" if is_missing(label) else str(label)
                 if "split_by" in self.columns:
-                    out, wrong = held_out([row.get(self.columns["split_by"])], "split")
+                    out, wrong = held_out([row.get(self.columns["split_by"])], self.columns["split_by"])
                     self.splits[name] = bool(out[0])
                     for why in wrong.values():
                         self.notes.add("table broken", self.path.name, f"row {number}: {why}")
