@@ -170,9 +170,9 @@ def hindered(a: Record, b: Record, despite: Sequence[str] = ()) -> tuple[list[st
     """
     differ = unlike(a, b)
     rulers = [key for key in differ if key not in OF and key not in despite]
-    subjects = [
-        key for key in differ if key in OF and key not in despite and not (key == "labels" and "count" in differ)
-    ]
+    # Some measures count the samples, others count real pictures against them.
+    others = {"labels"} if {"count", "against"} & set(differ) else set()
+    subjects = [key for key in differ if key in OF and key not in despite and key not in others]
     one_is_real = (a.how.get("weights", UNSAID) is None) != (b.how.get("weights", UNSAID) is None)
     return rulers, subjects if len(subjects) > 1 and not one_is_real else []
 
