@@ -17,7 +17,7 @@ from mezzotint.cli.ladder import ladder
 from mezzotint.cli.page import Html, document, section, tag
 from mezzotint.cli.report import footer
 from mezzotint.cli.results import Result, reports
-from mezzotint.cli.rivals import Rivals, facts
+from mezzotint.cli.rivals import Rivals, facts, listed
 from mezzotint.cli.words import TESTS, wish, words
 from mezzotint.data import picture as files
 from mezzotint.data.licence import said
@@ -83,11 +83,11 @@ def _said(pair: Rivals) -> str:
         better, title = pair.better(name), _title(name)
         if name not in TESTS:
             (by[better] if better else clear if found.clear else unclear).append(title)
-    said = [f"{run} is clearly better by {_listed(titles)}." for run, titles in by.items() if titles]
-    said += [f"They clearly differ in {_listed(clear)}."] if clear else []
-    said += [f"By {_listed(unclear)} the difference is not clear."] if unclear else []
+    said = [f"{run} is clearly better by {listed(titles)}." for run, titles in by.items() if titles]
+    said += [f"They clearly differ in {listed(clear)}."] if clear else []
+    said += [f"By {listed(unclear)} the difference is not clear."] if unclear else []
     refused = [_title(name) for name in pair.refused]
-    said += [f"They may not be compared by {_listed(refused)}: why is said below."] if refused else []
+    said += [f"They may not be compared by {listed(refused)}: why is said below."] if refused else []
     return " ".join([f"{pair.one} against {pair.other}.", *said])
 
 
@@ -102,7 +102,7 @@ def _measures(pair: Rivals) -> Html:
         if name in TESTS:
             answer, look = "a test each", "soft"
         difference = _signed(found.value, found.low, found.high, word.share)
-        by = f", by their {_listed(found.between)}" if found.between else ", of one and the same"
+        by = f", by their {listed(found.between)}" if found.between else ", of one and the same"
         note = f"Difference {difference}{by}."
         asked = wish(name)
         said = tag("div", tag("b", word.title), tag("span", asked) if asked else None, class_="asked")
@@ -217,10 +217,6 @@ def _judged(pair: Rivals) -> Html:
 def _title(name: str) -> str:
     """A measure inside a sentence."""
     return words(name).title.replace(", ", " in ")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _short(value: Any) -> str:

@@ -138,7 +138,7 @@ class Rivals:
         if not differ:
             return "; ".join(dict.fromkeys(self.refused.values()))
         alone = "" if len(differ) == 1 else ", and no one of them explains a difference alone"
-        refused, unlikes = _listed([call(name) for name in self.refused]), _listed(list(differ.values()))
+        refused, unlikes = listed([call(name) for name in self.refused]), listed(list(differ.values()))
         return (
             f"{refused}: the reports differ in {unlikes}{alone}; measure both alike, or pass "
             f"--despite {','.join([*self.despite, *self.keys])} where you know that it makes no difference"
@@ -225,7 +225,8 @@ def flagged(sentence: str) -> str:
     return re.sub(r"despite=\(([^)]*)\)", said, sentence)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names inside a sentence."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
