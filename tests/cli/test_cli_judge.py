@@ -120,6 +120,8 @@ def test_runs(command: Command, judged: Path, cats: Path, tmp_path: Path, monkey
     assert "no runs in runs" in command("runs").out
     text = command("runs", "compare", judged, cats).out
     assert "training.images" in text and "model.network.width" not in text and "accuracy" in text
+    text = command("runs", "compare", cats, judged, judged).out
+    assert f"not compared: {cats}, " in text and "never evaluated" in text and "accuracy" not in text
     assert "two runs or more" in command("runs", "compare", judged).sentence
     assert "not a run folder" in command("runs", "compare", judged, tmp_path).sentence
     assert "the settings are the same" in command("runs", "compare", judged, judged).out

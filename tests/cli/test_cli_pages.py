@@ -271,13 +271,18 @@ def test_runs_are_compared_by_their_records(command: Command, judged: Path, tmp_
     out = tmp_path / "page.html"
     said = command("runs", "compare", early, late, "--out", out)
     assert said.code == 0 and "clear" in said.out and str(out) in said.out
+    assert sum(line.startswith("accuracy ") for line in said.out.splitlines()) == 1  # a quantity has one value a run
+    for run, images in ((early, 256), (late, 512)):
+        assert f"report of {run}: 40 samples, Heun in 2 steps" in said.out and f"after {images} images" in said.out
+    assert "accuracy" not in command("runs", "compare", early, late, "--json").json["numbers"]
+    assert [line for line in said.out.splitlines() if line.startswith("copying ")][0].endswith("a test each")
     found = command("runs", "compare", early, late, "--json").json["differences"][str(late)]
     mine, theirs = (records(json.loads(next((run / "reports").glob("*.json")).read_text())) for run in (early, late))
     page = read(out)
     for name, record in mine.items():
         difference = compare(record, theirs[name])
         assert found[name]["value"] == pytest.approx(difference.value) and found[name]["between"] == ["weights"]
-        assert found[name]["clear"] == difference.clear
+        assert found[name]["clear"] == (difference.clear and name != "copying")
         word = words(name)
         for e in (record.estimate, theirs[name].estimate):
             assert word.number(e.value) in page.text
@@ -296,16 +301,24 @@ def test_what_was_measured_otherwise_is_refused(command: Command, judged: Path, 
         path.unlink()
     assert command("evaluate", other, "--count", 30, "--guidance", 2, "--steps", 3).code == 0
     said = command("runs", "compare", judged, other, "--out", out)
-    assert said.code == 0 and "not compared: these two values of accuracy were not measured alike" in said.out
-    assert "count is 40 and 30" in said.out and "--despite count" in said.out and "despite=" not in said.out
+    assert said.code == 2 and said.out.count("not compared: ") == 1 and "despite=" not in said.out
+    (why,) = (line for line in said.out.splitlines() if line.startswith("not compared: "))
+    assert "accuracy" in why and "recall" in why and "count (40 and 30)" in why and said.err.startswith("mezzotint: ")
     page = read(out)
-    assert "count is 40 and 30" in page.text and "may not be compared" in page.text
-    said = command("runs", "compare", judged, other, "--despite", "count,labels,against", "--json")
+    assert "count (40 and 30)" in page.text and "may not be compared" in page.text and "Not compared: " in page.text
+    assert 'class="reach' not in out.read_text() and 'class="criteria' not in out.read_text()
+    said = command("runs", "compare", judged, other, "--despite", "count", "--json")
     refused = said.json["differences"][str(other)]["accuracy"]["refused"]
+    assert said.code == 2 and json.loads(said.err)["code"] == 2
     assert "guidance" in refused and "neither explains the difference alone" in refused
-    despite = "count,labels,against,sampler,guidance,average,weights"
-    found = command("runs", "compare", judged, other, "--despite", despite, "--json").json["differences"][str(other)]
-    assert "guidance" in found["accuracy"]["between"] and "refused" not in found["accuracy"]
+    # The sentence names every key at once, and labels of another count are none of them.
+    despite = re.search(r"--despite ([\w,]+)", why)[1]
+    assert "guidance" in despite.split(",") and "labels" not in despite.split(",")
+    said = command("runs", "compare", judged, other, "--despite", despite, "--json")
+    found = said.json["differences"][str(other)]
+    assert said.code == 0 and not any("refused" in one for one in found.values())
+    assert "guidance" in found["accuracy"]["between"] and said.json["despite"] == {str(other): []}
+    assert "its key is 'sampler'" in command("runs", "compare", judged, other, "--despite", "steps").sentence
     assert "did you mean 'guidance'" in command("runs", "compare", judged, other, "--despite", "guidence").sentence
     assert "of runs compare" in command("runs", "list", judged.parent, "--despite", "count").sentence
     assert flagged("pass despite=('count', 'resize') where") == "pass --despite count,resize where"

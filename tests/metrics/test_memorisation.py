@@ -100,3 +100,11 @@ def test_unfit_distances_are_refused() -> None:
         copying(d, d[:19])
     with pytest.raises(Refusal, match="finite"):
         copying(d, d * np.nan)
+
+
+def test_sets_that_lie_wholly_apart_are_not_certain() -> None:
+    near, far = np.arange(40.0), 100 + np.arange(30.0)
+    found, chance = copying(far, near)
+    # All 1,200 pairs are won: z = 600 / sqrt(1200 * 71 / 12), and of equal laws z has the standard deviation 1.
+    assert found.value == pytest.approx(600 / (1200 * 71 / 12) ** 0.5) and chance > 0.999999
+    assert (found.low, found.high) == pytest.approx((found.value - 1.959964, found.value + 1.959964), abs=1e-6)

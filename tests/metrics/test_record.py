@@ -10,7 +10,7 @@ import pytest
 from mezzotint.core import Refusal
 from mezzotint.metrics import Record, compare, unlike
 from mezzotint.metrics.estimate import Estimate, share
-from mezzotint.metrics.record import NEEDED, OF, origin
+from mezzotint.metrics.record import NEEDED, OF, hindered, origin
 
 HEUN = {"part": "samplers.Heun", "steps": 18, "grid": {"part": "samplers.Rho"}}
 
@@ -80,6 +80,17 @@ def test_two_things_do_not_explain_a_difference() -> None:
     assert compare(a, b, despite=("seeds", "guidance")).between == ("weights", "guidance", "seeds")
     with pytest.raises(Refusal, match="did you mean 'guidance'"):
         compare(a, b, despite=("guidence",))
+
+
+def test_a_refusal_names_every_key_at_once() -> None:
+    a, b = record(), record(count=50, weights="e" * 64, guidance=None, labels="f" * 64)
+    assert hindered(a, b) == (["count"], ["weights", "guidance"])  # of another count, labels are others of necessity
+    with pytest.raises(
+        Refusal, match=r"count is 100 and 50; besides, weights and guidance differ.*\('count', 'guidance'\)"
+    ):
+        compare(a, b)
+    assert set(compare(a, b, despite=("count", "guidance")).between) == {"count", "weights", "guidance", "labels"}
+    assert hindered(record(), record(weights="e" * 64, labels="f" * 64)) == ([], ["weights", "labels"])
 
 
 def test_real_pictures_stand_beside_drawn_ones() -> None:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mezzotint.cli.chart import Line, chart
-from mezzotint.cli.evaluate import guidance
 from mezzotint.cli.history import curves, history, ticks
 from mezzotint.cli.ladder import ladder
 from mezzotint.cli.page import Html, document, section, tag
 from mezzotint.cli.report import footer
 from mezzotint.cli.results import Result, reports
-from mezzotint.cli.rivals import Rivals
-from mezzotint.cli.words import wish, words
+from mezzotint.cli.rivals import Rivals, facts, listed
+from mezzotint.cli.words import TESTS, wish, words
 from mezzotint.data import picture as files
 from mezzotint.data.licence import said
 from mezzotint.metrics.estimate import Estimate
@@ -82,29 +81,29 @@ def _said(pair: Rivals) -> str:
     unclear, clear = list[str](), list[str]()
     for name, found in pair.compared.items():
         better, title = pair.better(name), _title(name)
-        (by[better] if better else clear if found.clear else unclear).append(title)
-    said = [f"{run} is clearly better by {_listed(titles)}." for run, titles in by.items() if titles]
-    said += [f"They clearly differ in {_listed(clear)}."] if clear else []
-    said += [f"By {_listed(unclear)} the difference is not clear."] if unclear else []
+        if name not in TESTS:
+            (by[better] if better else clear if found.clear else unclear).append(title)
+    said = [f"{run} is clearly better by {listed(titles)}." for run, titles in by.items() if titles]
+    said += [f"They clearly differ in {listed(clear)}."] if clear else []
+    said += [f"By {listed(unclear)} the difference is not clear."] if unclear else []
     refused = [_title(name) for name in pair.refused]
-    said += [f"They may not be compared by {_listed(refused)}: why is said below."] if refused else []
-    return f"{pair.one} against {pair.other}. {' '.join(said)}"
+    said += [f"They may not be compared by {listed(refused)}: why is said below."] if refused else []
+    return " ".join([f"{pair.one} against {pair.other}.", *said])
 
 
 def _measures(pair: Rivals) -> Html:
-    """Every measure of both, beside real pictures: drawn, said, and as a table."""
+    """Every measure that both were alike in, beside real pictures: drawn, said, and as a table; the others by name."""
     items, rows = [], []
-    for name, found in pair.found.items():
+    for name, found in pair.compared.items():
         mine, theirs, real = pair.estimates(name)
         word, better = words(name), pair.better(name)
-        if isinstance(found, str):
-            answer, look, difference, note = "not compared", "bad", "–", f"{found[:1].upper()}{found[1:]}."
-        else:
-            answer = f"{better} is better" if better else "a clear difference" if found.clear else "not clear"
-            look = "good" if better else "open" if found.clear else "soft"
-            difference = _signed(found.value, found.low, found.high, word.share)
-            by = f", by their {_listed(found.between)}" if found.between else ", of one and the same"
-            note = f"Difference {difference}{by}."
+        answer = f"{better} is better" if better else "a clear difference" if found.clear else "not clear"
+        look = "good" if better else "open" if found.clear else "soft"
+        if name in TESTS:
+            answer, look = "a test each", "soft"
+        difference = _signed(found.value, found.low, found.high, word.share)
+        by = f", by their {listed(found.between)}" if found.between else ", of one and the same"
+        note = f"Difference {difference}{by}."
         asked = wish(name)
         said = tag("div", tag("b", word.title), tag("span", asked) if asked else None, class_="asked")
         drawing = ladder([(pair.one, mine), (pair.other, theirs)], real, word)
@@ -113,6 +112,9 @@ def _measures(pair: Rivals) -> Html:
         )
         cells = [tag("td", *_cell(e, name)) if e is not None else tag("td", "–") for e in (mine, theirs, real)]
         rows.append(tag("tr", tag("th", word.title, scope="row"), *cells, tag("td", difference)))
+    refused = tag("p", f"Not compared: {pair.why(_title)}.", class_="note") if pair.refused else None
+    if not items:
+        return section(f"{pair.one} against {pair.other}", refused)
     head = tag("tr", *(tag("th", text, scope="col") for text in ("", pair.one, pair.other, "Real", "Difference")))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="plain numbers")
     return section(
@@ -127,6 +129,7 @@ def _measures(pair: Rivals) -> Html:
             class_="note",
         ),
         tag("div", table, class_="wide", tabindex=0),
+        refused,
     )
 
 
@@ -206,32 +209,14 @@ def _grown(sides: Sequence[Side], rivals: Sequence[Rivals]) -> dict[str, Any]:
 
 def _judged(pair: Rivals) -> Html:
     """Which reports were compared, and what they were made with."""
-    facts = []
-    for name, report in ((pair.one, pair.mine), (pair.other, pair.theirs)):
-        sampler, counts, model = report.get("sampler") or {}, report.get("counts") or {}, report.get("model") or {}
-        extractor, images = report.get("extractor") or {}, model.get("images")
-        how = [
-            f"{counts.get('samples', 0):,} samples",
-            f"{str(sampler.get('part', '')).rpartition('.')[2]} in {sampler.get('steps')} steps",
-            guidance(dict(report)),
-            f"seed {report.get('seed')}",
-            f"average {model['average']:g}" if model.get("average") else None,
-            f"after {images:,} images" if isinstance(images, int) else None,
-            f"weights {str(model.get('sha256'))[:12]}",
-            f"reference {str(counts.get('held_out_sha256'))[:12]}",
-            f"extractor {str(extractor['sha256'])[:12]}" if "sha256" in extractor else None,
-        ]
-        facts += [tag("dt", name), tag("dd", ", ".join(part for part in how if part))]
-    return section("What was judged", tag("dl", *facts, class_="facts"))
+    sides = ((pair.one, pair.mine), (pair.other, pair.theirs))
+    said = [part for name, report in sides for part in (tag("dt", name), tag("dd", ", ".join(facts(report))))]
+    return section("What was judged", tag("dl", *said, class_="facts"))
 
 
 def _title(name: str) -> str:
     """A measure inside a sentence."""
     return words(name).title.replace(", ", " in ")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _short(value: Any) -> str:

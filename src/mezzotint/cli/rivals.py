@@ -1,29 +1,43 @@
 """Two runs held against each other: what each was found to be worth, and whether the difference means anything.
 
 Of two runs with several reports, those are compared that were measured most alike, the newest first. What was measured
-with other rulers, or differs in more than one way, is not compared but refused, measure by measure, in a sentence that
-names what differs; whoever knows that it makes no difference says so with ``--despite``.
+with other rulers, or differs in more than one way, is not compared but refused, in a sentence that names what differs;
+whoever knows that it makes no difference says so with ``--despite``, whose keys the sentence names all at once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mezzotint.cli.console import number, table
 from mezzotint.cli.results import reports
-from mezzotint.cli.words import good
+from mezzotint.cli.words import TESTS, good
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.metrics import Difference, Estimate, Record, compare, records
-from mezzotint.metrics.record import NEEDED, OF, estimate_of
+from mezzotint.metrics.record import NEEDED, OF, estimate_of, hindered, unlike
 
 _LOOKED_AT = 20  # reports of a run
 _COUNTS = ("count", "against")
 _KEY = r"[\w.]+"
+_MEANT = {
+    "steps": "sampler",
+    "scale": "guidance",
+    "seed": "seeds",
+    "samples": "count",
+    "held_out": "reference",
+    "train": "reference",
+    "ema": "average",
+    "images": "weights",
+    "model": "weights",
+    "checkpoint": "weights",
+}
+"""What a person calls a key, or a part of what it stands for."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Rivals:
         one, other: as the person wrote them.
         mine, theirs: a report of each.
         found: by measure, the difference, or the sentence that refuses it.
+        despite: what the person said may differ.
     """
 
     one: str
@@ -41,16 +56,18 @@ class Rivals:
     mine: Mapping[str, Any]
     theirs: Mapping[str, Any]
     found: Mapping[str, Difference | str] = field(default_factory=dict)
+    despite: Sequence[str] = ()
 
     @classmethod
     def of(cls, one: str, other: str, despite: Sequence[str] = ()) -> Rivals | None:
         """Those of two run folders whose reports agree best; None where one of them was never evaluated."""
         pairs = [
-            cls(one, other, mine, theirs, differences(mine, theirs, despite))
+            cls(one, other, mine, theirs, differences(mine, theirs, despite), despite)
             for theirs in islice(reports(Path(other)), _LOOKED_AT)
             for mine in islice(reports(Path(one)), _LOOKED_AT)
         ]
-        return max(pairs, key=lambda pair: (len(pair.compared), len(pair.found)), default=None)
+        # The fewest keys last: of pairs of which nothing can be compared, the one that lacks least.
+        return max(pairs, key=lambda pair: (len(pair.compared), len(pair.found), -len(pair.keys)), default=None)
 
     @property
     def compared(self) -> dict[str, Difference]:
@@ -85,14 +102,50 @@ class Rivals:
                 "low": found.low,
                 "high": found.high,
                 "between": list(found.between),
-                "clear": found.clear,
+                "clear": found.clear and name not in TESTS,
                 "better": self.better(name),
             }
             for name, found in self.found.items()
         }
 
+    @cached_property
+    def keys(self) -> list[str]:
+        """What ``--despite`` has to name besides, so that every measure is compared."""
+        here, there = records(self.mine), records(self.theirs)
+        rulers, subjects = dict[str, None](), dict[str, None]()
+        for name in self.refused:
+            found = hindered(here[name], there[name], self.despite)
+            rulers |= dict.fromkeys(found[0])
+            subjects |= dict.fromkeys(found[1][1:])
+        return [*rulers, *subjects]
+
+    def why(self, call: Callable[[str], str] = str) -> str:
+        """Which measures are not compared, why, and what to do about it, in one sentence; nothing where all are.
+
+        Arguments:
+            call: what a measure is called.
+        """
+        if not self.refused:
+            return ""
+        here, there = records(self.mine), records(self.theirs)
+        differ = dict[str, str]()
+        for name in self.refused:
+            wanted = {key for keys in hindered(here[name], there[name], self.despite) for key in keys}
+            for key, (mine, theirs) in unlike(here[name], there[name]).items():
+                if key in wanted:
+                    plain = isinstance(mine, int | float) and isinstance(theirs, int | float)
+                    differ.setdefault(key, f"{key} ({mine:,} and {theirs:,})" if plain else key)
+        if not differ:
+            return "; ".join(dict.fromkeys(self.refused.values()))
+        alone = "" if len(differ) == 1 else ", and no one of them explains a difference alone"
+        refused, unlikes = listed([call(name) for name in self.refused]), listed(list(differ.values()))
+        return (
+            f"{refused}: the reports differ in {unlikes}{alone}; measure both alike, or pass "
+            f"--despite {','.join([*self.despite, *self.keys])} where you know that it makes no difference"
+        )
+
     def text(self) -> str:
-        """The differences as a table, and the sentences that refuse the others."""
+        """Which reports were held against each other, the differences as a table, and what was not compared."""
         rows = []
         for name, found in self.compared.items():
             mine, theirs, real = self.estimates(name)
@@ -100,12 +153,41 @@ class Rivals:
                 name,
                 *(f"{number(e.value)}{_bracket(e.low, e.high)}" if e else "-" for e in (mine, theirs, real)),
                 f"{number(found.value)}{_bracket(found.low, found.high)}",
-                f"clear: {self.better(name)}" if self.better(name) else "clear" if found.clear else "not clear",
+                self.answer(name),
             ])  # fmt: skip
         head = ("difference", self.one, self.other, "real", "first - second", "")
-        told = [table(head, rows)] if rows else []
-        refused = dict.fromkeys(self.refused.values())
-        return "\n\n".join([*told, *(f"not compared: {sentence}" for sentence in refused)])
+        sides = ((self.one, self.mine), (self.other, self.theirs))
+        told = ["\n".join(f"report of {name}: {', '.join(facts(report))}" for name, report in sides)]
+        told += [table(head, rows)] if rows else []
+        told += [f"not compared: {self.why()}"] if self.refused else []
+        return "\n\n".join(told)
+
+    def answer(self, name: str) -> str:
+        """What came of a measure, in a few words."""
+        if name in TESTS:
+            return "a test each"
+        better = self.better(name)
+        return f"clear: {better}" if better else "clear" if self.compared[name].clear else "not clear"
+
+
+def facts(report: Mapping[str, Any]) -> list[str]:
+    """What a report was made with, a few words each."""
+    from mezzotint.cli.evaluate import guidance
+
+    sampler, counts, model = report.get("sampler") or {}, report.get("counts") or {}, report.get("model") or {}
+    extractor, images = report.get("extractor") or {}, model.get("images")
+    how = [
+        f"{counts.get('samples', 0):,} samples",
+        f"{str(sampler.get('part', '')).rpartition('.')[2]} in {sampler.get('steps')} steps",
+        guidance(dict(report)),
+        f"seed {report.get('seed')}",
+        f"average {model['average']:g}" if model.get("average") else None,
+        f"after {images:,} images" if isinstance(images, int) else None,
+        f"weights {str(model.get('sha256'))[:12]}",
+        f"reference {str(counts.get('held_out_sha256'))[:12]}",
+        f"extractor {str(extractor['sha256'])[:12]}" if "sha256" in extractor else None,
+    ]
+    return [part for part in how if part]
 
 
 def differences(
@@ -120,7 +202,9 @@ def differences(
     known = {*_COUNTS, *NEEDED, *OF, *(key for one in (*here.values(), *there.values()) for key in one.how)}
     for key in despite:
         if key not in known:
-            raise Refusal(f"--despite {key} is nothing that a report says: {nearest(key, sorted(known))}")
+            meant = _MEANT.get(key)
+            hint = f"its key is {meant!r}" if meant in known else nearest(key, sorted(known))
+            raise Refusal(f"--despite {key} is nothing that a report says: {hint}")
     return {name: _difference(here[name], there[name], despite) for name in here if name in there}
 
 
@@ -139,6 +223,11 @@ def flagged(sentence: str) -> str:
         return f"--despite {','.join(re.findall(_KEY, found[1]))}"
 
     return re.sub(r"despite=\(([^)]*)\)", said, sentence)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names inside a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _bracket(low: float, high: float) -> str:

@@ -14,7 +14,10 @@ from tyro.conf import Positional, arg
 from mezzotint.cli.console import Flag, duration, emit, number, table, use_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mezzotint.cli.results import Result
+    from mezzotint.cli.rivals import Rivals
 
 MEASURES = (
     "accuracy", "classification_score", "frechet_features", "frechet_pixels", "kid", "precision", "recall",
@@ -32,7 +35,7 @@ class Runs:
                            each other one, by how much they differ and whether that is clear
 
     What was measured with other rulers, or differs in more than one way, is not compared: a sentence says what
-    differs, and --despite compares all the same.
+    differs, and --despite compares all the same. Where nothing could be compared, the exit code is 2.
 
     examples:
       mezzotint runs
@@ -131,7 +134,7 @@ def _numbers(result: Result) -> list[str]:
 def _compare(paths: tuple[str, ...], args: Runs) -> int:
     from mezzotint.cli.drawing import exists
     from mezzotint.cli.results import Result
-    from mezzotint.cli.rivals import Rivals
+    from mezzotint.cli.rivals import Rivals, facts
     from mezzotint.training import Run
 
     page = None if args.out is None else exists(args.out, args.overwrite)
@@ -150,8 +153,10 @@ def _compare(paths: tuple[str, ...], args: Runs) -> int:
         "loss": [result.loss for result in results],
         "held_out": [result.held_out for result in results],
     }
+    # Measures of two evaluations are held against each other below or not at all: the newest may not be alike.
+    alone = sum(result.evaluation is not None for result in results) == 1
     for name in MEASURES:
-        if any(result.measure(name) is not None for result in results):
+        if alone and any(result.measure(name) is not None for result in results):
             numbers[name] = [result.measure(name) for result in results]
     names = _names(paths)
     rivals = [found for other in paths[1:] if (found := Rivals.of(paths[0], other, despite)) is not None]
@@ -168,9 +173,11 @@ def _compare(paths: tuple[str, ...], args: Runs) -> int:
             "settings": differ,
             "numbers": numbers,
             "differences": {pair.other: pair.plain() for pair in rivals},
+            "reports": {pair.other: [facts(pair.mine), facts(pair.theirs)] for pair in rivals},
+            "despite": {pair.other: pair.keys for pair in rivals},
             "page": None if page is None else str(page),
         })  # fmt: skip
-        return 0
+        return _answered(rivals)
     rows = [[key, *("-" if value is None else str(value) for value in values)] for key, values in differ.items()]
     if rows:
         print(table(("setting", *paths), rows))
@@ -180,8 +187,21 @@ def _compare(paths: tuple[str, ...], args: Runs) -> int:
     print("\n" + table(("number", *paths), counted))
     for pair in rivals:
         print("\n" + pair.text())
+    if not rivals and not alone and any(result.evaluation for result in results):
+        print(f"\nnot compared: {paths[0]}, which the others are held against, was never evaluated")
     if page is not None:
         print(f"\nfor a browser: {page}")
+    return _answered(rivals)
+
+
+def _answered(rivals: Sequence[Rivals]) -> int:
+    """The exit code, once all is said."""
+    from mezzotint.core.errors import Refusal
+
+    if rivals and not any(pair.compared for pair in rivals):
+        keys = dict.fromkeys(key for pair in rivals for key in (*pair.despite, *pair.keys))
+        lacking = f"--despite {','.join(keys)} would allow it" if keys else "they share no measure"
+        raise Refusal(f"these runs were evaluated, but none of their measures could be compared: {lacking}")
     return 0
 
 

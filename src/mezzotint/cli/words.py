@@ -175,6 +175,8 @@ GOOD = {
     "copying": "near 0",
 }
 """Which way a measure is good."""
+TESTS = ("copying",)
+"""Scores of a test: each says by itself what it found, and how far two lie apart is no amount of anything."""
 
 
 def wish(measure: str) -> str:

@@ -117,4 +117,6 @@ def _mann_whitney(q: Distances, p: Distances) -> tuple[float, float]:
     null = (n + m + 1 - (ties**3 - ties).sum() / ((n + m) * (n + m - 1))) / (12 * n * m)
     if null == 0:  # all distances are one number, and nothing can be said
         return 0.0, 1.0
-    return (below.mean() - 0.5) / math.sqrt(null), (below.var(ddof=1) / n + over.var(ddof=1) / m) / null
+    spread = below.var(ddof=1) / n + over.var(ddof=1) / m
+    # Sets that lie wholly apart show no spread, which is no certainty: that of equal laws stands in for it.
+    return (below.mean() - 0.5) / math.sqrt(null), spread / null or 1.0

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
-from mezzotint.metrics.estimate import Estimate, bootstrap
+from mezzotint.metrics.estimate import Estimate, bootstrap, share
 from mezzotint.metrics.pictures import Source, shown, shrink, subset
 from mezzotint.metrics.seen import pieces
 
@@ -93,9 +93,13 @@ def neighbour_ratio(samples: Distances, held_out: Distances, rng: Rng | None = N
 def close_share(samples: Distances, held_out: Distances, rng: Rng | None = None, draws: int = 400) -> Estimate:
     """Share of samples nearer to a training picture than all but the nearest 5 % of held-out pictures are.
 
-    The interval is a bootstrap over both, because the bar is measured as well.
+    The interval is a bootstrap over both, because the bar is measured as well. Where no sample is near, or all are,
+    every resampling says the same, which is no certainty: then it is Wilson's, of the samples alone.
     """
-    return bootstrap("close share", _close, samples, held_out, rng=rng, draws=draws)
+    name, hits = "close share", int((samples < _bar(held_out)).sum())
+    if draws and hits in (0, len(samples)):
+        return share(name, hits, len(samples), len(held_out))
+    return bootstrap(name, _close, samples, held_out, rng=rng, draws=draws)
 
 
 def _ratio(samples: Distances, held_out: Distances) -> float:
@@ -103,4 +107,8 @@ def _ratio(samples: Distances, held_out: Distances) -> float:
 
 
 def _close(samples: Distances, held_out: Distances) -> float:
-    return float((samples < np.quantile(held_out, CLOSE)).mean())
+    return float((samples < _bar(held_out)).mean())
+
+
+def _bar(held_out: Distances) -> float:
+    return float(np.quantile(held_out, CLOSE))

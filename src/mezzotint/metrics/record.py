@@ -158,6 +158,25 @@ def unlike(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
     return out
 
 
+def hindered(a: Record, b: Record, despite: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """What forbids two records of one measure to be compared: unlike rulers, and what was drawn unlike, if two or more.
+
+    Labels are not asked for where the counts differ: of more samples they are others of necessity. Nothing that was
+    drawn with forbids to hold real pictures beside drawn ones.
+
+    Arguments:
+        a, b: the records.
+        despite: names of what may differ.
+    """
+    differ = unlike(a, b)
+    rulers = [key for key in differ if key not in OF and key not in despite]
+    # Some measures count the samples, others count real pictures against them.
+    others = {"labels"} if {"count", "against"} & set(differ) else set()
+    subjects = [key for key in differ if key in OF and key not in despite and key not in others]
+    one_is_real = (a.how.get("weights", UNSAID) is None) != (b.how.get("weights", UNSAID) is None)
+    return rulers, subjects if len(subjects) > 1 and not one_is_real else []
+
+
 def compare(a: Record, b: Record, despite: str | Sequence[str] = ()) -> Difference:
     """How much more the first says than the second, refused where they were not measured alike.
 
@@ -180,18 +199,18 @@ def compare(a: Record, b: Record, despite: str | Sequence[str] = ()) -> Differen
     if "name" in differ:
         raise Refusal(f"{a.estimate.name!r} and {b.estimate.name!r} are two measures, so there is nothing to compare")
     name = a.estimate.name
-    rulers = [key for key in differ if key not in OF and key not in allowed]
+    rulers, subjects = hindered(a, b, allowed)
+    both = _listed(subjects) if subjects else ""
     if rulers:
         said = "; ".join(f"{key} is {_short(differ[key][0])} and {_short(differ[key][1])}" for key in rulers)
+        besides = f"; besides, {both} differ, so neither explains the difference alone" if subjects else ""
         raise Refusal(
-            f"these two values of {name} were not measured alike: {said}; measure both with the same, or pass "
-            f"despite={_tuple(rulers)} where you know that it makes no difference"
+            f"these two values of {name} were not measured alike: {said}{besides}; measure both with the same, or pass "
+            f"despite={_tuple([*rulers, *subjects[1:]])} where you know that it makes no difference"
         )
-    subjects = [key for key in differ if key in OF and key not in allowed]
-    one_is_real = (a.how.get("weights", UNSAID) is None) != (b.how.get("weights", UNSAID) is None)
-    if len(subjects) > 1 and not one_is_real:
+    if subjects:
         raise Refusal(
-            f"of these two values of {name}, {_listed(subjects)} differ, so neither explains the difference alone; "
+            f"of these two values of {name}, {both} differ, so neither explains the difference alone; "
             f"change one at a time, or pass despite={_tuple(subjects[1:])} to compare them all the same"
         )
     x, y = a.estimate, b.estimate
