@@ -67,3 +67,19 @@ def test_what_is_unpacked_is_what_is_read(folder, name):
 def test_every_byte_by_hand():
     every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     assert torch.equal(unpacked(every).flatten(), torch.arange(256).float() / 127.5 - 1)
+
+
+class Dark(data.Arrays):
+    """What somebody derives from a source whose pictures travel as bytes."""
+
+    def read(self, rows):
+        return super().read(rows) - 1
+
+
+def test_who_reads_otherwise_is_trained_on_what_it_reads(tmp_path):
+    np.savez(tmp_path / "few.npz", images=np.full((12, 4, 4), 255, np.uint8))
+    dark = Dark(str(tmp_path / "few.npz"), label=None, held_out_share=0.1)
+    x, _ = dark.packed(np.arange(5))
+    assert torch.equal(unpacked(x), dark[:5][0]) and float(x.max()) == 0
+    plain = data.Arrays(dark.path, label=None, held_out_share=0.1)
+    assert plain.packed(np.arange(2))[0].dtype == torch.uint8

@@ -50,6 +50,12 @@ class Data(Part, ABC):
     licence: ClassVar[Licence | None] = None
     """Under which the pictures may be shown; None: whoever brought them knows."""
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Whoever reads in another way than the class it derives from packs what it reads."""
+        super().__init_subclass__(**given)
+        if "packed" not in vars(cls) and not vars(cls).keys().isdisjoint(("read", "items")):
+            cls.packed = Data.packed  # type: ignore[method-assign]
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

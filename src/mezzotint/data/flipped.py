@@ -20,6 +20,7 @@ from mezzotint.core.batched import cat
 from mezzotint.core.condition import NONE, Condition, family
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.digits import Digits
 from mezzotint.data.origins import Origins
 from mezzotint.data.wrapped import Wrapped
 
@@ -52,6 +53,10 @@ class Flipped(Wrapped):
     harmless: tuple[str, ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
     _parts: tuple[tuple[Data, bool], ...] = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def example(cls) -> Flipped:
+        return cls(Digits(), harmless=("label",))
 
     def __post_init__(self) -> None:
         super().__post_init__()

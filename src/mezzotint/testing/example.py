@@ -27,7 +27,7 @@ import torch
 from mezzotint.conditions import Classes, Encoder, Words
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import parameters
-from mezzotint.data import Folder
+from mezzotint.data import Buckets, Folder
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
@@ -102,7 +102,7 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "classes": lambda on: _just(CLASSES),
         "channels": lambda on: _just(2),
         "features": lambda on: _just(5),
-        "size": lambda on: _just(5),
+        "size": lambda on: _just(5, (8, 8)),
         "width": lambda on: _just(16),
         "means": lambda on: _just(((-1.0, 0.5), (1.0, 0.0))),
         "covariances": lambda on: _just((((0.3, 0.1), (0.1, 0.2)), ((0.1, 0.0), (0.0, 0.4)))),
@@ -127,7 +127,7 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
 TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
     {
         "Denoiser": _denoisers,
-        "Data": lambda on: [lambda: Folder(_pictures()[1]["pictures"], channels=1)],
+        "Data": lambda on: [_folder, lambda: Buckets(_folder(), chosen=((8, 8), (4, 12)))],
         "Trainable": lambda on: [lambda: model(on)],
         "Process": lambda on: [lambda: on],
         "Continuous": lambda on: [lambda: on],
@@ -145,6 +145,11 @@ TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
     }
 )
 """Candidates by the last word of an argument's annotation."""
+
+
+def _folder() -> Folder:
+    return Folder(_pictures()[1]["pictures"], channels=1)
+
 
 _ON = EDM()
 SMALL: Mapping[str, Any] = MappingProxyType({"width": 16, "depth": 2, "heads": 2, "vector": 16, "multipliers": (1, 2)})
