@@ -41,7 +41,7 @@ class Said:
 Command = Callable[..., Said]
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)  # a package or session would last beyond these tests
 def short_lessons() -> Iterator[None]:
     """The extractor of an evaluation learns from a tenth of the pictures: it is looked at, not relied on."""
     with pytest.MonkeyPatch.context() as patch:
