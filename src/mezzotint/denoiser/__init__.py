@@ -4,8 +4,10 @@ from mezzotint.denoiser.asking import Asking
 from mezzotint.denoiser.base import Denoiser, Trainable, Wrapper
 from mezzotint.denoiser.chunked import Chunked
 from mezzotint.denoiser.counted import Counted
+from mezzotint.denoiser.enumerated import Enumerated
 from mezzotint.denoiser.exact import Empirical, Mixture
 from mezzotint.denoiser.fractal import Fractal
+from mezzotint.denoiser.markov import Markov
 from mezzotint.denoiser.preconditioned import Preconditioned
 from mezzotint.denoiser.recast import Recast
 
@@ -15,7 +17,9 @@ __all__ = [
     "Counted",
     "Denoiser",
     "Empirical",
+    "Enumerated",
     "Fractal",
+    "Markov",
     "Mixture",
     "Preconditioned",
     "Recast",

@@ -186,7 +186,8 @@ class Sampler(Part, ABC):
             if not bool((first == 1).all()):
                 raise Refusal(f"a run that begins at t = {first.flatten()[0]:.3g} and not at the prior needs a start")
             prior = denoiser.process.prior(tuple(shape or denoiser.shape)).repeat(len(rng))
-            start = prior.sample(rng.at("start")).to(denoiser.dtype)
+            start = prior.sample(rng.at("start"))
+            start = start.to(denoiser.dtype) if start.is_floating_point() else start
         x = start.to(denoiser.device)
         x = x.to(torch.promote_types(x.dtype, torch.float32)) if x.is_floating_point() else x
         if len(x) != len(rng):

@@ -1,0 +1,136 @@
+"""The exact denoiser of a table: every text there is, with its probability.
+
+With p_0 given as a table over all vocab^L texts, what x_0 may be is Bayes' rule, summed by brute force,
+
+    p(x_0^i = v | x_t) ~ sum over texts with v at i of p_0(text) prod_j q(x_t^j | text^j),
+
+on any process of symbols. On a process with a mask it does not depend on t, which is theorem 1 of RADD and not built in
+here but for its rounding: the masked entries' likelihood is left out.
+
+Source: Bayes' rule; Ou et al. 2024, RADD (2406.03736, theorem 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition, known
+from mezzotint.core.distribution import Categorical
+from mezzotint.core.errors import Refusal
+from mezzotint.denoiser.base import Denoiser, Want
+from mezzotint.processes.discrete import Discrete
+
+MOST = 2**20
+"""Texts of a table."""
+
+
+def check_discrete(process: object, who: str) -> Discrete:
+    """The process, refused where it is not one of symbols."""
+    if not isinstance(process, Discrete):
+        raise Refusal(f"{who} needs a process of symbols, such as Absorbing, not {type(process).__name__}")
+    return process
+
+
+class Enumerated(Denoiser):
+    """p(x_0^i | x_t) of a joint table, entry by entry, in float64.
+
+    Arguments:
+        process: of symbols.
+        logits: of every text, unnormalised log-probabilities (vocab^L,), the last entry fastest; or (classes, vocab^L)
+            jointly of class and text. Minus infinity never occurs.
+        shape: of one text, with L entries; None: (L,).
+
+    ``want`` may ask for ``log_density``: log p(x_t, label) up to a constant that depends on t alone on a process with a
+    mask, and for others on t and x_t's own normalisation; differences between labels are exact.
+    """
+
+    process: Discrete
+    table: Tensor
+
+    def __init__(
+        self,
+        process: Discrete,
+        logits: Tensor | Sequence[float] | Sequence[Sequence[float]],
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.process = check_discrete(process, "Enumerated")
+        table = torch.as_tensor(logits, dtype=torch.float64)
+        self.labelled = table.ndim == 2
+        if table.ndim not in (1, 2) or table.shape[-1] > MOST or not bool((table < torch.inf).all()):
+            raise Refusal(f"a table holds up to {MOST} finite log-probabilities (N,) or (classes, N)")
+        entries = round(math.log(table.shape[-1], process.vocab))
+        if process.vocab**entries != table.shape[-1]:
+            raise Refusal(f"{table.shape[-1]} texts are no power of the vocabulary of {process.vocab}")
+        self.shape = (entries,) if shape is None else tuple(shape)
+        if math.prod(self.shape) != entries:
+            raise Refusal(f"the table is of texts of {entries} entries, not of shape {self.shape}")
+        self.uses_level = process.mask is None
+        self.register_buffer("table", table.reshape(-1, table.shape[-1]) - table.logsumexp(tuple(range(table.ndim))))
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        return ("label",) if self.labelled else ()
+
+    def prepare(self, cond: Condition) -> Condition:
+        known(cond, self.nulls, "this exact denoiser")
+        return cond
+
+    @property
+    def _entries(self) -> int:
+        return math.prod(self.shape)
+
+    def number(self, x: Tensor) -> Tensor:
+        """The place of texts (B, *shape) in the table, (B,)."""
+        place = x.new_zeros(len(x))
+        for symbol in x.flatten(1).unbind(1):
+            place = place * self.process.vocab + symbol
+        return place
+
+    def text(self, number: Tensor) -> Tensor:
+        """The texts at these places of the table, (B, *shape)."""
+        powers = self.process.vocab ** torch.arange(self._entries - 1, -1, -1, device=number.device)
+        return (number[:, None] // powers % self.process.vocab).reshape(len(number), *self.shape)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p_0 of clean texts (B, *shape) in nats, whatever their class, (B,)."""
+        return self.table.logsumexp(0)[self.number(x)]
+
+    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Categorical:
+        self.prepare(cond)
+        joint = self._told(cond, len(x))
+        likelihood = self.process.likelihood(x, t).flatten(1, -2)
+        for entry in range(self._entries):
+            wide = likelihood[:, entry].repeat_interleave(self.process.vocab ** (self._entries - 1 - entry), 1)
+            joint = joint + wide.repeat(1, self.process.vocab**entry)
+        cells = joint.reshape(len(x), *(self.process.vocab for _ in range(self._entries)))
+        axes = range(1, self._entries + 1)
+        columns = [cells.movedim(axis, 1).flatten(2).logsumexp(2) if len(axes) > 1 else cells for axis in axes]
+        logits = torch.stack(columns, 1).reshape(*x.shape, self.process.vocab).log_softmax(-1)
+        for name in want:
+            if name != "log_density":
+                raise Refusal(f"this exact denoiser cannot answer {name!r}; it knows log_density")
+        return Categorical(logits, {name: joint.logsumexp(1) for name in want})
+
+    def _told(self, cond: Condition, count: int) -> Tensor:
+        """log p(text, label) of each row, of all labels together where none is told, (B, N)."""
+        everything = self.table.logsumexp(0).expand(count, -1)
+        if "label" not in cond:
+            return everything
+        label = cond["label"].to(self.table.device)
+        if not bool(((label >= 0) & (label < len(self.table))).all()):
+            raise Refusal(f"a label is out of range: the table has classes 0 to {len(self.table) - 1}")
+        keep = cond.kept("label").to(self.table.device)
+        return torch.where(keep[:, None], self.table[label], everything)
+
+    @classmethod
+    def example(cls) -> Enumerated:
+        """Three classes of texts of two by two symbols."""
+        from mezzotint.processes.absorbing import Absorbing
+
+        table = torch.sin(torch.arange(3 * 81, dtype=torch.float64) ** 2).reshape(3, 81)
+        return cls(Absorbing(3), table.tolist(), (2, 2))
