@@ -7,6 +7,10 @@ With p_0 given as a table over all vocab^L texts, what x_0 may be is Bayes' rule
 on any process of symbols. On a process with a mask it does not depend on t, which is theorem 1 of RADD and not built in
 here but for its rounding: the masked entries' likelihood is left out.
 
+A sampler that says several symbols at once may write what no text of the table begins or ends like. There Bayes' rule
+says nothing, and the answer is its limit for p_0 with a vanishing share of uniform texts: what is known is certain, and
+the rest are all alike.
+
 Source: Bayes' rule; Ou et al. 2024, RADD (2406.03736, theorem 1).
 """
 
@@ -35,6 +39,23 @@ def check_discrete(process: object, who: str) -> Discrete:
     return process
 
 
+def numbers(values: object) -> Tensor:
+    """float64 where they lie, lists on the CPU whatever the device of the moment: they are computed with at once."""
+    return values.double() if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
+
+
+def check_texts(x: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse what is not texts of this shape."""
+    if x.is_floating_point() or tuple(x.shape[1:]) != shape:
+        raise Refusal(f"texts are whole numbers (B, {', '.join(map(str, shape))}), not {x.dtype} {tuple(x.shape)}")
+
+
+def possible(joint: Tensor, likelihood: Tensor) -> Tensor:
+    """log p(x_0 = v | x_t) of log p(x_0 = v, x_t), both (B, L, V); where x_t cannot occur, of the likelihood alone."""
+    never = (joint == -torch.inf).all(-1, keepdim=True)
+    return torch.where(never, likelihood, joint).log_softmax(-1)
+
+
 class Enumerated(Denoiser):
     """p(x_0^i | x_t) of a joint table, entry by entry, in float64.
 
@@ -44,8 +65,8 @@ class Enumerated(Denoiser):
             jointly of class and text. Minus infinity never occurs.
         shape: of one text, with L entries; None: (L,).
 
-    ``want`` may ask for ``log_density``: log p(x_t, label) up to a constant that depends on t alone on a process with a
-    mask, and for others on t and x_t's own normalisation; differences between labels are exact.
+    ``want`` may ask for ``log_density``: log p(x_t, label) up to a number that x_t and t alone settle (the likelihood
+    is taken relative to its largest value, entry by entry); differences between labels are exact.
     """
 
     process: Discrete
@@ -59,10 +80,11 @@ class Enumerated(Denoiser):
     ) -> None:
         super().__init__()
         self.process = check_discrete(process, "Enumerated")
-        table = torch.as_tensor(logits, dtype=torch.float64)
+        table = numbers(logits)
         self.labelled = table.ndim == 2
-        if table.ndim not in (1, 2) or table.shape[-1] > MOST or not bool((table < torch.inf).all()):
-            raise Refusal(f"a table holds up to {MOST} finite log-probabilities (N,) or (classes, N)")
+        sized = table.ndim in (1, 2) and 1 < table.shape[-1] <= MOST and len(table)
+        if not sized or not bool((table < torch.inf).all()) or bool((table == -torch.inf).all(-1).any()):
+            raise Refusal(f"a table holds up to {MOST} log-probabilities (N,) or (classes, N), a text of every class")
         entries = round(math.log(table.shape[-1], process.vocab))
         if process.vocab**entries != table.shape[-1]:
             raise Refusal(f"{table.shape[-1]} texts are no power of the vocabulary of {process.vocab}")
@@ -102,6 +124,10 @@ class Enumerated(Denoiser):
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Categorical:
         self.prepare(cond)
+        for name in want:
+            if name != "log_density":
+                raise Refusal(f"this exact denoiser cannot answer {name!r}; it knows log_density")
+        check_texts(x, self.shape)
         joint = self._told(cond, len(x))
         likelihood = self.process.likelihood(x, t).flatten(1, -2)
         for entry in range(self._entries):
@@ -110,10 +136,7 @@ class Enumerated(Denoiser):
         cells = joint.reshape(len(x), *(self.process.vocab for _ in range(self._entries)))
         axes = range(1, self._entries + 1)
         columns = [cells.movedim(axis, 1).flatten(2).logsumexp(2) if len(axes) > 1 else cells for axis in axes]
-        logits = torch.stack(columns, 1).reshape(*x.shape, self.process.vocab).log_softmax(-1)
-        for name in want:
-            if name != "log_density":
-                raise Refusal(f"this exact denoiser cannot answer {name!r}; it knows log_density")
+        logits = possible(torch.stack(columns, 1), likelihood).reshape(*x.shape, self.process.vocab)
         return Categorical(logits, {name: joint.logsumexp(1) for name in want})
 
     def _told(self, cond: Condition, count: int) -> Tensor:
@@ -122,10 +145,10 @@ class Enumerated(Denoiser):
         if "label" not in cond:
             return everything
         label = cond["label"].to(self.table.device)
-        if not bool(((label >= 0) & (label < len(self.table))).all()):
-            raise Refusal(f"a label is out of range: the table has classes 0 to {len(self.table) - 1}")
         keep = cond.kept("label").to(self.table.device)
-        return torch.where(keep[:, None], self.table[label], everything)
+        if not bool(((label >= 0) & (label < len(self.table)) | ~keep).all()):
+            raise Refusal(f"a label is out of range: the table has classes 0 to {len(self.table) - 1}")
+        return torch.where(keep[:, None], self.table[label.masked_fill(~keep, 0)], everything)
 
     @classmethod
     def example(cls) -> Enumerated:

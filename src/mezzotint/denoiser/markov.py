@@ -5,7 +5,8 @@ directions (forward-backward), in L V^2 operations; so is the likelihood of a cl
 
     H = H(start) + sum_i sum_v p(x^i = v) H(step(v, .)) nats,
 
-below which no model's negative log-likelihood can lie on average.
+below which no model's negative log-likelihood can lie on average. Where x_t cannot come of any text of the chain, the
+answer is the same limit as :class:`~mezzotint.denoiser.Enumerated`'s.
 
 Source: Rabiner 1989, "A tutorial on hidden Markov models", section III; the process is what observes.
 """
@@ -23,7 +24,7 @@ from mezzotint.core.distribution import Categorical
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser, Want
-from mezzotint.denoiser.enumerated import check_discrete
+from mezzotint.denoiser.enumerated import check_discrete, check_texts, numbers, possible
 from mezzotint.processes.discrete import Discrete, logs
 
 
@@ -55,10 +56,10 @@ class Markov(Denoiser):
     ) -> None:
         super().__init__()
         self.process, self.shape = check_discrete(process, "Markov"), tuple(shape)
-        first, moves = (torch.as_tensor(values, dtype=torch.float64) for values in (start, step))
+        first, moves = numbers(start), numbers(step)
         v = process.vocab
         rows = torch.cat([first[None], moves]) if first.shape == (v,) and moves.shape == (v, v) else None
-        if rows is None or bool((rows < 0).any()) or bool(((rows.sum(1) - 1).abs() > 1e-6).any()):
+        if rows is None or not bool((rows >= 0).all() and ((rows.sum(1) - 1).abs() < 1e-6).all()):
             raise Refusal(f"a chain of {v} symbols has probabilities start ({v},) and step ({v}, {v}) that sum to 1")
         if math.prod(self.shape) < 1:
             raise Refusal(f"a text has at least one entry, not shape {self.shape}")
@@ -94,22 +95,27 @@ class Markov(Denoiser):
         return torch.stack(found, 1).reshape(len(rng), *self.shape)
 
     def _pick(self, p: Tensor, u: Tensor) -> Tensor:
-        return (p.cumsum(1)[:, :-1] <= u[:, None]).sum(1)
+        edges = p.cumsum(1)
+        # What the sum of all falls short of 1 by rounding belongs to the last symbol that is possible at all.
+        last = (edges < edges[:, -1:]).sum(1)
+        return torch.minimum((edges <= u[:, None]).sum(1), last)
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Categorical:
         self.prepare(cond)
         if want:
             raise Refusal(f"an exact chain cannot answer {want[0]!r}")
+        check_texts(x, self.shape)
         seen = self.process.likelihood(x, t).flatten(1, -2)  # (B, L, V)
         start, moves = logs(self.start), logs(self.moves)
+        into = moves.T.contiguous()
         ahead, behind = [start + seen[:, 0]], [torch.zeros_like(seen[:, 0])]
         for here in seen[:, 1:].unbind(1):
             # Element-wise and along trailing axes, so that a row rounds alike in any batch.
-            ahead.append((ahead[-1][:, :, None] + moves).logsumexp(1) + here)
+            ahead.append((ahead[-1][:, None, :] + into).logsumexp(2) + here)
         for here in seen[:, 1:].flip(1).unbind(1):
             behind.append((moves + (here + behind[-1])[:, None, :]).logsumexp(2))
         logits = torch.stack(ahead, 1) + torch.stack(behind[::-1], 1)
-        return Categorical(logits.log_softmax(-1).reshape(*x.shape, self.process.vocab))
+        return Categorical(possible(logits, seen).reshape(*x.shape, self.process.vocab))
 
     @classmethod
     def example(cls) -> Markov:

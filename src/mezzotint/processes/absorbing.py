@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from mezzotint.processes.alive import Alive, Linear
-from mezzotint.processes.discrete import Discrete, check_vocab
+from mezzotint.processes.discrete import Discrete, check_schedule, check_vocab
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Absorbing(Discrete):
 
     def __post_init__(self) -> None:
         check_vocab(self.vocab)
+        check_schedule(self.schedule)
 
     @property
     def mask(self) -> int:

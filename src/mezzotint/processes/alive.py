@@ -104,7 +104,9 @@ class Sine(Alive):
     """alive = 1 - sin(pi t / 2): few symbols are said at first, many at the end."""
 
     def __call__(self, t: Tensor) -> Tensor:
-        return 2 * (math.pi / 4 * (1 - t)).sin() ** 2  # 1 - sin(x) would have no digits left next to t = 1
+        # Next to t = 1 the difference has no digits left, and next to 0 the square is not quite 1.
+        late = 2 * (math.pi / 4 * (1 - t)).sin().square()
+        return torch.where(t < 0.5, 1 - (math.pi / 2 * t).sin(), late)
 
     def rate(self, t: Tensor) -> Tensor:
         return math.pi / 2 * (math.pi / 2 * (1 - t)).sin()
@@ -168,7 +170,7 @@ def perceptual(distances: Sequence[float], steps: int) -> Knots:
 
     Source: ImageBART (2108.08827), its "custom" schedule.
     """
-    if len(distances) < 2 or any(a >= b for a, b in zip(distances, distances[1:], strict=False)):
+    if len(distances) < 2 or not all(a < b for a, b in zip(distances, distances[1:], strict=False)):
         raise Refusal(f"distances from clean data rise as less of them is left; these do not: {tuple(distances)}")
     if steps < 1:
         raise Refusal(f"a schedule has at least one stage, not {steps}")

@@ -3,7 +3,8 @@
 The entries of a sample, counted row by row, are cut into equal blocks, and each has a stretch of the clock to itself:
 with n blocks, block b (from 0) is clean until t = (n - 1 - b) / n, runs through the whole inner process in the next
 n-th, and is lost from then on. Downwards that is semi-autoregressive: the first block is said first, then the second
-given the first. Blocks of one entry are a language model from left to right; one block is the inner process.
+given the first. Blocks of one entry are a language model from left to right, exact by any sampler whose intervals end
+where a block ends (a multiple of n equal ones); one block is the inner process.
 
 Source: Arriola et al. 2025, "Block diffusion" (2503.09573, section 3), with one network for all blocks, as they are
 told apart by what is masked.
@@ -34,6 +35,10 @@ class Blockwise(Discrete):
     blocks: int = 1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.inner, Discrete) or isinstance(self.inner, Blockwise):
+            raise Refusal(
+                f"a block runs through a process of symbols without blocks, such as Absorbing, not through {self.inner}"
+            )
         if isinstance(self.blocks, bool) or not isinstance(self.blocks, int) or self.blocks < 1:
             raise Refusal(f"a text has at least one block, not {self.blocks!r}")
 
@@ -45,7 +50,12 @@ class Blockwise(Discrete):
     def mask(self) -> int | None:
         return self.inner.mask
 
+    @property
+    def rest(self) -> Tensor:
+        return self.inner.rest
+
     def clock(self, t: Tensor, x: Tensor) -> Tensor:
+        """As in the base class, each entry at the time of its own block, (B, *shape)."""
         entries = math.prod(x.shape[1:])
         if entries % self.blocks:
             raise Refusal(f"{self.blocks} blocks do not share {entries} entries equally")
@@ -68,6 +78,7 @@ class Blockwise(Discrete):
         return (self.blocks - 1 - lost + self.inner.alive(inside) + lost * end) / self.blocks
 
     def rate(self, t: Tensor) -> Tensor:
+        """How fast that share falls: the block under way loses an n-th of it, n times as fast."""
         return self.inner.rate(self._within(t)[1])
 
     def time(self, u: Tensor) -> Tensor:
@@ -75,3 +86,10 @@ class Blockwise(Discrete):
         lost = (u * self.blocks / share).floor().clamp(0, self.blocks - 1)
         inside = self.inner.time((u * self.blocks - lost * share).clamp(0, 1))
         return ((lost + inside) / self.blocks).clamp(0, 1)
+
+    @classmethod
+    def example(cls) -> Blockwise:
+        """Two halves."""
+        from mezzotint.processes.absorbing import Absorbing
+
+        return cls(Absorbing(3), 2)

@@ -33,12 +33,18 @@ from torch.nn import functional as F
 
 from mezzotint.core.distribution import Categorical, Dirac, Distribution, expand
 from mezzotint.core.errors import Refusal
+from mezzotint.processes.alive import Alive
 from mezzotint.processes.base import Answer, Process
+
+_TINY = torch.finfo(torch.float64).tiny
 
 
 def logs(probabilities: Tensor) -> Tensor:
-    """Logarithms, minus infinity at zero, with gradients that are finite there."""
-    there = probabilities > 0
+    """Logarithms in float64, minus infinity at zero, with gradients that are finite there.
+
+    What is smaller than any normal number, 2e-308, is zero: one over it would be infinite, and so would its gradient.
+    """
+    there = probabilities >= _TINY
     return torch.where(there, probabilities, 1.0).log().masked_fill(~there, -torch.inf)
 
 
@@ -46,6 +52,12 @@ def check_vocab(vocab: int) -> None:
     """Refuse a vocabulary that is no number of symbols."""
     if isinstance(vocab, bool) or not isinstance(vocab, int) or vocab < 2:
         raise Refusal(f"a vocabulary has at least two symbols, not {vocab!r}")
+
+
+def check_schedule(schedule: object) -> None:
+    """Refuse what says no share at a time."""
+    if not isinstance(schedule, Alive):
+        raise Refusal(f"a schedule is one of processes.alive, such as Linear(), not {schedule!r}")
 
 
 class Discrete(Process, ABC):

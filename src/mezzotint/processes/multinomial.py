@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from mezzotint.processes.alive import Alive, Linear
-from mezzotint.processes.discrete import Discrete, check_vocab
+from mezzotint.processes.discrete import Discrete, check_schedule, check_vocab
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Multinomial(Discrete):
 
     def __post_init__(self) -> None:
         check_vocab(self.vocab)
+        check_schedule(self.schedule)
 
     @property
     def mask(self) -> None:

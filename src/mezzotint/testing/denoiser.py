@@ -3,6 +3,9 @@
 Samplers ask it at t = 1 and next to 0, searches ask about rows taken out of their batch, guidance drops families and
 asks for side outputs, rewards differentiate it, and a model folder brings it back. Rows of exact denoisers agree to the
 last bit in any batch; networks add their numbers in another order and agree within 1e-5.
+
+A denoiser of symbols is asked about whole numbers and answers with a law of each over the vocabulary, in which minus
+infinity is a symbol that is ruled out. On a process with a mask, a symbol that is not masked is known.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.condition import NONE, Condition, family
-from mezzotint.core.distribution import Distribution, expand
+from mezzotint.core.distribution import Categorical, Distribution, expand
 from mezzotint.core.errors import Refusal
+from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build, spec
 from mezzotint.core.store import load_model, save_model
 from mezzotint.denoiser.base import Denoiser, Trainable
+from mezzotint.processes.discrete import Discrete
 from mezzotint.testing.expect import close, expect, finite, refused, same, shaped, works
 from mezzotint.testing.spec import check_made
 from mezzotint.testing.truth import CLASSES, labels
@@ -31,7 +36,7 @@ def check_denoiser(denoiser: Denoiser, cond: Condition | None = None) -> None:
     """Check that a denoiser keeps the promises samplers, guidance, search and stores rely on.
 
     Arguments:
-        denoiser: of real data.
+        denoiser: of real data or of symbols.
         cond: conditions to ask with, seven rows; None: labels 0, 1, 2, 0, .. where it may be told a ``label``, or 0, 1,
             0, .. where it refuses 2.
 
@@ -58,6 +63,8 @@ def check_denoiser(denoiser: Denoiser, cond: Condition | None = None) -> None:
             _refuses(denoiser, x, t, told, who)
             if isinstance(denoiser, Trainable):
                 _trains(denoiser, x, t, told, who)
+            elif isinstance(denoiser, Learner):
+                _lowers(denoiser, x, t, told, who)
         gradients(denoiser, x, t, told, who)
         _comes_back(denoiser, x, t, told, who)
     denoiser.train(training)
@@ -79,11 +86,15 @@ def _labels(denoiser: Denoiser) -> Condition:
 
 def samples(denoiser: Denoiser) -> tuple[Tensor, Tensor]:
     """(x_t, t): corrupted data at the times of this contract, or at a denoiser's own."""
+    process = denoiser.process
     t = torch.tensor(TIMES, dtype=torch.float64)
     if denoiser.times is not None:
         t = denoiser.times.double().cpu()[torch.arange(len(TIMES)) % len(denoiser.times)]
+    if isinstance(process, Discrete):
+        text = (process.vocab * Rng(range(len(t))).uniform("x0", tuple(denoiser.shape))).long()
+        return process.corrupt(text, t).sample(Rng(range(len(t))).at("noise")).to(denoiser.device), t
     x0 = 0.5 * Rng(range(len(t))).normal("x0", tuple(denoiser.shape))
-    x = denoiser.process.corrupt(x0, t).sample(Rng(range(len(t))).at("noise"))
+    x = process.corrupt(x0, t).sample(Rng(range(len(t))).at("noise"))
     return x.to(device=denoiser.device, dtype=denoiser.dtype), t
 
 
@@ -120,12 +131,15 @@ def answers(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str)
     expect(
         len(answer) == len(x), f"{who} asked about {len(x)} samples should give {len(x)} rows but gives {len(answer)}"
     )
-    shaped(f"the mean of {who}'s answer", answer.mean, tuple(x.shape), "it is an estimate of the clean data")
+    if isinstance(denoiser.process, Discrete):
+        _says(denoiser.process, answer, x, who)
+    else:
+        shaped(f"the mean of {who}'s answer", answer.mean, tuple(x.shape), "it is an estimate of the clean data")
+        expect(
+            answer.mean.dtype == x.dtype,
+            f"{who} asked in {x.dtype} should answer in it but answers in {answer.mean.dtype}; samples keep it",
+        )
     finite(f"{who}'s answer at the times {[f'{float(time):g}' for time in t]}", answer.mean, "one NaN spoils a run")
-    expect(
-        answer.mean.dtype == x.dtype,
-        f"{who} asked in {x.dtype} should answer in it but answers in {answer.mean.dtype}; samples keep it",
-    )
     same(f"x after asking {who}", x, before[0], "a question must not change what it asks about")
     same(f"t after asking {who}", t, before[1], "a question must not change what it asks about")
     same(f"{who} asked twice", denoiser(x, t, cond).mean, answer.mean, "in evaluation mode nothing is drawn")
@@ -141,6 +155,24 @@ def answers(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str)
         other = denoiser(x, 0.5 * t + 0.1, cond).mean
         same(f"{who} at other times", other, answer.mean, "uses_level = False says that the answer depends on x alone")
     return answer
+
+
+def _says(process: Discrete, answer: Distribution, x: Tensor, who: str) -> None:
+    """A law of every symbol over the vocabulary, certain where a process with a mask leaves nothing open."""
+    expect(
+        isinstance(answer, Categorical),
+        f"{who} should answer about symbols with a Categorical but answers with a {type(answer).__name__}",
+    )
+    assert isinstance(answer, Categorical)
+    shaped(f"the logits of {who}'s answer", answer.logits, (*x.shape, process.vocab), "a clean symbol is never masked")
+    wrong = int((answer.logits.isnan() | (answer.logits == torch.inf)).sum())
+    expect(not wrong, f"the logits of {who}'s answer should be numbers or minus infinity but {wrong} are not")
+    expect(answer.logits.is_floating_point(), f"the logits of {who}'s answer should be floats but are not")
+    if process.mask is not None:
+        known = x != process.mask
+        hot = torch.nn.functional.one_hot(x[known], process.vocab).to(answer.mean)
+        why = "what is not masked was never lost, and a sampler that says it anew changes it"
+        close(f"{who}'s answer about symbols that are not masked and those symbols", answer.mean[known], hot, 1e-6, why)
 
 
 def _refuses(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
@@ -190,14 +222,46 @@ def _trains(denoiser: Trainable, x: Tensor, t: Tensor, cond: Condition, who: str
     close(f"{who} lowered to bfloat16 and in full precision", low, answer.mean, 0.05, "training and sampling run in it")
 
 
+def _lowers(denoiser: Learner, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+    """In bfloat16 it says about the same, and in full precision again what it said before."""
+    full = denoiser(x, t, cond).mean
+    denoiser.lower(torch.bfloat16)
+    low = denoiser(x, t, cond).mean
+    denoiser.lower(None)
+    expect(low.dtype == full.dtype, f"{who} lowered to bfloat16 should answer in {full.dtype} but does in {low.dtype}")
+    close(f"{who} lowered to bfloat16 and in full precision", low, full, 0.05, "training and sampling run in it")
+    same(f"{who} after it was lowered and before", denoiser(x, t, cond).mean, full, "a lowered network comes back")
+
+
 def gradients(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
-    """By its input, finite at every time, and none left behind in the weights."""
+    """By its input, finite at every time, and none left behind in the weights; of symbols, by its weights."""
+    if not x.is_floating_point():
+        _learns(denoiser, x, t, cond, who)
+        return
     at = x.detach().clone().requires_grad_()
     mean = denoiser(at, t, cond).mean
     why = "rewards differentiate answers, at both ends of a run too"
     expect(mean.requires_grad, f"{who}'s answer should have a gradient by x but has none; {why}")
     (gradient,) = torch.autograd.grad(mean.sum(), at)
     finite(f"the gradient of {who}'s answer by x at the times {[f'{float(time):g}' for time in t]}", gradient, why)
+
+
+def _learns(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+    """The gradient of its log-probabilities by its weights is finite, where it has some."""
+    weights = [weight for weight in denoiser.parameters() if weight.requires_grad]
+    if not weights:
+        return
+    answer = denoiser(x, t, cond)
+    assert isinstance(answer, Categorical)
+    said = answer.logits.log_softmax(-1)
+    found = torch.autograd.grad(torch.where(said == -torch.inf, 0.0, said).sum(), weights, allow_unused=True)
+    why = "bounds differentiate what it says at every time"
+    expect(
+        any(g is not None for g in found), f"{who}'s answer should have a gradient by its weights but has none; {why}"
+    )
+    for gradient in found:
+        if gradient is not None:
+            finite(f"the gradient of {who}'s log-probabilities by its weights", gradient, why)
 
 
 def _comes_back(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:

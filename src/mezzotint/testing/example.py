@@ -32,7 +32,7 @@ from mezzotint.denoiser.base import Denoiser
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
 from mezzotint.operators import Mask
-from mezzotint.processes import EDM, Continuous
+from mezzotint.processes import EDM, Absorbing, Continuous, Discrete
 from mezzotint.samplers import Ancestral, Euler, Karras, Sampling
 from mezzotint.testing.condition import TEXTS
 from mezzotint.testing.expect import Broken
@@ -107,6 +107,8 @@ NAMED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "means": lambda on: _just(((-1.0, 0.5), (1.0, 0.0))),
         "covariances": lambda on: _just((((0.3, 0.1), (0.1, 0.2)), ((0.1, 0.0), (0.0, 0.4)))),
         "alphas": lambda on: _just(tuple(math.cos(math.pi * i / 16) for i in range(1, 8)) + (0.0,)),
+        "vocab": lambda on: _just(3),
+        "symbols": lambda on: _just(4),
         "sigmas": lambda on: _just(tuple(math.sin(math.pi * i / 16) for i in range(1, 9))),
         "data": lambda on: [lambda: torch.linspace(-1, 1, 42).reshape(7, 1, 2, 3)],
         "vocabulary": lambda on: [lambda: Words.of(TEXTS).vocabulary],
@@ -131,6 +133,7 @@ TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "Trainable": lambda on: [lambda: model(on)],
         "Process": lambda on: [lambda: on],
         "Continuous": lambda on: [lambda: on],
+        "Discrete": lambda on: [lambda: on if isinstance(on, Discrete) else Absorbing(3)],
         "Sampler": NAMED["sampler"],
         "Transition": lambda on: [lambda: Ancestral(6)],
         "Grid": lambda on: [Karras],

@@ -9,7 +9,8 @@ and with eta = 1 the bridge is Bayes' rule, q(x_s | x_t, x_0) ~ q(x_t | x_s) q(x
 process are affine in what they are given, so marginals are composed exactly, from two probes each, and not sampled.
 
 A process that knows q(x_t | x_0) alone, as one whose noise is not normal may, refuses ``renoise`` and fresh noise in
-the ``bridge``; what it does know is held to the same promises.
+the ``bridge``; what it does know is held to the same promises. The laws of symbols are enumerated instead, by
+:mod:`mezzotint.testing.symbols`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from mezzotint.core.distribution import Distribution, Gaussian, expand
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.processes.base import Continuous, Process
+from mezzotint.processes.discrete import Discrete
 from mezzotint.testing.expect import close, expect, finite, same, shaped, works
 from mezzotint.testing.spec import check_made
+from mezzotint.testing.symbols import check_symbols
 
 _SHAPE = (2, 3)
 _TIMES = (0.0, 1e-6, 1e-3, 0.03, 0.2, 0.5, 0.8, 0.97, 1.0)
@@ -37,19 +40,23 @@ def check_process(process: Process) -> None:
     """Check that a process keeps the promises samplers, objectives and guidance rely on.
 
     Arguments:
-        process: of real data; its laws have a ``mean`` and, unless they are point masses, a ``variance``.
+        process: of real data, whose laws have a ``mean`` and, unless they are point masses, a ``variance``; or of
+            symbols, whose laws are ``Categorical``.
 
     Raises:
         AssertionError: naming the promise that is broken.
     """
     who = type(process).__name__
     expect(
-        isinstance(process, Continuous),
-        f"check_process should be given a processes.Continuous but was given a {who}; the laws of other kinds "
-        "of data are not affine, and nothing would be checked",
+        isinstance(process, Continuous | Discrete),
+        f"check_process should be given a processes.Continuous or a processes.Discrete but was given a {who}; the laws "
+        "of other kinds of data are neither affine nor enumerated, and nothing would be checked",
     )
-    assert isinstance(process, Continuous)
     check_made(process)
+    if isinstance(process, Discrete):
+        check_symbols(process)
+        return
+    assert isinstance(process, Continuous)
     with works(f"every law of {who} on [0, 1]", "runs begin at 1 and end at 0 exactly"):
         _clock(process, who)
         _ends(process, who)
