@@ -95,7 +95,7 @@ class Geometric(Alive):
         return self(t) * self.low * (t * self._growth).exp() * self._growth
 
     def time(self, share: Tensor) -> Tensor:
-        noise = -share.clamp(min=1e-300).log()
+        noise = -share.clamp(1e-300, 1.0).log()
         return (torch.log1p(noise / self.low) / self._growth).clamp(0, 1)
 
 
@@ -112,7 +112,9 @@ class Sine(Alive):
         return math.pi / 2 * (math.pi / 2 * (1 - t)).sin()
 
     def time(self, share: Tensor) -> Tensor:
-        return (1 - 4 / math.pi * (share.clamp(0, 1) / 2).sqrt().asin()).clamp(0, 1)
+        share = share.clamp(0, 1)
+        late = 1 - 4 / math.pi * (share / 2).sqrt().asin()
+        return torch.where(share > 0.5, 2 / math.pi * (1 - share).asin(), late)
 
 
 @dataclass(frozen=True)
