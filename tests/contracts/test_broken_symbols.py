@@ -256,7 +256,7 @@ class Coupled(Half):
         return logits + torch.arange(3) * logits.clamp(min=-1).mean(0)
 
 
-@broken(testing.check_denoiser, "should answer about symbols with a Categorical")
+@broken(testing.check_denoiser, "a point says nothing")
 class Pointed(Half):
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Any = ()) -> Any:
         return Dirac(x.clamp(max=2))

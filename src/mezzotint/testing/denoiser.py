@@ -5,7 +5,8 @@ asks for side outputs, rewards differentiate it, and a model folder brings it ba
 last bit in any batch; networks add their numbers in another order and agree within 1e-5.
 
 A denoiser of symbols is asked about whole numbers and answers with a law of each over the vocabulary, in which minus
-infinity is a symbol that is ruled out. On a process with a mask, a symbol that is not masked is known.
+infinity is a symbol that is ruled out. On a process with a mask, a symbol that is not masked is known. A law of whole
+texts, such as an autoregressive one, has no mean; it is read by its log-probability of a text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.condition import NONE, Condition, family
-from mezzotint.core.distribution import Categorical, Distribution, expand
+from mezzotint.core.distribution import Categorical, Dirac, Distribution, Gaussian, expand
 from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
@@ -103,6 +104,21 @@ def tolerance(denoiser: Denoiser) -> float:
     return 1e-5 if any(True for _ in denoiser.parameters()) else 0.0
 
 
+def said(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition) -> Tensor:
+    """What an answer is compared by: its mean."""
+    return _read(denoiser, denoiser(x, t, cond))
+
+
+def _read(denoiser: Denoiser, answer: Distribution) -> Tensor:
+    """The mean of an answer, or, of a law of whole texts, the log-probability of one text (B,)."""
+    process = denoiser.process
+    if not isinstance(process, Discrete) or isinstance(answer, Categorical):
+        return answer.mean
+    count = int(torch.Size(denoiser.shape).numel())
+    text = (torch.arange(count, device=denoiser.device) % process.vocab).reshape(1, *denoiser.shape)
+    return answer.log_prob(text.expand(len(answer), *denoiser.shape))
+
+
 def agree(what: str, found: Tensor, expected: Tensor, within: float, why: str) -> None:
     """To the last bit, or within a tolerance."""
     close(what, found, expected, within, why) if within else same(what, found, expected, why)
@@ -139,31 +155,43 @@ def answers(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str)
             answer.mean.dtype == x.dtype,
             f"{who} asked in {x.dtype} should answer in it but answers in {answer.mean.dtype}; samples keep it",
         )
-    finite(f"{who}'s answer at the times {[f'{float(time):g}' for time in t]}", answer.mean, "one NaN spoils a run")
+    first = _read(denoiser, answer)
+    finite(f"{who}'s answer at the times {[f'{float(time):g}' for time in t]}", first, "one NaN spoils a run")
     same(f"x after asking {who}", x, before[0], "a question must not change what it asks about")
     same(f"t after asking {who}", t, before[1], "a question must not change what it asks about")
-    same(f"{who} asked twice", denoiser(x, t, cond).mean, answer.mean, "in evaluation mode nothing is drawn")
-    ranked = denoiser(x, expand(t, x), cond).mean
-    agree(
-        f"{who} at times (B, 1, ..) and (B,)", ranked, answer.mean, tolerance(denoiser), "both say one time per sample"
-    )
+    same(f"{who} asked twice", said(denoiser, x, t, cond), first, "in evaluation mode nothing is drawn")
+    ranked = said(denoiser, x, expand(t, x), cond)
+    agree(f"{who} at times (B, 1, ..) and (B,)", ranked, first, tolerance(denoiser), "both say one time per sample")
     for rows in ([2], [5, 0, 3]):
-        few = denoiser(x[rows], t[rows], cond[rows] if cond else cond).mean
+        few = said(denoiser, x[rows], t[rows], cond[rows] if cond else cond)
         why = "rows are taken out of batches, at times of their own"
-        agree(f"rows {rows} of {who} in a batch of their own", few, answer.mean[rows], tolerance(denoiser), why)
+        agree(f"rows {rows} of {who} in a batch of their own", few, first[rows], tolerance(denoiser), why)
     if not denoiser.uses_level and denoiser.times is None:
-        other = denoiser(x, 0.5 * t + 0.1, cond).mean
-        same(f"{who} at other times", other, answer.mean, "uses_level = False says that the answer depends on x alone")
+        other = said(denoiser, x, 0.5 * t + 0.1, cond)
+        same(f"{who} at other times", other, first, "uses_level = False says that the answer depends on x alone")
     return answer
 
 
 def _says(process: Discrete, answer: Distribution, x: Tensor, who: str) -> None:
-    """A law of every symbol over the vocabulary, certain where a process with a mask leaves nothing open."""
+    """A law of every symbol over the vocabulary, certain where a process with a mask leaves nothing open.
+
+    Or a law of whole texts, whose draws it holds possible.
+    """
     expect(
-        isinstance(answer, Categorical),
-        f"{who} should answer about symbols with a Categorical but answers with a {type(answer).__name__}",
+        not isinstance(answer, Dirac | Gaussian),
+        f"{who} should answer about symbols with a Categorical or a law of texts but answers with a "
+        f"{type(answer).__name__}; a point says nothing of what else it may be",
     )
-    assert isinstance(answer, Categorical)
+    if not isinstance(answer, Categorical):
+        drawn = answer.sample(Rng(range(len(x))))
+        shaped(f"a draw of {who}'s answer", drawn, tuple(x.shape), "it is a text")
+        inside = bool(((drawn >= 0) & (drawn < process.vocab)).all()) and not drawn.is_floating_point()
+        expect(inside, f"a draw of {who}'s answer should hold symbols below {process.vocab} but holds others")
+        nats = answer.log_prob(drawn)
+        shaped(f"{who}'s log-probability of a draw", nats, (len(x),), "one number a text")
+        finite(f"{who}'s log-probability of its own draws", nats, "what was drawn is possible")
+        expect(bool((nats <= 0).all()), f"{who}'s log-probabilities should not be positive but are; texts are counted")
+        return
     shaped(f"the logits of {who}'s answer", answer.logits, (*x.shape, process.vocab), "a clean symbol is never masked")
     wrong = int((answer.logits.isnan() | (answer.logits == torch.inf)).sum())
     expect(not wrong, f"the logits of {who}'s answer should be numbers or minus infinity but {wrong} are not")
@@ -184,11 +212,11 @@ def _refuses(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str
     refused(f"{who} wanted to give 'no_such_output'", lambda: denoiser(x, t, cond, want=("no_such_output",)), why)
     for name in denoiser.nulls:
         if name in cond.families:
-            without = denoiser(x, t, cond.drop(name)).mean
+            without = said(denoiser, x, t, cond.drop(name))
             finite(f"{who}'s answer with {name!r} dropped", without, "a null that was trained may be asked for")
             left = cond.take(name)[1]
             if left or len(cond.families) == 1:
-                absent = denoiser(x, t, denoiser.prepare(left)).mean
+                absent = said(denoiser, x, t, denoiser.prepare(left))
                 agree(
                     f"{who} with {name!r} absent and dropped",
                     absent,
@@ -222,15 +250,16 @@ def _trains(denoiser: Trainable, x: Tensor, t: Tensor, cond: Condition, who: str
     close(f"{who} lowered to bfloat16 and in full precision", low, answer.mean, 0.05, "training and sampling run in it")
 
 
-def _lowers(denoiser: Learner, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
+def _lowers(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
     """In bfloat16 it says about the same, and in full precision again what it said before."""
-    full = denoiser(x, t, cond).mean
+    assert isinstance(denoiser, Learner)
+    full = said(denoiser, x, t, cond)
     denoiser.lower(torch.bfloat16)
-    low = denoiser(x, t, cond).mean
+    low = said(denoiser, x, t, cond)
     denoiser.lower(None)
     expect(low.dtype == full.dtype, f"{who} lowered to bfloat16 should answer in {full.dtype} but does in {low.dtype}")
     close(f"{who} lowered to bfloat16 and in full precision", low, full, 0.05, "training and sampling run in it")
-    same(f"{who} after it was lowered and before", denoiser(x, t, cond).mean, full, "a lowered network comes back")
+    same(f"{who} after it was lowered and before", said(denoiser, x, t, cond), full, "a lowered network comes back")
 
 
 def gradients(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str) -> None:
@@ -252,9 +281,8 @@ def _learns(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: str)
     if not weights:
         return
     answer = denoiser(x, t, cond)
-    assert isinstance(answer, Categorical)
-    said = answer.logits.log_softmax(-1)
-    found = torch.autograd.grad(torch.where(said == -torch.inf, 0.0, said).sum(), weights, allow_unused=True)
+    nats = answer.logits.log_softmax(-1) if isinstance(answer, Categorical) else _read(denoiser, answer)
+    found = torch.autograd.grad(torch.where(nats == -torch.inf, 0.0, nats).sum(), weights, allow_unused=True)
     why = "bounds differentiate what it says at every time"
     expect(
         any(g is not None for g in found), f"{who}'s answer should have a gradient by its weights but has none; {why}"
@@ -274,8 +302,8 @@ def _comes_back(denoiser: Denoiser, x: Tensor, t: Tensor, cond: Condition, who: 
         again = load_model(save_model(Path(home, "model"), denoiser), x.device)
         agree(
             f"{who} after a model folder",
-            again(x, t, cond).mean,
-            denoiser(x, t, cond).mean,
+            said(again, x, t, cond),
+            said(denoiser, x, t, cond),
             0.0,
             "a loaded model is the saved one",
         )
