@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mezzotint.core import Categorical, Condition, Refusal, Rng
-from mezzotint.denoiser import Enumerated, Markov
+from mezzotint.denoiser import Enumerated, Markov, Mixture, Recast
 from mezzotint.processes import Absorbing, Blockwise, Discrete, Flow, Linear, Multinomial, Sine
 from mezzotint.samplers import Ancestral, State, Uniform
 
@@ -287,6 +287,8 @@ def test_what_is_refused() -> None:
     for make, says in (
         (lambda: Enumerated(Flow(), nine), "process of symbols"),  # type: ignore[arg-type]
         (lambda: Markov(Flow(), START, STEP, (2,)), "process of symbols"),  # type: ignore[arg-type]
+        (lambda: Mixture(mask, [[0.0]], [[[1.0]]]), "continuous process"),  # type: ignore[arg-type]
+        (lambda: Recast(Enumerated(mask, nine), Flow()), "two continuous processes"),
         (lambda: Enumerated(mask, [0.0] * 10), "no power"),
         (lambda: Enumerated(mask, [0.0]), "a table holds"),
         (lambda: Enumerated(mask, []), "a table holds"),

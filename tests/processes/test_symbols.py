@@ -187,7 +187,8 @@ def test_eta_0_is_ddim_s_multinomial_form() -> None:
 def test_eta_0_redraws_least(size: int) -> None:
     """How often a symbol changes on the way down falls with eta, and at eta = 0 nothing could change less.
 
-    The least is the total variation between the two marginals: what two laws share can stay where it is.
+    The least is the total variation between the two marginals: what two laws share can stay where it is. Between the
+    ends of eta that share of steps is the process's own, so the changes are a straight line in it.
     """
     process, t, s = Multinomial(size), 0.8, 0.4
     there, here = (row(process.corrupt(torch.tensor([[0]]), at(time)))[0] for time in (t, s))
@@ -198,6 +199,7 @@ def test_eta_0_redraws_least(size: int) -> None:
         moved.append(float(there @ (1 - np.diag(down))))
     assert moved[0] == pytest.approx(0.5 * np.abs(there - here).sum(), abs=1e-12)
     assert all(b > a + 1e-3 for a, b in itertools.pairwise(moved))
+    np.testing.assert_allclose(np.diff(moved) / np.diff([0.0, 0.3, 0.7, 1.0]), moved[3] - moved[0], rtol=1e-9)
 
 
 def test_a_soft_answer_is_the_mean_of_posteriors_and_not_the_kernel_of_d3pm() -> None:
