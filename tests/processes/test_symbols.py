@@ -7,6 +7,7 @@ them, and Bayes' rule on them, are what the closed forms have to be.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from scipy import stats
 
 from mezzotint.core import Categorical, Dirac, Gaussian, Refusal, Rng
 from mezzotint.processes import Absorbing, Blockwise, Discrete, Geometric, Knots, Linear, Multinomial, Sine
+from mezzotint.testing import check_process
 
 Array = NDArray[np.float64]
 BARS = (1.0, 0.910, 0.815, 0.702, 0.515, 0.0)
@@ -220,6 +222,33 @@ def test_a_soft_answer_is_the_mean_of_posteriors_and_not_the_kernel_of_d3pm() ->
             kernel = (p @ q_s[:3]) * up[:, u]
             gap = np.abs(law - kernel / kernel.sum()).max()
             assert gap < 1e-13 if process.mask is not None else gap > 0.01
+
+
+@dataclass(frozen=True)
+class Skewed(Multinomial):
+    """Lost symbols are drawn from a law of their own, which never gives the last."""
+
+    @property
+    def rest(self) -> torch.Tensor:
+        return torch.tensor([0.7, 0.3, 0.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("process", [Skewed(3), Blockwise(Skewed(3), 1)], ids=["plain", "one block"])
+def test_lost_symbols_may_have_any_law(process: Discrete) -> None:
+    """Bayes' rule again, for a law that is not equal and leaves a symbol out; what cannot be drawn was never lost."""
+    rest = np.tile([0.7, 0.3, 0.0], (3, 1))
+    assert process.rest.tolist() == rest[0].tolist()
+    before, step = 0.8 * np.eye(3) + 0.2 * rest, 0.5 * np.eye(3) + 0.5 * rest
+    whole = before @ step
+    symbols = torch.arange(3)[:, None]
+    np.testing.assert_allclose(row(process.corrupt(symbols, at(0.6, 3))), whole, atol=1e-14)
+    for u, v in itertools.product(range(3), repeat=2):
+        if whole[v, u]:
+            law = row(process.bridge(torch.tensor([[u]]), torch.tensor([[v]]), at(0.6), at(0.2)))[0]
+            np.testing.assert_allclose(law, before[v] * step[:, u] / whole[v, u], atol=1e-14)
+    answer = Categorical(torch.zeros(1, 1, 3, dtype=torch.float64))
+    assert row(process.bridge(torch.tensor([[2]]), answer, at(0.6), at(0.2)))[0].tolist() == [0, 0, 1]
+    check_process(process)
 
 
 def numpy_clock(t: float, entries: int, blocks: int) -> Array:
