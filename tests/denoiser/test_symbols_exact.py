@@ -317,3 +317,30 @@ def test_what_is_refused() -> None:
     texts = torch.full((1, 2), 3)
     free = Enumerated(mask, [nine] * 2)
     assert torch.equal(free(texts, half, dropped).mean, free(texts, half).mean)
+
+
+@pytest.mark.cuda
+@named
+def test_laws_and_answers_are_the_same_on_cuda(process: Discrete) -> None:
+    """Corruption, bridges, likelihoods, answers and draws, from the device's tensors to the device's tensors."""
+    x, t = asked(process, 3)
+    keys, cond = Rng(range(len(t))), Condition(label=torch.arange(len(t)) % 3)
+    exact = [
+        (Enumerated(process, joint_logits(table()), (2, 2)), cond),
+        (Markov(process, START, STEP, (2, 2)), Condition()),
+    ]
+    for denoiser, told in exact:
+        here = denoiser(x, t, told)
+        down = process.bridge(x, here, t, 0.5 * t, 0.5)
+        up = process.renoise(x, 0.5 * t, t)
+        there = denoiser.cuda()(x.cuda(), t, told.to(torch.device("cuda")))
+        assert there.mean.is_cuda
+        torch.testing.assert_close(there.mean.cpu(), here.mean, rtol=0, atol=1e-12)
+        lowered = process.bridge(x.cuda(), there, t, 0.5 * t, 0.5)
+        torch.testing.assert_close(lowered.mean.cpu(), down.mean, rtol=0, atol=1e-12)
+        torch.testing.assert_close(process.renoise(x.cuda(), 0.5 * t, t).mean.cpu(), up.mean, rtol=0, atol=1e-12)
+        assert lowered.sample(keys).is_cuda
+        clean = here.sample(keys)
+        torch.testing.assert_close(denoiser.log_prob(clean.cuda()).cpu(), denoiser.cpu().log_prob(clean))  # type: ignore[operator]
+    markov = Markov(process, START, STEP, (2, 2))
+    assert torch.equal(markov.cuda().draw(keys).cpu(), markov.cpu().draw(keys))
