@@ -289,6 +289,8 @@ def test_what_is_refused() -> None:
         (lambda: Markov(Flow(), START, STEP, (2,)), "process of symbols"),  # type: ignore[arg-type]
         (lambda: Mixture(mask, [[0.0]], [[[1.0]]]), "continuous process"),  # type: ignore[arg-type]
         (lambda: Recast(Enumerated(mask, nine), Flow()), "two continuous processes"),
+        (lambda: Enumerated(Blockwise(mask, 3), nine), "3 blocks do not share 2 entries"),
+        (lambda: Markov(Blockwise(mask, 2), START, STEP, (3,)), "2 blocks do not share 3 entries"),
         (lambda: Enumerated(mask, [0.0] * 10), "no power"),
         (lambda: Enumerated(mask, [0.0]), "a table holds"),
         (lambda: Enumerated(mask, []), "a table holds"),

@@ -32,10 +32,12 @@ MOST = 2**20
 """Texts of a table."""
 
 
-def check_discrete(process: object, who: str) -> Discrete:
-    """The process, refused where it is not one of symbols."""
+def check_discrete(process: object, who: str, shape: tuple[int, ...] | None = None) -> Discrete:
+    """The process, refused where it is not one of symbols, or has blocks that do not share texts of this shape."""
     if not isinstance(process, Discrete):
         raise Refusal(f"{who} needs a process of symbols, such as Absorbing, not {type(process).__name__}")
+    if shape is not None:
+        process.clock(torch.ones(1, device="cpu"), torch.zeros((1, *shape), device="cpu"))
     return process
 
 
@@ -91,6 +93,7 @@ class Enumerated(Denoiser):
         self.shape = (entries,) if shape is None else tuple(shape)
         if math.prod(self.shape) != entries:
             raise Refusal(f"the table is of texts of {entries} entries, not of shape {self.shape}")
+        check_discrete(process, "Enumerated", self.shape)
         self.uses_level = process.mask is None
         self.register_buffer("table", table.reshape(-1, table.shape[-1]) - table.logsumexp(tuple(range(table.ndim))))
 

@@ -63,6 +63,7 @@ class Markov(Denoiser):
             raise Refusal(f"a chain of {v} symbols has probabilities start ({v},) and step ({v}, {v}) that sum to 1")
         if math.prod(self.shape) < 1:
             raise Refusal(f"a text has at least one entry, not shape {self.shape}")
+        check_discrete(process, "Markov", self.shape)
         self.uses_level = process.mask is None
         self.register_buffer("start", first / first.sum())
         self.register_buffer("moves", moves / moves.sum(1, keepdim=True))
