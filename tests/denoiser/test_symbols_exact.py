@@ -175,6 +175,10 @@ def test_draws_of_a_chain() -> None:
     seen = np.bincount(place.numpy(), minlength=81)
     assert float(((seen - due) ** 2 / due).sum()) < stats.chi2.isf(1e-6, 80)
     assert torch.equal(markov.draw(Rng([7, 3])), x[[7, 3]])
+    # The least and the largest uniform there is never draw what cannot be, though ten tenths add up to less than 1.
+    p = torch.tensor([[0.0, *[0.1] * 10, 0.0]], dtype=torch.float64).repeat(2, 1)
+    ends = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64)
+    assert float(p[0].cumsum(0)[-1]) <= float(ends[1]) and markov._pick(p, ends).tolist() == [1, 10]
 
 
 @named
