@@ -12,10 +12,10 @@ from mezzotint.core import Refusal
 from mezzotint.core.spec import parameters, spec
 from mezzotint.data.root import VARIABLE
 from mezzotint.guidance import between
-from mezzotint.processes import EDM, Continuous, Flow
+from mezzotint.processes import EDM, Flow
 from mezzotint.testing import example, kind_of, parts
 
-REAL = [made for made in map(example, parts("process")) if isinstance(made, Continuous)]
+PROCESSES = [made for cls in parts("process") if (made := example(cls)).kind == "real"]
 SHAPES = [(6,), (2, 8), (2, 4, 6), (2, 2, 4, 4)]
 
 
@@ -79,11 +79,11 @@ def test_guidance(cls: type) -> None:
     testing.check_guidance(example(cls))
 
 
-@pytest.mark.parametrize("process", REAL, ids=lambda process: type(process).__name__)
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda process: type(process).__name__)
 @every("guidance")
 def test_guidance_on_every_process(cls: type, process: Any) -> None:
     """With a scale by level or one a row, where there is a scale; networks on one process only."""
-    scale = between(2.0, 0.2, 0.9) if REAL.index(process) % 2 else "strength"
+    scale = between(2.0, 0.2, 0.9) if PROCESSES.index(process) % 2 else "strength"
     try:
         guided = example(cls, process, **({"scale": scale} if "scale" in parameters(cls) else {}))
     except (Refusal, AssertionError):

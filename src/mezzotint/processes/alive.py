@@ -43,6 +43,12 @@ class Alive(Part, ABC):
         """The time at which that share is left; shares below the last are there at t = 1."""
 
 
+def check_schedule(schedule: object) -> None:
+    """Refuse what says no share at a time."""
+    if not isinstance(schedule, Alive):
+        raise Refusal(f"a schedule is one of processes.alive, such as Linear(), not {schedule!r}")
+
+
 @dataclass(frozen=True)
 class Linear(Alive):
     """alive = 1 - (1 - end) t.

@@ -33,7 +33,6 @@ from torch.nn import functional as F
 
 from mezzotint.core.distribution import Categorical, Dirac, Distribution, expand
 from mezzotint.core.errors import Refusal
-from mezzotint.processes.alive import Alive
 from mezzotint.processes.base import Answer, Process
 
 _TINY = torch.finfo(torch.float64).tiny
@@ -52,12 +51,6 @@ def check_vocab(vocab: int) -> None:
     """Refuse a vocabulary that is no number of symbols."""
     if isinstance(vocab, bool) or not isinstance(vocab, int) or vocab < 2:
         raise Refusal(f"a vocabulary has at least two symbols, not {vocab!r}")
-
-
-def check_schedule(schedule: object) -> None:
-    """Refuse what says no share at a time."""
-    if not isinstance(schedule, Alive):
-        raise Refusal(f"a schedule is one of processes.alive, such as Linear(), not {schedule!r}")
 
 
 class Discrete(Process, ABC):

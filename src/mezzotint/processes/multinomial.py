@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mezzotint.processes.alive import Alive, Linear
-from mezzotint.processes.discrete import Discrete, check_schedule, check_vocab
+from mezzotint.processes.alive import Alive, Linear, check_schedule
+from mezzotint.processes.discrete import Discrete, check_vocab
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from mezzotint.denoiser.base import Denoiser
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
 from mezzotint.operators import Mask
-from mezzotint.processes import EDM, Absorbing, Continuous, Discrete
+from mezzotint.processes import EDM, Absorbing, Continuous
 from mezzotint.samplers import Ancestral, Euler, Karras, Sampling
 from mezzotint.testing.condition import TEXTS
 from mezzotint.testing.expect import Broken
@@ -133,7 +133,7 @@ TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "Trainable": lambda on: [lambda: model(on)],
         "Process": lambda on: [lambda: on],
         "Continuous": lambda on: [lambda: on],
-        "Discrete": lambda on: [lambda: on if isinstance(on, Discrete) else Absorbing(3)],
+        "Discrete": lambda on: [lambda: Absorbing(3)],
         "Sampler": NAMED["sampler"],
         "Transition": lambda on: [lambda: Ancestral(6)],
         "Grid": lambda on: [Karras],

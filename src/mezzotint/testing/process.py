@@ -10,7 +10,7 @@ process are affine in what they are given, so marginals are composed exactly, fr
 
 A process that knows q(x_t | x_0) alone, as one whose noise is not normal may, refuses ``renoise`` and fresh noise in
 the ``bridge``; what it does know is held to the same promises. The laws of symbols are enumerated instead, by
-:mod:`mezzotint.testing.symbols`.
+:mod:`mezzotint.testing.enumeration`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.processes.base import Continuous, Process
 from mezzotint.processes.discrete import Discrete
+from mezzotint.testing.enumeration import check_laws
 from mezzotint.testing.expect import close, expect, finite, same, shaped, works
 from mezzotint.testing.spec import check_made
-from mezzotint.testing.symbols import check_symbols
 
 _SHAPE = (2, 3)
 _TIMES = (0.0, 1e-6, 1e-3, 0.03, 0.2, 0.5, 0.8, 0.97, 1.0)
@@ -54,7 +54,7 @@ def check_process(process: Process) -> None:
     )
     check_made(process)
     if isinstance(process, Discrete):
-        check_symbols(process)
+        check_laws(process)
         return
     assert isinstance(process, Continuous)
     with works(f"every law of {who} on [0, 1]", "runs begin at 1 and end at 0 exactly"):

@@ -41,7 +41,7 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
 
     Arguments:
         sampler: of real data; run at several numbers of steps on several grids.
-        processes: to run it on; None: an example of every process of real data in the house.
+        processes: to run it on; None: an example of every process of the house.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -51,7 +51,7 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
     expect(type(sampler).step is Sampler.step, f"{who} should leave step() alone and write move(); searches rely on it")
     check_made(sampler)
     refused(f"{who} with 0 steps", lambda: resized(sampler, steps=0), "a run has at least one interval")
-    found = _real() if processes is None else processes
+    found = [example(cls) for cls in parts("process", "mezzotint.processes")] if processes is None else processes
     served = [process for process in found if rises(process) or _serves(sampler, process)]
     expect(served, f"{who} should serve some process but refuses all of {[type(p).__name__ for p in found]}")
     for process in served:
@@ -67,11 +67,6 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
             _differentiates(sampler, process, name)
             _formats(sampler, process, name)
             converges(lambda steps: resized(sampler, steps=steps), process, name)  # noqa: B023
-
-
-def _real() -> list[Process]:
-    every: list[Process] = [example(cls) for cls in parts("process", "mezzotint.processes")]
-    return [process for process in every if process.kind == "real"]
 
 
 def resized(sampler: Sampler, **changes: Any) -> Sampler:

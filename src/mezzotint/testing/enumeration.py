@@ -33,7 +33,7 @@ _MOST = 16
 Law = Callable[..., Distribution]
 
 
-def check_symbols(process: Discrete) -> None:
+def check_laws(process: Discrete) -> None:
     """Check that a process of symbols keeps the promises samplers, objectives and denoisers rely on.
 
     Arguments:
