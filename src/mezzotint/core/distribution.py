@@ -216,7 +216,9 @@ class Categorical(Distribution):
         if not isinstance(other, Categorical):
             return super().kl(other)
         p, q = self.logits.double().log_softmax(-1), other.logits.double().log_softmax(-1)
-        terms = torch.where(p == -torch.inf, torch.zeros_like(p), p.exp() * (p - q))
+        # What self never says counts nothing; both are replaced there, or the gradient of inf - inf would be NaN.
+        never = p == -torch.inf
+        terms = p.exp() * (p.masked_fill(never, 0.0) - q.masked_fill(never, 0.0))
         return per_sample(terms.sum(-1))
 
     def lerp(self, other: Distribution, weight: Weight) -> Categorical:

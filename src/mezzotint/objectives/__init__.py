@@ -7,6 +7,7 @@ from mezzotint.objectives.denoising import Denoising
 from mezzotint.objectives.hybrid import Hybrid
 from mezzotint.objectives.importance import Importance
 from mezzotint.objectives.levels import LogitNormal, LogNormal, LogUniform, UniformTimes
+from mezzotint.objectives.tokens import LevelBound, OrderBound, TimeBound
 from mezzotint.objectives.towards import Towards
 
 __all__ = [
@@ -15,13 +16,16 @@ __all__ = [
     "Denoising",
     "Hybrid",
     "Importance",
+    "LevelBound",
     "Levels",
     "LogNormal",
     "LogUniform",
     "LogitNormal",
     "Loss",
     "Objective",
+    "OrderBound",
     "Shot",
+    "TimeBound",
     "Towards",
     "UniformTimes",
     "bits",

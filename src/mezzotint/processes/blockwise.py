@@ -66,6 +66,10 @@ class Blockwise(Discrete):
     def _alive(self, t: Tensor, x: Tensor) -> Tensor:
         return self.inner.alive(self.clock(t, x))[..., None]
 
+    def pace(self, t: Tensor, x: Tensor) -> Tensor:
+        own = self.clock(t, x)
+        return torch.where((own > 0) & (own < 1), self.blocks * self.inner.rate(own), 0.0)
+
     def _within(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """How many blocks are lost by t, and how far the next one is on its own clock."""
         lost = (t * self.blocks).floor().clamp(max=self.blocks - 1)

@@ -100,6 +100,10 @@ class Discrete(Process, ABC):
         """alive, broadcasting over the laws of x, (B, *shape or ones, 1)."""
         return self.alive(self.clock(t, x))[..., None]
 
+    def pace(self, t: Tensor, x: Tensor) -> Tensor:
+        """How fast each entry of x (B, *shape) is lost at t, -d alive / dt, float64, broadcasting over it."""
+        return self.rate(self.clock(t, x))
+
     def _hot(self, x: Tensor) -> Tensor:
         return F.one_hot(x.long(), self.symbols).double()
 

@@ -20,13 +20,15 @@ from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.objectives.base import Levels, Loss, Objective
+from mezzotint.processes.absorbing import Absorbing
 from mezzotint.processes.base import Process
+from mezzotint.processes.discrete import Discrete
 from mezzotint.processes.edm import EDM
 from mezzotint.testing.example import example
 from mezzotint.testing.expect import Broken, close, expect, finite, same, shaped, works
 from mezzotint.testing.parts import parts
 from mezzotint.testing.spec import check_made
-from mezzotint.testing.truth import Missed, labels, model, nudge
+from mezzotint.testing.truth import Guess, Missed, labels, model, nudge, table
 
 _COUNT = 6
 _EXTREME = (1e-5, 0.5, 1.0)
@@ -56,7 +58,7 @@ def check_objective(
     trained = _learner(objective, who) if learner is None else learner
     trained.eval()
     with works(f"the loss of {who}", "a trainer takes it a million times"):
-        data = 0.5 * Rng(range(_COUNT)).normal("data", tuple(trained.shape)) if x is None else x
+        data = _data(trained, _COUNT) if x is None else x
         told = trained.prepare(labels(len(data)) if cond is None else cond)
         expect(
             "model" in objective.players,
@@ -72,9 +74,10 @@ def check_objective(
 
 
 def learners() -> Iterator[Learner]:
-    """A conditional denoiser, one that learns its variance, and an example of every other part that can be trained."""
+    """A conditional denoiser, one that learns its variance, one of symbols, and an example of every other learner."""
     yield model(EDM())
     yield model(EDM(), variance=True)
+    yield Guess(Absorbing(3))
     for cls in parts():
         if issubclass(cls, Learner):
             made = example(cls)
@@ -85,7 +88,7 @@ def learners() -> Iterator[Learner]:
 def _learner(objective: Objective, who: str) -> Learner:
     reasons = []
     for candidate in learners():
-        data = 0.5 * Rng(range(2)).normal("data", tuple(candidate.shape))
+        data = _data(candidate, 2)
         for cond in (labels(2), NONE):
             try:
                 objective(candidate, data, candidate.prepare(cond), Rng(range(2)))
@@ -97,6 +100,14 @@ def _learner(objective: Objective, who: str) -> Learner:
         f"{who} should train something of the house but refuses all of it ({reasons[-1]}); "
         "give check_objective a learner"
     )
+
+
+def _data(learner: Learner, count: int) -> Tensor:
+    """Clean data for a learner: symbols where its process is of symbols, and otherwise noise."""
+    process = getattr(learner, "process", None)
+    if isinstance(process, Discrete):
+        return (process.vocab * Rng(range(count)).uniform("data", tuple(learner.shape))).long()
+    return 0.5 * Rng(range(count)).normal("data", tuple(learner.shape))
 
 
 def _loss(objective: Objective, learner: Learner, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
@@ -159,7 +170,7 @@ def _weights(learner: Learner) -> list[tuple[str, Tensor]]:
 
 def _teaches(objective: Objective, learner: Learner, x: Tensor, cond: Condition, who: str) -> None:
     """The gradient reaches every weight that moves the learner's answer, and no other row's data."""
-    at = x.clone().requires_grad_()
+    at = x.clone().requires_grad_(x.is_floating_point())
     loss = _loss(objective, learner, at, cond, Rng(range(len(x))))
     own = [p for p in objective.parameters() if p.requires_grad]
     weights = _weights(learner)
@@ -175,6 +186,8 @@ def _teaches(objective: Objective, learner: Learner, x: Tensor, cond: Condition,
     expect(not dead, f"the gradient of {who} should reach every weight in use but never reaches {', '.join(dead[:4])}")
     total = sum(float(g.abs().sum()) for g in found if g is not None)
     expect(total > 0, f"the gradient of {who} should not be all zeros but is; nothing would be learnt")
+    if not at.requires_grad:  # symbols: that a row's loss is its own was seen in batches of others
+        return
     (coupled,) = torch.autograd.grad(loss.value[0], at, allow_unused=True)
     expect(
         coupled is None or not coupled[1:].any(),
@@ -258,18 +271,26 @@ def _remembers(objective: Objective, learner: Learner, x: Tensor, cond: Conditio
 
 
 def _prefers_the_truth(objective: Objective, who: str) -> None:
-    """On average the exact answer costs less than one that is off by half a unit either way."""
-    count, process = 256, EDM()
-    truth = Missed(process)
+    """On average the exact answer costs less than one that is off by half a unit either way, or tilted, of symbols."""
+    count, process, symbols = 256, EDM(), Absorbing(3)
+    truth, exact = Missed(process), table(symbols)
     noise = Rng(range(count)).normal("data", tuple(truth.shape)).double()
     x = truth.normals.means + truth.normals.stds * noise
-    try:
-        values = [
-            objective(Missed(process, off), x, NONE, Rng(range(count))).value.double() for off in (0.0, -0.5, 0.5)
-        ]
-    except Refusal:
-        return  # it trains something else
-    for off, value in zip((-0.5, 0.5), values[1:], strict=True):
+    many = 16 * count  # what a mask costs varies more than what a pixel does
+    texts = exact.text(Rng(range(many)).categorical("data", exact.table.logsumexp(0).expand(many, -1)))
+    offs = (0.0, -0.5, 0.5)
+    for data, beside in ((x, lambda off: Missed(process, off)), (texts, lambda off: table(symbols, 4 * off))):
+        try:
+            values = [objective(beside(off), data, NONE, Rng(range(len(data)))).value.double() for off in offs]
+        except (Refusal, TypeError):
+            continue  # it trains something else
+        _lowest(values, offs, who)
+
+
+def _lowest(values: list[Tensor], offs: tuple[float, ...], who: str) -> None:
+    """The first of the values is lower on average than the others."""
+    count = len(values[0])
+    for off, value in zip(offs[1:], values[1:], strict=True):
         more = value - values[0]
         error = float(more.std()) / count**0.5
         expect(

@@ -6,7 +6,8 @@ entry and so on held entries too; its probability flow is solved in closed form,
     x_s = alpha_s mean + r (x_t - alpha_t mean),   r^2 = (alpha_s^2 std^2 + sigma_s^2) / (alpha_t^2 std^2 + sigma_t^2).
 
 :func:`mixture` is a labelled :class:`~mezzotint.denoiser.Mixture` for what one normal cannot show, :func:`model` a
-small network with weights that are not zero, and :class:`Watched` stands between a part and a denoiser and writes down
+small network with weights that are not zero, :func:`table` and :class:`Guess` an exact denoiser and a learner of
+symbols, and :class:`Watched` stands between a part and a denoiser and writes down
 what was asked.
 """
 
@@ -16,16 +17,19 @@ import torch
 from torch import Tensor
 
 from mezzotint.conditions import Classes, Encoder
-from mezzotint.core.condition import NONE, Condition
-from mezzotint.core.distribution import Dirac, Distribution
+from mezzotint.core.condition import NONE, Condition, known
+from mezzotint.core.distribution import Categorical, Dirac, Distribution
 from mezzotint.core.errors import Refusal
+from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Module
 from mezzotint.denoiser.base import Denoiser, Trainable, Want
+from mezzotint.denoiser.enumerated import Enumerated
 from mezzotint.denoiser.exact import Mixture
 from mezzotint.denoiser.preconditioned import Preconditioned
 from mezzotint.networks.unet import UNet
 from mezzotint.processes.base import Continuous
+from mezzotint.processes.discrete import Discrete
 
 SHAPE = (1, 2, 3)
 CLASSES = 3
@@ -175,6 +179,43 @@ class Missed(Trainable):
 
     def trivial(self, x_t: Tensor, t: Tensor) -> Tensor:
         return torch.zeros_like(x_t)
+
+
+def table(process: Discrete, skew: float = 0.0, entries: int = 3) -> Enumerated:
+    """Two classes of texts in which everything hangs together, as an exact denoiser; ``skew`` tilts its table."""
+    count = process.vocab**entries
+    places = torch.arange(2 * count, dtype=torch.float64)
+    logits = 2 * torch.sin(places**2) + skew * torch.cos(places)
+    return Enumerated(process, logits.reshape(2, count).tolist(), (entries,))
+
+
+class Guess(Denoiser, Learner):
+    """A learner of symbols: the logits of an entry are a sum over what is read at all, and told by the label.
+
+    Arguments:
+        process: of symbols.
+        shape: of one text.
+    """
+
+    process: Discrete
+
+    def __init__(self, process: Discrete, shape: tuple[int, ...] = (3,)) -> None:
+        super().__init__()
+        self.process, self.shape, self.uses_level = process, tuple(shape), process.mask is None
+        entries = int(torch.Size(shape).numel())
+        self.reads = torch.nn.Parameter(torch.zeros(entries, process.symbols, entries, process.vocab))
+        self.told = torch.nn.Parameter(torch.zeros(CLASSES, entries, process.vocab))
+        nudge(self)
+
+    def prepare(self, cond: Condition) -> Condition:
+        known(cond, ("label",), "this guess")
+        return cond
+
+    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Categorical:
+        logits = self.reads[torch.arange(x[0].numel()), x.flatten(1)].sum(1)
+        if "label" in cond:
+            logits = logits + self.told[cond["label"]]
+        return Categorical(logits.reshape(*x.shape, self.process.vocab))
 
 
 class Slope(Module):
