@@ -29,6 +29,7 @@ _NUMBER = 0xD1B54A32D192ED03  # sets integers in a path apart from names that ha
 _SPLIT = 0x8CB92BA72F3D8DD7
 _MASK = (1 << 64) - 1
 _FEW = 64
+_ROWS = 48
 Keys = NDArray[np.uint64]
 
 
@@ -156,7 +157,8 @@ class Rng(Batched):
     def uniform(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """Uniforms on [0, 1) of shape (B, *shape), float64 on the CPU."""
         count = math.prod(shape)
-        if count <= _FEW:  # re-keying costs more than drawing: the same bits, computed for all rows at once
+        if count <= _FEW and len(self) > _ROWS:
+            # Re-keying costs more than drawing: the same bits, computed for all rows at once, which has its own price.
             words = _philox(self._raw(), _named(name), count)
             return torch.from_numpy((words >> np.uint64(11)) * 2.0**-53).reshape(-1, *shape)
         out = np.empty((len(self), *shape), dtype=np.float64)

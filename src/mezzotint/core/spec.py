@@ -51,6 +51,12 @@ class Part:
     """Marks what a spec may name: frozen dataclasses (value parts) and modules that record their arguments."""
 
 
+@cache
+def _signature(cls: type) -> inspect.Signature:
+    """What a constructor takes, looked up once a class: samplers make wrappers at every step."""
+    return inspect.signature(cls)
+
+
 class _Recording(ABCMeta):
     """Keeps the arguments of the outermost constructor call, defaults included, as ``_arguments``."""
 
@@ -65,7 +71,7 @@ class _Recording(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         made = super().__call__(*args, **kwargs)
-        bound = inspect.signature(cls).bind(*args, **kwargs)
+        bound = _signature(cls).bind(*args, **kwargs)
         bound.apply_defaults()
         object.__setattr__(made, "_arguments", _flat(cls, bound.arguments))
         return made
@@ -79,7 +85,7 @@ class Module(torch.nn.Module, Part, metaclass=_Recording):
 
 def _flat(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for name, parameter in inspect.signature(cls).parameters.items():
+    for name, parameter in _signature(cls).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             out.update(arguments[name])
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:

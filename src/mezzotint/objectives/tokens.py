@@ -44,25 +44,14 @@ from mezzotint.objectives.base import Levels, Loss, Objective, Shot, probabiliti
 from mezzotint.objectives.bound import bits
 from mezzotint.objectives.levels import UniformTimes
 from mezzotint.processes.absorbing import Absorbing
-from mezzotint.processes.discrete import Discrete
+from mezzotint.processes.discrete import check_mask
 
 _SMALLEST = 2.0**-53  # the least share that is alive: uniforms have 53 bits, and the logarithm of none is infinite
 
 
-def masking(model: Denoiser, who: str) -> Discrete:
-    """The process of a model, refused where lost symbols do not become masks."""
-    process = getattr(model, "process", None)
-    if not isinstance(process, Discrete) or process.mask is None:
-        raise Refusal(
-            f"{who} counts masked symbols and needs a model of a process that masks, such as Absorbing, not of "
-            f"{type(process).__name__}; objectives.Bound serves every process of symbols"
-        )
-    return process
-
-
 def together(model: Denoiser, who: str) -> Absorbing:
     """The process of a model, refused where its entries are not lost all alike."""
-    process = masking(model, who)
+    process = check_mask(model.process, who)
     if not isinstance(process, Absorbing):
         raise Refusal(
             f"{who} masks all entries alike, and those of a {type(process).__name__} process are not: use TimeBound"
@@ -106,7 +95,7 @@ class _Masked(Objective, ABC):
         lost = x_t != x
         nats = -answer.logits.double().log_softmax(-1).gather(-1, x[..., None])[..., 0]
         if extra is not None:
-            nats = nats + extra
+            nats = nats + extra.to(nats)
         value = per_sample(torch.where(lost, each.to(nats) * nats, 0.0))  # 0 and not NaN where nothing is masked
         if weight is not None:
             value = value * weight.to(value)
@@ -188,15 +177,15 @@ class TimeBound(_OfLevels):
             self.levels = UniformTimes(low=low)
 
     def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
-        process = masking(model, "TimeBound")
+        process = check_mask(model.process, "TimeBound")
         t, weight = self.levels(process, tuple(x.shape[1:]), rng.at("levels"))
-        law = process.corrupt(x, t)
-        lost = law.mean[..., process.mask]
+        lost = process.lost(t, x)
         some = lost > 0
-        each = torch.where(some, process.pace(t, x) / torch.where(some, lost, 1.0), 0.0)
+        each = torch.where(some, process.pace(t, x) * process.running(t, x) / torch.where(some, lost, 1.0), 0.0)
         # minus log a, with a = alive / (1 - alive)
         extra = None if self.score else torch.where(some, (lost / (1 - lost).clamp(min=_SMALLEST)).log(), 0.0)
-        return self._asked(model, (x, law.sample(rng.at("noise")), t), each, cond, rng, weight, extra)
+        x_t = process.corrupt(x, t).sample(rng.at("noise"))
+        return self._asked(model, (x, x_t, t), each, cond, rng, weight, extra)
 
     def update(self, model: Denoiser, loss: Loss) -> None:
         if loss.shot is not None:

@@ -67,8 +67,11 @@ class Blockwise(Discrete):
         return self.inner.alive(self.clock(t, x))[..., None]
 
     def pace(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.inner.rate(self.clock(t, x))
+
+    def running(self, t: Tensor, x: Tensor) -> Tensor:
         own = self.clock(t, x)
-        return torch.where((own > 0) & (own < 1), self.blocks * self.inner.rate(own), 0.0)
+        return torch.where((own > 0) & (own < 1), float(self.blocks), 0.0).to(own)
 
     def _within(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """How many blocks are lost by t, and how far the next one is on its own clock."""

@@ -53,6 +53,16 @@ def check_vocab(vocab: int) -> None:
         raise Refusal(f"a vocabulary has at least two symbols, not {vocab!r}")
 
 
+def check_mask(process: object, who: str) -> Discrete:
+    """The process, refused where lost symbols do not become masks."""
+    if not isinstance(process, Discrete) or process.mask is None:
+        raise Refusal(
+            f"{who} is about masked symbols and needs a model of a process that masks, such as Absorbing, not of "
+            f"{type(process).__name__}"
+        )
+    return process
+
+
 class Discrete(Process, ABC):
     """Symbols int64 (B, *shape) that are kept or drawn anew; laws are ``Categorical`` over ``symbols``, in float64.
 
@@ -100,9 +110,17 @@ class Discrete(Process, ABC):
         """alive, broadcasting over the laws of x, (B, *shape or ones, 1)."""
         return self.alive(self.clock(t, x))[..., None]
 
+    def lost(self, t: Tensor, x: Tensor) -> Tensor:
+        """The chance that an entry of x (B, *shape) is lost by t, float64, broadcasting over it."""
+        return 1 - self._alive(t, x)[..., 0]
+
     def pace(self, t: Tensor, x: Tensor) -> Tensor:
-        """How fast each entry of x (B, *shape) is lost at t, -d alive / dt, float64, broadcasting over it."""
+        """How fast each entry of x (B, *shape) is lost at t by its own clock, -d alive / d clock, float64."""
         return self.rate(self.clock(t, x))
+
+    def running(self, t: Tensor, x: Tensor) -> Tensor:
+        """How fast the clock of each entry of x (B, *shape) runs at t, d clock / dt, float64."""
+        return torch.ones_like(self.clock(t, x))
 
     def _hot(self, x: Tensor) -> Tensor:
         return F.one_hot(x.long(), self.symbols).double()

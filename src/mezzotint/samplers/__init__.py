@@ -1,23 +1,29 @@
 """Samplers: a rule for one interval t -> s; grids: where the intervals lie."""
 
 from mezzotint.samplers.ancestral import Ancestral
+from mezzotint.samplers.any_order import AnyOrder
 from mezzotint.samplers.base import Sampler, State, Transition
 from mezzotint.samplers.churn import Churn
+from mezzotint.samplers.confidence import Confidence
 from mezzotint.samplers.euler import Euler
 from mezzotint.samplers.grids import Grid, Karras, Level, LogSNR, Quadratic, Respaced, Shift, Uniform
 from mezzotint.samplers.heun import Heun
 from mezzotint.samplers.inversion import Inverse, Inversion, Inverted
 from mezzotint.samplers.multistep import Multistep
+from mezzotint.samplers.reuse import Reuse
 from mezzotint.samplers.rising import Recurrence, RePaint, Restart
 from mezzotint.samplers.sampling import Sampling
 from mezzotint.samplers.shifted import Shifted, ShiftedAtEstimate
 from mezzotint.samplers.start import Analytic, Held, Reference, Start, below
+from mezzotint.samplers.tau_leaping import TauLeaping
 from mezzotint.samplers.unipc import UniPC
 
 __all__ = [
     "Analytic",
     "Ancestral",
+    "AnyOrder",
     "Churn",
+    "Confidence",
     "Euler",
     "Grid",
     "Held",
@@ -35,6 +41,7 @@ __all__ = [
     "Reference",
     "Respaced",
     "Restart",
+    "Reuse",
     "Sampler",
     "Sampling",
     "Shift",
@@ -42,6 +49,7 @@ __all__ = [
     "ShiftedAtEstimate",
     "Start",
     "State",
+    "TauLeaping",
     "Transition",
     "UniPC",
     "Uniform",
