@@ -60,13 +60,17 @@ class _Uphill(Transition):
         scale = evaluate(self.scale, denoiser.process.level(state.t.double()), cond, plain=0.0)
         return scale, (scale.reshape(len(scale), -1) != 0).any(1).nonzero()[:, 0]
 
-    def _moved(self, law: Distribution, slope: Tensor, scale: Tensor, index: Tensor) -> Distribution:
-        """The law of all rows, those of ``index`` moved by scale Var slope."""
+    def _normal(self, law: Distribution) -> Gaussian:
+        """The law, refused where it has no variance to shift by."""
         if not isinstance(law, Gaussian):
             raise Refusal(
                 f"{type(self.sampler).__name__} draws nothing here (its step is a {type(law).__name__}), so there is "
                 "no variance to shift by: give it fresh noise (eta above 0), or guide the denoiser (guidance.AtNoise)"
             )
+        return law
+
+    def _moved(self, law: Gaussian, slope: Tensor, scale: Tensor, index: Tensor) -> Distribution:
+        """The law of all rows, those of ``index`` moved by scale Var slope."""
         rows = index.to(law.mean.device)
         by = expand(scale[index], slope).to(slope) * law.variance[rows] * slope
         return replace(law, mean=law.mean.index_add(0, rows, by.to(law.mean)))
@@ -95,6 +99,7 @@ class Shifted(_Uphill):
         scale, index = self._scale(denoiser, state, cond)
         if not len(index):
             return law, memory
+        law = self._normal(law)
         x, t, few = state.x[index.to(state.x.device)], state.t[index], cond[index] if cond else cond
         slope = gradient(lambda x: self.reward(x, few, t), x, _connected(state.x, law.mean))
         return self._moved(law, slope, scale, index), memory
@@ -121,7 +126,7 @@ class ShiftedAtEstimate(_Uphill):
         estimate, few = heard.answers[0].mean, cond[index] if cond else cond
         x0 = estimate[index.to(estimate.device)]
         slope = gradient(lambda x: self.reward(x, few), x0, _connected(state.x, estimate))
-        return self._moved(law, slope, scale, index), memory
+        return self._moved(self._normal(law), slope, scale, index), memory
 
 
 class _Heard(Wrapper):

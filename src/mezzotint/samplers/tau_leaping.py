@@ -47,7 +47,8 @@ class TauLeaping(Transition):
         target = process.clock(s, x)[..., None]
         span = process.clock(t, x)[..., None] - target
         seen = rest[x][..., None]  # the chance that a lost entry is drawn as this one; at 0 it was never lost
-        weight = p / torch.where(seen > 0, (1 - lost) * hot + lost * seen, 1.0)
+        chance = (1 - lost) * hot + lost * seen  # of this symbol, for every v; 0 where p is 0 too, as at t = 0
+        weight = p / torch.where(chance > 0, chance, 1.0)
         total = weight.sum(-1, keepdim=True)
         rate = pace * seen * (weight + lost / (1 - lost).clamp(min=_LEAST) * rest * total)
         jump = torch.where(hot > 0, 0.0, span * rate)

@@ -31,6 +31,7 @@ from mezzotint.testing.expect import close, expect, finite, refused, same, shape
 from mezzotint.testing.parts import parts
 from mezzotint.testing.process import rises
 from mezzotint.testing.spec import check_made
+from mezzotint.testing.symbols import check_symbols
 from mezzotint.testing.truth import SHAPE, Normals, Watched, labels, mixture
 
 _ALONE = "sample k is the same alone, in any batch and in any order"
@@ -40,8 +41,8 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
     """Check that a sampler keeps the promises runs, searches and guidance rely on.
 
     Arguments:
-        sampler: of real data; run at several numbers of steps on several grids.
-        processes: to run it on; None: an example of every process of the house.
+        sampler: run at several numbers of steps on several grids, on symbols where it does not refuse them.
+        processes: of real data, to run it on; None: an example of every such process of the house.
 
     Raises:
         AssertionError: naming the promise that is broken.
@@ -52,8 +53,11 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
     check_made(sampler)
     refused(f"{who} with 0 steps", lambda: resized(sampler, steps=0), "a run has at least one interval")
     found = [example(cls) for cls in parts("process", "mezzotint.processes")] if processes is None else processes
-    served = [process for process in found if rises(process) or _serves(sampler, process)]
-    expect(served, f"{who} should serve some process but refuses all of {[type(p).__name__ for p in found]}")
+    symbols = check_symbols(sampler, lambda steps: resized(sampler, steps=steps))
+    found = [process for process in found if process.kind == "real"]
+    # Whoever serves symbols may refuse reals; whoever does not has to run wherever it could.
+    served = [process for process in found if (rises(process) and not symbols) or _serves(sampler, process)]
+    expect(served or symbols, f"{who} should serve some process but refuses all of {[type(p).__name__ for p in found]}")
     for process in served:
         name = f"{who} on {type(process).__name__}"
         with works(
