@@ -9,7 +9,8 @@ and any sampler then leads the known entries to their values while the others ar
 tokens. The model looks at the known entries only through x_t, noised as everything, so at high noise it decides about
 the rest while it hardly sees them, and the two parts may disagree. Going up and down again (a grid that rises:
 ``RePaint``, ``Recurrence``) lets them come to agree: with the exact answer of a Gaussian the law of the rest tends to
-the conditional one.
+the conditional one. Where x_t can hold what is known (``process.given``: symbols in place of masks), the model is shown
+it from the start, and its answer is the conditional one at once.
 
 Source: Lugmayr et al. 2022, "RePaint" (2201.09865, algorithm 1). It draws the known part of x_s from q(x_s | x_0) and
 apart from x_t; given the known x_0 the bridge of a stochastic sampler has the same law.
@@ -54,9 +55,8 @@ class Known(Wrapper):
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         mine, rest = cond.take(self.family)
-        answer = self.denoiser(x, t, rest, want)
         if not mine:
-            return answer
+            return self.denoiser(x, t, rest, want)
         if f"{self.family}.x" not in mine:
             raise Refusal(f"{self.family}.x holds what is known, but the condition has {', '.join(mine.values)} only")
         mask = masked(x, mine, f"{self.family}.mask") & expand(mine.kept(self.family).to(x.device), x)
@@ -67,4 +67,5 @@ class Known(Wrapper):
                 "outside the mask is not read"
             )
         # What lies outside the mask may be anything, also a symbol or a number that no answer could hold.
-        return answer.given(torch.where(mask, value, torch.zeros_like(value)), mask)
+        value = torch.where(mask, value, torch.zeros_like(value))
+        return self.denoiser(self.process.given(x, value, mask), t, rest, want).given(value, mask)

@@ -54,6 +54,16 @@ class Process(Part, ABC):
             eta: 1 for the process's own posterior (DDPM), 0 for no fresh noise (DDIM).
         """
 
+    def given(self, x: Tensor, x0: Tensor, known: Tensor) -> Tensor:
+        """x_t (B, *shape) with what it says of x_0 made up by what is known of x_0, where x_t can hold that; else x_t.
+
+        Arguments:
+            x: x_t.
+            x0: clean data, read under the mask only.
+            known: bool, broadcasting over x.
+        """
+        return x
+
     @abstractmethod
     def level(self, t: Tensor) -> Tensor:
         """The share of noise u in [0, 1] at time t."""

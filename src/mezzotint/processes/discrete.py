@@ -142,6 +142,10 @@ class Discrete(Process, ABC):
     def prior(self, shape: tuple[int, ...]) -> Categorical:
         return Categorical(logs(self.rest).expand(1, *shape, -1))
 
+    def given(self, x: Tensor, x0: Tensor, known: Tensor) -> Tensor:
+        """As in the base class: a mask whose symbol is known is replaced by it, at any time, and nothing else."""
+        return x if self.mask is None else torch.where(known & (x == self.mask), x0, x)
+
     def likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         """log q(x_t | x_0 = v) of every entry for every v, less its largest value: (B, *shape, vocab).
 
