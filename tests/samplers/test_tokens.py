@@ -307,3 +307,18 @@ def test_refusals() -> None:
         AnyOrder(2, "rastr")
     with pytest.raises(Refusal, match="temperature"):
         Confidence(2, temperature=-1.0)
+
+
+@pytest.mark.parametrize(
+    "sampler", [Ancestral(4), TauLeaping(4), AnyOrder(4), Confidence(4)], ids=lambda s: type(s).__name__
+)
+@pytest.mark.parametrize("shape", [(2, 2), (1, 4, 1)])
+def test_any_shape_of_symbols(sampler: Sampler, shape: tuple[int, ...]) -> None:
+    """Pictures and volumes of symbols are the texts of their entries, row by row."""
+    flat = table(Absorbing(2), entries=4)
+    model = Enumerated(Absorbing(2), flat.table, shape)
+    times = Uniform()(flat.process, 4)
+    x = sampler(model, rng=Rng(range(20)), times=times)
+    assert x.shape == (20, *shape)
+    assert torch.equal(x.flatten(1), sampler(flat, rng=Rng(range(20)), times=times))
+    assert torch.equal(sampler(model, rng=Rng([7]), times=times)[0], x[7])

@@ -39,6 +39,8 @@ _KEPT = 3  # of the memory: x, logits, fingerprints
 def _fingerprint(cond: Condition, count: int) -> Tensor:
     """A number for what each row is told, int64 (B,); never 0, which means that nothing was asked yet."""
     found = torch.ones(count, dtype=torch.int64)
+    if not cond:
+        return found
     for name, leaf in sorted(cond.leaves().items()):
         rows = leaf.detach().reshape(count, -1)
         bits = rows.double().view(torch.int64) if rows.is_floating_point() else rows.long()
@@ -54,9 +56,14 @@ def _fingerprint(cond: Condition, count: int) -> Tensor:
 class _Kept(Wrapper):
     """A denoiser that knows its last answers and is asked about the other rows only."""
 
+    kept: tuple[Tensor, ...]
+    count: int
+
     def __init__(self, denoiser: Denoiser, state: State) -> None:
-        super().__init__(denoiser)
-        self.kept, self.count = state.memory[:_KEPT], len(state)
+        torch.nn.Module.__init__(self)
+        # Made at every step, most of which do little else: setting a module's attributes one by one takes as long.
+        own = {name: getattr(denoiser, name) for name in ("process", "shape", "uses_level", "times", "clean")}
+        vars(self).update(own, denoiser=denoiser, kept=state.memory[:_KEPT], count=len(state))
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Distribution:
         if want or len(x) != self.count:  # further tensors are not kept, and which of the rows these are nobody knows
