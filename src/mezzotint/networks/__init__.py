@@ -1,5 +1,7 @@
 """Networks: ``forward(x, noise, context, want=()) -> Tensor | Output``, mathematics-free function approximators."""
 
+from mezzotint.networks.cache import Cache
+from mezzotint.networks.causal import Causal
 from mezzotint.networks.context import EMPTY, Context, Output
 from mezzotint.networks.cost import Cost, cost
 from mezzotint.networks.dit import DIT_SIZES, DiT
@@ -7,11 +9,14 @@ from mezzotint.networks.embed import Fourier, Sinusoid
 from mezzotint.networks.mlp import MLP
 from mezzotint.networks.modulation import AdaLNZero, Modulation
 from mezzotint.networks.potential import Potential
+from mezzotint.networks.token_transformer import TokenTransformer
 from mezzotint.networks.unet import UNet
 from mezzotint.networks.uvit import UVIT_SIZES, UViT
 
 __all__ = [
     "AdaLNZero",
+    "Cache",
+    "Causal",
     "Context",
     "Cost",
     "DIT_SIZES",
@@ -23,6 +28,7 @@ __all__ = [
     "Output",
     "Potential",
     "Sinusoid",
+    "TokenTransformer",
     "UNet",
     "UVIT_SIZES",
     "UViT",

@@ -37,11 +37,12 @@ def cost(network: nn.Module, shape: Sequence[int] | None = None, context: Contex
     """
     size: Sequence[int] = shape if shape is not None else network.shape  # type: ignore[assignment]
     state = {name: _meta(tensor) for name, tensor in (*network.named_parameters(), *network.named_buffers())}
-    x = torch.empty((1, *size), device="meta")
+    symbols = getattr(network, "symbols", None)  # a network of symbols takes whole numbers
+    x = torch.empty((1, *size), device="meta", dtype=None if symbols is None else torch.int64)
     counter = FlopCounterMode(display=False)
     # The composite attention decomposes into the products that are counted; fused kernels have no meta formula.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        functional_call(network, state, (x, x.new_empty(1), _shapes(context)))
+        functional_call(network, state, (x, torch.empty(1, device="meta"), _shapes(context)))
     return Cost(sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2)
 
 

@@ -49,10 +49,16 @@ class CrossAttention(nn.Module):
             tokens: (B, L, features), L at least 1; finite where the mask leaves them out, too.
             mask: bool (B, L), false at tokens that nobody reads; None: all are read.
         """
+        return self.asked(h, *self.projected(tokens), mask)
+
+    def projected(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, heads, L, d) of tokens, which stay the same however often they are asked."""
+        k, v = self.kv(tokens.to(self.kv.weight.dtype)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return k, v
+
+    def asked(self, h: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What is added to h, of keys and values from :meth:`projected`."""
         q = self.q(h).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, N, d)
-        k, v = (
-            self.kv(tokens.to(self.kv.weight.dtype)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # (B, heads, L, d)
         q, k = normed(self.norms, q, k)
         silent = None if mask is None else ~mask.any(dim=1)[:, None]  # (B, 1)
         # A softmax over nothing is NaN, so a row told nothing reads everything, and what it has read is thrown away.

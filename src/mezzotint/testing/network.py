@@ -2,7 +2,7 @@
 
 A network is a function approximator and knows nothing of data or noise; what can be checked without training it is that
 nothing in it is dead, nothing couples a batch, nothing it is told is ignored, and that it lives in other precisions and
-comes back from its spec and weights.
+comes back from its spec and weights. One with an attribute ``symbols`` is asked with whole numbers and answers logits.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_network(network: nn.Module, context: Context | None = None) -> None:
     try:
         with works(f"asking {who}", "a denoiser asks at every noise level"):
             nudge(network)  # a network that begins at zero says nothing and passes on no gradient
-            x = Rng(range(_COUNT)).normal("x", shape)
+            x = _asked(network, shape)
             noise = torch.tensor([-2.0, -0.3, 0.4, 1.1])
             with torch.no_grad():
                 said = _answers(network, x, noise, told, who)
@@ -66,6 +66,13 @@ def check_network(network: nn.Module, context: Context | None = None) -> None:
     finally:
         network.load_state_dict(kept)
         network.train(training)
+
+
+def _asked(network: nn.Module, shape: tuple[int, ...], name: str = "x") -> Tensor:
+    """Four samples: normal, or of every symbol alike where the network takes symbols."""
+    symbols = getattr(network, "symbols", None)
+    rng = Rng(range(_COUNT))
+    return rng.normal(name, shape) if symbols is None else (rng.uniform(name, shape) * symbols).long()
 
 
 def usual_context(network: nn.Module, shape: tuple[int, ...], count: int = _COUNT) -> Context:
@@ -116,10 +123,14 @@ def _answers(network: nn.Module, x: Tensor, noise: Tensor, told: Context, who: s
         isinstance(said, Tensor),
         f"{who} wanted for nothing more should return a tensor but returns a {type(said).__name__}",
     )
-    expect(
-        said.shape[0] == len(x) and said.shape[2:] == x.shape[2:],
-        f"{who} should answer (B, outputs, *space) for x {tuple(x.shape)} but answers {tuple(said.shape)}",
-    )
+    if hasattr(network, "symbols"):
+        vocab = getattr(network, "vocab", 0)
+        shaped(f"the answer of {who}", said, (*x.shape, vocab), "there is a logit for each of its vocab symbols")
+    else:
+        expect(
+            said.shape[0] == len(x) and said.shape[2:] == x.shape[2:],
+            f"{who} should answer (B, outputs, *space) for x {tuple(x.shape)} but answers {tuple(said.shape)}",
+        )
     finite(f"the answer of {who}", said, "its weights are small and so is x")
     same(f"x after asking {who}", x, before, "a question must not change what it asks about")
     same(f"{who} asked twice", network(x, noise, told), said, "in evaluation mode nothing is drawn")
@@ -155,8 +166,13 @@ def _hears(network: nn.Module, x: Tensor, noise: Tensor, told: Context, said: Te
             gap > 1e-6, f"the answer of {who} should depend on {what} but does not; what is told and not heard is lost"
         )
 
-    moves("x", network(x + 0.5, noise, told))
-    moves("the noise level", network(x, noise + 0.7, told))
+    symbols = getattr(network, "symbols", None)
+    moves("x", network(x + 0.5 if symbols is None else (x + 1) % symbols, noise, told))
+    if getattr(network, "told_level", True):
+        moves("the noise level", network(x, noise + 0.7, told))
+    else:
+        why = "told_level = False says that answers may be kept from one level to the next"
+        same(f"{who} at another noise level", network(x, noise + 0.7, told), said, why)
     if told.vector is not None:
         moves("the context's vector", network(x, noise, replace(told, vector=told.vector + 0.5)))
     if told.tokens is not None:
@@ -198,7 +214,15 @@ def _fits(network: nn.Module, x: Tensor, noise: Tensor, told: Context, said: Ten
     with torch.autocast("cpu", torch.bfloat16):
         low = _sample(network(x, noise, told)).float()
     close(f"{who} under bfloat16 autocast and in float32", low, said, 0.1, "training and sampling run in it")
-    if x.ndim > 2:
+    if hasattr(network, "symbols"):
+        larger = _asked(network, tuple(n + 3 for n in x.shape[1:]), "larger")
+        try:
+            grown = network(larger, noise, told)
+        except Refusal:
+            return
+        why = "it fits other sizes or refuses them"
+        shaped(f"{who}'s answer at another size", grown, (*larger.shape, said.shape[-1]), why)
+    elif x.ndim > 2:
         space = [n + 3 for n in x.shape[2:]]
         larger = Rng(range(_COUNT)).normal("larger", (x.shape[1], *space))
         maps = {port: Rng(range(_COUNT)).normal(port, (each.shape[1], *space)) for port, each in told.maps.items()}
@@ -233,18 +257,30 @@ def _refuses(network: nn.Module, x: Tensor, noise: Tensor, told: Context, who: s
             continue
         filled = replace(told, **{slot: value})
         refused(f"a context that fills {slot!r} for {who}", lambda filled=filled: network(x, noise, filled), why)  # type: ignore[misc]
+    symbols = getattr(network, "symbols", None)
+    if symbols is not None:
+        why = "what is looked up beyond the end of a table is another's memory, or an error nobody can read"
+        for symbol in (-1, symbols):
+            wrong = x.clone()
+            wrong[-1, ..., -1] = symbol
+            refused(f"the symbol {symbol} for {who}", lambda wrong=wrong: network(wrong, noise, told), why)  # type: ignore[misc]
+        why = "numbers are no symbols, and symbols have no channels"
+        refused(f"an x of {x.ndim + 1} axes for {who}", lambda: network(x[:, None], noise, told), why)
+        refused(f"an x of real numbers for {who}", lambda: network(x.float(), noise, told), why)
     why = "a misspelt name that is ignored is found where the value is missing"
     refused(f"a feature 'no_such_feature' of {who}", lambda: network(x, noise, told, ("no_such_feature",)), why)
 
 
 def _alive(network: nn.Module, x: Tensor, noise: Tensor, told: Context, who: str) -> None:
-    """The gradient of a projection of the answer reaches x and every weight."""
-    at = x.clone().requires_grad_()
+    """The gradient of a projection of the answer reaches every weight, and x where that is of real numbers."""
+    real = x.is_floating_point()
+    at = x.clone().requires_grad_(real)
     said = _sample(network(at, noise, told))
     weights = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     way = Rng(range(len(said))).normal("way", tuple(said.shape[1:]))
-    found = torch.autograd.grad((said * way).sum(), [at, *(p for _, p in weights)], allow_unused=True)
-    names = ["x", *(name for name, _ in weights)]
+    by = [*([("x", at)] if real else []), *weights]
+    found = torch.autograd.grad((said * way).sum(), [each for _, each in by], allow_unused=True)
+    names = [name for name, _ in by]
     dead = [name for name, g in zip(names, found, strict=True) if g is None or not bool(g.abs().sum() > 0)]
     expect(
         not dead,
@@ -253,7 +289,11 @@ def _alive(network: nn.Module, x: Tensor, noise: Tensor, told: Context, who: str
     for name, gradient in zip(names, found, strict=True):
         if gradient is not None:
             finite(f"the gradient of {who} by {name}", gradient, "one NaN spoils every weight")
-    coupled = torch.autograd.grad(_sample(network(at, noise, told))[0].sum(), at)[0][1:]
+    if real:
+        coupled = torch.autograd.grad(_sample(network(at, noise, told))[0].sum(), at)[0][1:]
+    else:
+        others = torch.cat((x[:1], x[1:].flip(0)))
+        coupled = _sample(network(others, noise, told))[0] - said[0]
     expect(
         not coupled.any(),
         f"the answer of {who} about one sample should not depend on the others; nothing may couple a batch",
