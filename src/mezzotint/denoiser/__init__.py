@@ -1,6 +1,7 @@
 """Denoisers: given x_t, t and a condition, what may the clean data be?"""
 
 from mezzotint.denoiser.asking import Asking
+from mezzotint.denoiser.autoregressive import Autoregressive
 from mezzotint.denoiser.base import Denoiser, Trainable, Wrapper
 from mezzotint.denoiser.chunked import Chunked
 from mezzotint.denoiser.counted import Counted
@@ -9,10 +10,13 @@ from mezzotint.denoiser.exact import Empirical, Mixture
 from mezzotint.denoiser.fractal import Fractal
 from mezzotint.denoiser.markov import Markov
 from mezzotint.denoiser.preconditioned import Preconditioned
+from mezzotint.denoiser.raster import Raster
 from mezzotint.denoiser.recast import Recast
+from mezzotint.denoiser.tokens import Tokens
 
 __all__ = [
     "Asking",
+    "Autoregressive",
     "Chunked",
     "Counted",
     "Denoiser",
@@ -22,7 +26,9 @@ __all__ = [
     "Markov",
     "Mixture",
     "Preconditioned",
+    "Raster",
     "Recast",
+    "Tokens",
     "Trainable",
     "Wrapper",
 ]

@@ -22,18 +22,17 @@ another one, at its own boundary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from mezzotint.core.condition import NONE, Condition, known
+from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.distribution import Dirac, Gaussian
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.denoiser.base import Trainable, Want
+from mezzotint.denoiser.networked import Encoder, Networked
 from mezzotint.denoiser.prediction import PREDICTIONS
-from mezzotint.networks.context import Context
-from mezzotint.networks.cost import cost
 from mezzotint.networks.inputs import in_precision
 from mezzotint.processes.base import Continuous
 
@@ -53,18 +52,7 @@ NOISES: dict[str, Callable[[Continuous, Tensor], Tensor]] = {
 }
 
 
-class Encoder(Protocol):
-    """What turns conditions into context; ``mezzotint.conditions.Encoder`` is the usual one."""
-
-    @property
-    def nulls(self) -> tuple[str, ...]: ...
-
-    def prepare(self, cond: Condition) -> Condition: ...
-
-    def __call__(self, cond: Condition, count: int) -> Context: ...
-
-
-class Preconditioned(Trainable):
+class Preconditioned(Networked, Trainable):
     """Turns a network into a denoiser of a continuous process.
 
     Arguments:
@@ -119,33 +107,14 @@ class Preconditioned(Trainable):
         self.variance = variance
         self.shape = tuple(cast(Any, network).shape)
 
-    def prepare(self, cond: Condition) -> Condition:
-        return self.encoder.prepare(cond) if self.encoder is not None else cond
-
-    @property
-    def nulls(self) -> tuple[str, ...]:
-        return self.encoder.nulls if self.encoder is not None else ()
-
-    def _context(self, cond: Condition, count: int) -> Context:
-        if self.encoder is None:
-            known(cond, (), "an unconditional model")
-            return Context()
-        return self.encoder(cond, count)
-
-    def cost(self, shape: tuple[int, ...], cond: Condition = NONE) -> int | None:
-        with torch.no_grad():
-            return cost(self.network, shape, self._context(cond, 1)).macs
-
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac | Gaussian:
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         t = t.to(device=x.device, dtype=torch.float64)
         skip, out = self._scales(t, x)
         inside = x * self._scale_in(t, x) if self.scaled else x
         inner = tuple(name for name in want if name != "output")
-        noise, context = NOISES[self.noise](self.process, t).to(x.dtype), self._context(cond, len(x))
-        with torch.autocast(x.device.type, self.inner_dtype, enabled=self.inner_dtype is not None):
-            said = self.network(in_precision(self.network, inside), noise, context, inner)
-        sample, aux = (said, {}) if isinstance(said, Tensor) else (said.sample, dict(said.aux))
+        noise = NOISES[self.noise](self.process, t).to(x.dtype)
+        sample, aux = self._said(in_precision(self.network, inside), noise, cond, inner)
         sample = sample.to(x.dtype)
         if sample.shape[1] != x.shape[1] * (2 if self.variance else 1):
             asked = "twice as many, for mean and variance" if self.variance else "as many, or variance=True for twice"
