@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mezzotint.conditions import Classes, Encoder
 from mezzotint.core import Categorical, Condition, Distribution, Refusal, Rng, cat
+from mezzotint.core.rng import inverted
 from mezzotint.denoiser import Autoregressive, Counted, Enumerated, Raster
 from mezzotint.guidance import Contrast, Without
 from mezzotint.networks import Causal
@@ -66,9 +67,10 @@ def test_cached_draws_are_those_of_teacher_forcing_and_no_row_depends_on_another
     for i in range(12):  # uncached: everything before is read again
         with torch.no_grad():
             logits = said.conditionals(x).logits.flatten(1, 2)[:, i]
-        x.flatten(1)[:, i] = rng.at("position", i).categorical("symbol", logits)
+        x.flatten(1)[:, i] = inverted(logits, rng.uniform("symbol", (3, 4)).flatten(1)[:, i])
     drawn = said.sample(rng)
     assert torch.equal(drawn, x)
+    assert torch.equal(said.conditionals(x).sample(rng), x)  # a fixed point: the noise is that of independent entries
     assert torch.equal(said[[4, 1]].sample(rng[[4, 1]]), x[[4, 1]])
     assert torch.equal(cat([said[3:], said[:3]]).sample(cat([rng[3:], rng[:3]])), cat_rows(x))
     assert torch.equal(said.repeat(2).sample(rng.repeat(2))[1::2], x)

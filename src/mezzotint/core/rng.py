@@ -175,14 +175,23 @@ class Rng(Batched):
         Returns:
             int64 (B, *shape) on the device of ``logits``.
         """
-        probs = logits.double().softmax(-1)
-        edges = probs.cumsum(-1)
-        u = self.uniform(name, tuple(logits.shape[1:-1])).to(logits.device)
-        symbol = (edges <= (u * edges[..., -1])[..., None]).sum(-1)
-        # Rounding can carry u * total up to the total itself; the last symbol that is possible at all then stands.
-        places = torch.arange(probs.shape[-1], device=probs.device)
-        last = torch.where(probs > 0, places, places.new_zeros(())).amax(-1)
-        return torch.minimum(symbol, last)
+        return inverted(logits, self.uniform(name, tuple(logits.shape[1:-1])))
+
+
+def inverted(logits: Tensor, u: Tensor) -> Tensor:
+    """The symbol at which the cumulative distribution passes u: what :meth:`Rng.categorical` makes of its uniforms.
+
+    Arguments:
+        logits: unnormalised log-probabilities (..., V); minus infinity is a hard zero.
+        u: uniforms on [0, 1), float64 (...), on any device.
+    """
+    probs = logits.double().softmax(-1)
+    edges = probs.cumsum(-1)
+    symbol = (edges <= (u.to(logits.device) * edges[..., -1])[..., None]).sum(-1)
+    # Rounding can carry u * total up to the total itself; the last symbol that is possible at all then stands.
+    places = torch.arange(probs.shape[-1], device=probs.device)
+    last = torch.where(probs > 0, places, places.new_zeros(())).amax(-1)
+    return torch.minimum(symbol, last)
 
 
 def _restore(keys: Tensor) -> Rng:

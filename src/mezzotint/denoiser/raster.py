@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mezzotint.core.distribution import Categorical, Distribution, Weight
 from mezzotint.core.errors import Refusal
-from mezzotint.core.rng import Rng
+from mezzotint.core.rng import Rng, inverted
 from mezzotint.networks.context import Context
 
 SLOTS = ("vector", "tokens", "mask")
@@ -110,7 +110,12 @@ class Raster(Distribution):
         return self.conditionals(x).log_prob(x)
 
     def sample(self, rng: Rng) -> Tensor:
-        """One draw per row from caches: symbol i under the key ``rng.at("position", i)``; without gradients."""
+        """One draw per row, from caches and without gradients.
+
+        Every position has its uniform number, the one that ``conditionals(x).sample(rng)`` has for it: that is x again,
+        and laws drawn under one key share their noise, entry by entry or not.
+        """
+        u = rng.uniform("symbol", tuple(self.value.shape[1:])).flatten(1)
         x, known = self.value.flatten(1).clone(), self.known.flatten(1)
         shape = tuple(self.value.shape[1:])
         free = (~known).any(0).tolist()
@@ -123,7 +128,7 @@ class Raster(Distribution):
                     logits, caches[k] = term.network.decode(x[:, i - 1] if i else None, caches[k])
                     said.append(logits)
                 if free[i]:
-                    drawn = rng.at("position", i).categorical("symbol", self._bent(said))
+                    drawn = inverted(self._bent(said), u[:, i])
                     x[:, i] = torch.where(known[:, i], x[:, i], drawn)
         return x.reshape(self.value.shape)
 

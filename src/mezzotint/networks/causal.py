@@ -114,7 +114,7 @@ class Causal(Module):
         h = h if codes is None else h + codes
         aux: dict[str, Tensor] = {}
         for k, (name, block) in enumerate(zip(self.wants, self.blocks, strict=True)):
-            h = block(h, numbers[k], partial(_before, block.attention, by), _reader(block, keys, k, mask))
+            h = block(h, numbers[k], partial(before, block.attention, by), _reader(block, keys, k, mask))
             if name in want:
                 aux[name] = laid(h, x.shape[1:])
         sample: Tensor = self.head(h, numbers[-1]).unflatten(1, x.shape[1:])
@@ -192,7 +192,7 @@ class Causal(Module):
         return codes, turn(places, weight.shape[1] // self.blocks[0].attention.heads, self.rotary, weight.dtype)
 
 
-def _before(attention: TokenAttention, by: Turn | None, h: Tensor) -> Tensor:
+def before(attention: TokenAttention, by: Turn | None, h: Tensor) -> Tensor:
     """Self-attention in which position i reads positions 0 .. i."""
     q, k, v = attention.projected(h, by)
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)

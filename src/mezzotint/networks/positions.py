@@ -57,7 +57,7 @@ def turn(places: Tensor, head: int, base: float, dtype: torch.dtype) -> Turn:
 
 
 def turned(x: Tensor, by: Turn) -> Tensor:
-    """Queries or keys (B, heads, N, d) turned by the angle of their place."""
+    """Queries or keys (..., N, d) turned by the angle of their place."""
     cosine, sine = by
     count = cosine.shape[1]
     fine = x.to(cosine.dtype)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -68,7 +69,7 @@ class TokenAttention(nn.Module):
         q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = normed(self.norms, q, k)
         if by is not None:
-            q, k = turned(q, by), turned(k, by)
+            q, k = turned(torch.stack((q, k)), by)
         return q, k, v
 
     def forward(self, h: Tensor, by: Turn | None = None, mask: Tensor | None = None) -> Tensor:
