@@ -115,7 +115,7 @@ class Raster(Distribution):
         Every position has its uniform number, the one that ``conditionals(x).sample(rng)`` has for it: that is x again,
         and laws drawn under one key share their noise, entry by entry or not.
         """
-        u = rng.uniform("symbol", tuple(self.value.shape[1:])).flatten(1)
+        u = rng.uniform("symbol", tuple(self.value.shape[1:])).flatten(1).to(self.value.device)
         x, known = self.value.flatten(1).clone(), self.known.flatten(1)
         shape = tuple(self.value.shape[1:])
         free = (~known).any(0).tolist()
