@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from broken_parts import ONE, caught, noting
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from mezzotint.conditions import Classes
 from mezzotint.core import NONE, Condition, Dirac, Rng
 from mezzotint.denoiser import Denoiser
 from mezzotint.guidance import Without
-from mezzotint.networks import EMPTY, Context, UNet
+from mezzotint.networks import EMPTY, Causal, Context, Output, TokenTransformer, UNet
 from mezzotint.objectives import Denoising, LogNormal
 from mezzotint.operators import Mask
 from mezzotint.processes import EDM, Flow
@@ -277,6 +278,56 @@ class Softmax(Reading):
         return super().forward(x + 0 * shares.sum(), noise, context, want)
 
 
+def said_otherwise(said: Any, how: Callable[[Tensor], Tensor]) -> Any:
+    """The answer of a network, with features or without, changed."""
+    return Output(how(said.sample), said.aux) if isinstance(said, Output) else how(said)
+
+
+class Symbols(TokenTransformer):
+    """A network of symbols, to be broken."""
+
+    def __init__(self, shape: tuple[int, ...] = (2, 3), level: bool = False) -> None:
+        super().__init__(5, 4, shape, 8, 1, 2, level=level, rotary=None)
+
+
+@broken(testing.check_network, "at another noise level should be the same")
+class Overhearing(Symbols):
+    def forward(self, x: Tensor, noise: Tensor, context: Context = EMPTY, want: Sequence[str] = ()) -> Any:
+        return said_otherwise(super().forward(x, noise, context, want), lambda y: y * noise.reshape(-1, 1, 1, 1))
+
+
+@broken(testing.check_network, "the symbol -1 for Wrapping should be refused")
+class Wrapping(Symbols):
+    def forward(self, x: Tensor, noise: Tensor, context: Context = EMPTY, want: Sequence[str] = ()) -> Any:
+        return super().forward(x % 5 if x.dtype == torch.int64 else x, noise, context, want)
+
+
+@broken(testing.check_network, "should be a tensor of shape")
+class Masking(Symbols):
+    def forward(self, x: Tensor, noise: Tensor, context: Context = EMPTY, want: Sequence[str] = ()) -> Any:
+        return said_otherwise(super().forward(x, noise, context, want), lambda y: F.pad(y, (0, 1)))
+
+
+class Writer(Causal):
+    """A network that decodes, to be broken."""
+
+    def __init__(self, shape: tuple[int, ...] = (2, 3)) -> None:
+        super().__init__(4, shape, 8, 1, 2, rotary=None)
+
+
+@broken(testing.check_network, "before entry 0 with others from there on should agree")
+class Peeping(Writer):
+    def forward(self, x: Tensor, noise: Tensor, context: Context = EMPTY, want: Sequence[str] = ()) -> Any:
+        ahead = (x.flip(1)[..., None] == torch.arange(4)).float()
+        return said_otherwise(super().forward(x, noise, context, want), lambda y: y + ahead)
+
+
+@broken(testing.check_network, "entry 1 of Confused decoded and among all should agree")
+class Confused(Writer):
+    def decode(self, last: Tensor | None, cache: Any) -> tuple[Tensor, Any]:
+        return super().decode(None if last is None else torch.zeros_like(last), cache)
+
+
 @broken(testing.check_condition_part, "should be one for all but depends on their values", 3)
 class Leaking(Classes):
     def forward(self, values: Any, keep: Tensor) -> Context:
@@ -336,3 +387,5 @@ def test_what_they_were_made_from_is_whole() -> None:
     testing.check_guidance(Around, denoiser=model(EDM()))
     testing.check_network(Small())
     testing.check_network(Reading())
+    testing.check_network(Symbols())
+    testing.check_network(Writer())

@@ -61,6 +61,8 @@ def check_network(network: nn.Module, context: Context | None = None) -> None:
                 _hears(network, x, noise, told, said, who)
                 _fits(network, x, noise, told, said, who)
                 _refuses(network, x, noise, told, who)
+                if hasattr(network, "decode"):
+                    _decodes(network, x, noise, told, said, who)
             _alive(network, x, noise, told, who)
             _returns(network, x, noise, told, said, who)
     finally:
@@ -236,6 +238,21 @@ def _fits(network: nn.Module, x: Tensor, noise: Tensor, told: Context, said: Ten
             (len(x), said.shape[1], *space),
             "it fits other sizes or refuses them",
         )
+
+
+def _decodes(network: Any, x: Tensor, noise: Tensor, told: Context, said: Tensor, who: str) -> None:
+    """What decodes has seen what came before and nothing else, and says one entry at a time what it says of all."""
+    flat, each, last = x.flatten(1), said.flatten(1, -2), None
+    cache = network.start(len(x), told)
+    for i, symbol in enumerate(flat.unbind(1)):
+        other = torch.cat((flat[:, :i], (flat[:, i:] + 1) % network.symbols), 1).reshape(x.shape)
+        ahead = network(other, noise, told).flatten(1, -2)[:, : i + 1]
+        close(
+            f"{who} before entry {i} with others from there on", ahead, each[:, : i + 1], 1e-6, "they are not drawn yet"
+        )
+        one, cache = network.decode(last, cache)
+        close(f"entry {i} of {who} decoded and among all", one, each[:, i], 1e-5, "a cache saves time and nothing else")
+        last = symbol
 
 
 def _refuses(network: nn.Module, x: Tensor, noise: Tensor, told: Context, who: str) -> None:
