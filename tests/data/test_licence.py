@@ -24,7 +24,9 @@ ROWS = {
     "EyeState": "biosignal",
     "Corpus": "text",
 }
-OWN = {"Arrays", "Folder", "Table", "Shards", "HuggingFace", "Bucket", "Buckets", "Cached", "Flipped"}
+OWN = {"Arrays", "Folder", "Table", "Shards", "HuggingFace", "TextFile", "Bucket", "Buckets", "Cached", "Flipped"} | {
+    "Shaded"
+}
 """Sets of whoever brought them, and sets around another."""
 
 

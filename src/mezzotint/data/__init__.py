@@ -6,6 +6,7 @@ from mezzotint.data.bucket import Bucket
 from mezzotint.data.buckets import Buckets
 from mezzotint.data.cached import Cached
 from mezzotint.data.camvid import CamVid
+from mezzotint.data.chain import Chain
 from mezzotint.data.cifar10 import CIFAR10
 from mezzotint.data.corpus import Corpus
 from mezzotint.data.data import Data
@@ -27,8 +28,10 @@ from mezzotint.data.recorded import Recorded
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
 from mezzotint.data.scenes.video import SceneVideos
+from mezzotint.data.shaded import Shaded
 from mezzotint.data.shards import Shards
 from mezzotint.data.table import Table
+from mezzotint.data.text_file import TextFile
 from mezzotint.data.timeseries import TimeSeries
 
 __all__ = [
@@ -41,6 +44,7 @@ __all__ = [
     "Buckets",
     "Cached",
     "CamVid",
+    "Chain",
     "Corpus",
     "Data",
     "Digits",
@@ -57,8 +61,10 @@ __all__ = [
     "Recorded",
     "SceneVideos",
     "Scenes",
+    "Shaded",
     "Shards",
     "Table",
+    "TextFile",
     "TimeSeries",
     "check",
     "find",

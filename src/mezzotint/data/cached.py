@@ -46,7 +46,8 @@ class Cached(Wrapped):
     the others wait. An item that is no longer as it was written is taken from the source instead, with a warning.
 
     Arguments:
-        source: any data set; one that paints its pictures with what is told of them, such as ``Scenes``, gains nothing.
+        source: any data set but one of symbols; one that paints its pictures with what is told of them, such as
+            ``Scenes``, gains nothing.
         folder: of caches, of as many sources as one likes; each has its own folder in it.
     """
 
@@ -57,6 +58,11 @@ class Cached(Wrapped):
         super().__post_init__()
         if isinstance(self.source, Cached):
             raise Refusal("the source of data.Cached is cached already; leave one of the two out")
+        if self.source.vocab is not None:
+            raise Refusal(
+                f"the samples of data.{type(self.source).__name__} are symbols, and what is kept are pictures: cache "
+                "what they are made of, as in data.Shaded(data.Cached(...))"
+            )
         object.__setattr__(self, "folder", os.fspath(self.folder))
 
     @cached_property

@@ -43,7 +43,8 @@ class Data(Part, ABC):
     """One split of a source of pictures, as a frozen dataclass with a field ``split``.
 
     An author writes ``shape``, ``classes``, ``labels`` and ``read``; the rest follows. Pixels lie in [-1, 1]. Samples
-    of another kind, such as points (D,), have the same interface and whatever range they have.
+    of another kind, such as points (D,), have the same interface and whatever range they have. Symbols have a
+    ``vocab``, and are ``spelt`` where they are text or ``drawn`` where they are a picture.
     """
 
     split: str
@@ -78,6 +79,19 @@ class Data(Part, ABC):
     @abstractmethod
     def read(self, rows: Rows) -> Tensor:
         """The samples of these rows, (B, *shape): float32, in [-1, 1] where they are pictures; symbols int64 from 0."""
+
+    @property
+    def vocab(self) -> int | None:
+        """How many symbols there are, where samples are symbols 0 .. vocab - 1; None: samples are real numbers."""
+        return None
+
+    def spelt(self, x: Tensor) -> list[str] | None:
+        """Samples (B, *shape) of this kind as texts, where they are written; None: they are no text."""
+        return None
+
+    def drawn(self, x: Tensor) -> Tensor | None:
+        """Samples (B, *shape) of this kind as pictures (B, C, H, W) in [-1, 1]; None: they are no pictures."""
+        return x if self.vocab is None and len(self.shape) == 3 else None
 
     def condition(self, rows: Rows) -> Condition:
         """What is told of these rows: ``Condition(label)``, or ``NONE`` without labels; sources add what they know."""

@@ -9,6 +9,8 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Self, cast
 
+from torch import Tensor
+
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.data.data import Data, Rows
@@ -48,6 +50,16 @@ class Wrapped(Data, ABC):
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return self.source.shapes
+
+    @property
+    def vocab(self) -> int | None:
+        return self.source.vocab
+
+    def spelt(self, x: Tensor) -> list[str] | None:
+        return self.source.spelt(x)
+
+    def drawn(self, x: Tensor) -> Tensor | None:
+        return self.source.drawn(x)
 
     def __len__(self) -> int:
         return len(self.source)
