@@ -187,7 +187,9 @@ class Patient:
     def table(self) -> list[Level]:
         """Error by level, of the model and of those it is measured against."""
         process: Any = self.average.process
-        if not isinstance(self.average, Trainable) or process.kind != "real" or self.average.times is not None:
+        if process.kind != "real":
+            raise Unknown("squared errors by level are of real data, and this model is of symbols: look at its loss")
+        if not isinstance(self.average, Trainable) or self.average.times is not None:
             raise Unknown("predictors are for networks on continuous processes that answer at all times")
         shares = self._shares() or [None] * BINS
         few = min(_MOST, max(_FEWEST, _ENTRIES // math.prod(self.data.shape)))

@@ -21,6 +21,7 @@ from mezzotint.data.licence import licence_of, said
 from mezzotint.samplers.base import Sampler
 from mezzotint.training.ema import PowerAverage, combination, combine, gamma_of
 from mezzotint.training.levels import BINS
+from mezzotint.training.preview import noun
 from mezzotint.training.run import Run
 
 WINDOW = "window"
@@ -199,7 +200,7 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
     examples = data.examples
     captions = spoken(examples["caption"]) if "caption" in examples else []
     lines = [
-        f"# A model of {len(data)} pictures",
+        f"# A model of {len(data)} {noun(data)}",
         "",
         f"Trained by mezzotint for {images} images on samples of shape {tuple(data.shape)}; these are the weights "
         f"averaged with relative length {average.sigma_rel:g}.",
@@ -208,7 +209,7 @@ def export(run: Run, average: PowerAverage, data: Data, sampler: Sampler, images
         "",
         *(["It draws what a caption says, such as:", "", *_listed(captions), ""] if captions else []),
         "It was judged on nothing but what the run's report says, and it knows nothing but its data: do not use its "
-        "pictures as evidence of anything, and mind the rights in the pictures it was trained on.",
+        f"{noun(data)} as evidence of anything, and mind the rights in the {noun(data)} it was trained on.",
         *(["", said(spec(data))] if licence_of(spec(data))[1] is not None else []),
         "",
     ]

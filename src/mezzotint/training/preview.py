@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mezzotint.conditions.captions import TextWarning
 from mezzotint.core import ranks
@@ -25,6 +25,7 @@ from mezzotint.training.levels import ErrorByLevel
 from mezzotint.training.pictures import enlargement, grid, save_png
 from mezzotint.training.points import scatter
 from mezzotint.training.run import Run
+from mezzotint.training.texts import save_texts, sheet
 
 _ROWS, _COLUMNS, _HELD_OUT, _POINTS = 4, 10, 512, 1000
 
@@ -42,25 +43,68 @@ def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: in
     """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row.
 
     Where more than a class is told of the data, such as a caption, a column is what is told of a held-out picture.
-    Points in the plane are drawn as dots over real ones. A model that is no denoiser draws none, and samples that are
-    neither pictures nor such points are not drawn.
+    Points in the plane are drawn as dots over real ones, and texts are written one below the other, as ``.txt``. A
+    model that is no denoiser draws none, and samples that are nothing of this are not drawn.
     """
-    plane = tuple(data.shape) == (2,)
-    if not isinstance(model, Denoiser) or not (plane or len(data.shape) == 3):
+    if not isinstance(model, Denoiser) or not _shown(data):
         return
+    cond, columns, rows = _asked(data)
+    x = sampler(model, cond, rng=Rng(range(len(rows))))
+    place = run.path / "samples" / f"{images:010d}"
+    pictures, texts = data.drawn(x), data.spelt(x)
+    if texts is not None:
+        titles = [f"seed {seed}" for seed in range(len(rows))]
+        if data.classes and "label" in cond:
+            labels = cond["label"].tolist()
+            titles = [f"{data.classes[label]}, {title}" for label, title in zip(labels, titles, strict=True)]
+        if ranks.main():
+            save_texts(place.with_suffix(".txt"), sheet(texts, titles))
+        return
+    if pictures is not None:
+        drawn = grid(pictures, columns, enlargement(*pictures.shape[-2:]))
+    else:
+        drawn = scatter(x, rows if cond else None, data[list(range(min(_POINTS, len(data))))][0])
+    if ranks.main():
+        save_png(place.with_suffix(".png"), drawn)
+
+
+@quiet()
+@torch.no_grad()
+def tried(model: nn.Module, data: Data, sampler: Sampler) -> None:
+    """Take the first interval of a preview of one sample, so that a sampler that does not suit the model is refused
+    before the training and not at its first picture."""
+    if not isinstance(model, Denoiser) or model.times is not None or not _shown(data):
+        return
+    cond, _, _ = _asked(data)
+    try:
+        times = sampler.grid(model.process, sampler.steps)[:2]
+        for _ in sampler.trajectory(model, cond[:1] if cond else cond, rng=Rng([0]), times=times):
+            pass
+    except Refusal as refusal:
+        raise Refusal(f"training.sampler cannot draw from this model: {refusal}") from None
+
+
+def noun(data: Data) -> str:
+    """What samples of this kind are called: pictures, texts, or no more than samples."""
+    one = data[0][0]
+    return "texts" if data.spelt(one) is not None else "samples" if data.drawn(one) is None else "pictures"
+
+
+def _shown(data: Data) -> bool:
+    """Whether samples of this kind can be shown."""
+    if tuple(data.shape) == (2,) and data.vocab is None:
+        return True
+    one = data[0][0]
+    return data.drawn(one) is not None or data.spelt(one) is not None
+
+
+def _asked(data: Data) -> tuple[Condition, int, Tensor]:
+    """What the samples of a preview are told, its columns, and the column of each."""
     more = data.examples
     columns = len(more) or min(_COLUMNS, len(data.classes) or _COLUMNS)
-    rows = torch.arange(columns).repeat(max(1, _POINTS // columns) if plane else _ROWS)
-    cond = more[rows] if more else Condition(label=rows) if data.classes else NONE
-    x = sampler(model, cond, rng=Rng(range(len(rows))))
-    if plane:
-        real = data[list(range(min(_POINTS, len(data))))][0]
-        drawn = scatter(x, rows if cond else None, real)
-    else:
-        height, width = data.shape[-2:]
-        drawn = grid(x, columns, enlargement(height, width))
-    if ranks.main():
-        save_png(run.path / "samples" / f"{images:010d}.png", drawn)
+    dots = tuple(data.shape) == (2,) and data.vocab is None
+    rows = torch.arange(columns).repeat(max(1, _POINTS // columns) if dots else _ROWS)
+    return more[rows] if more else Condition(label=rows) if data.classes else NONE, columns, rows
 
 
 @quiet()

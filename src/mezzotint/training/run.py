@@ -1,7 +1,7 @@
 """A run folder: everything a training run leaves behind, describing itself.
 
     config.yaml environment.json metrics.jsonl
-    samples/<images>.png                       fixed seeds, so pictures of one run can be compared
+    samples/<images>.png, or .txt              fixed seeds, so samples of one run can be compared
     checkpoints/<images>/                      {model, ema-*, optimizer, objective}.safetensors state.json manifest.json
     model/                                     the exportable folder: the average of the weights, its config and card
 

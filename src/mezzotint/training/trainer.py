@@ -34,6 +34,7 @@ from mezzotint.training.checkpoint import Place, average_name, restore
 from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit
+from mezzotint.training.preview import tried
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress, Recorder
 from mezzotint.training.run import Run
@@ -168,6 +169,9 @@ class Trainer(Part):
             raise Refusal(
                 f"the model makes samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}"
             )
+        of_model = getattr(getattr(denoiser, "process", None), "vocab", None)
+        if of_model != data.vocab:
+            raise Refusal(f"the model is of {_symbols(of_model)}, the data are {_symbols(data.vocab)}")
         with ExitStack() as stack:
             return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
 
@@ -185,6 +189,7 @@ class Trainer(Part):
 
         watch = stack.enter_context(watching())
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
+        tried(denoiser, data, self.sampler)
         together.join()
         accelerator = Accelerator(cpu=together.launched() and not together.on_gpu())
         way = str(accelerator.distributed_type.value)
@@ -283,6 +288,10 @@ class Trainer(Part):
         accelerator.wait_for_everyone()
         denoiser.eval()
         return run
+
+
+def _symbols(vocab: int | None) -> str:
+    return "real numbers" if vocab is None else f"{vocab:,} symbols"
 
 
 def _digests(tree: dict[str, Any]) -> str:
