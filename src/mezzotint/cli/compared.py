@@ -19,12 +19,14 @@ from mezzotint.cli.report import footer
 from mezzotint.cli.results import Result, reports
 from mezzotint.cli.rivals import Rivals, facts, listed
 from mezzotint.cli.words import TESTS, wish, words
+from mezzotint.core.bounded import read_bytes
 from mezzotint.data import picture as files
 from mezzotint.data.licence import said
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.training.run import Run
 
 _SHOWN = 60
+_WRITTEN = 4_000  # characters of the texts of a run
 """Letters of a setting."""
 
 
@@ -167,14 +169,19 @@ def _pictures(sides: Sequence[Side]) -> Html | None:
         if side.result.picture is None:
             continue
         path = Path(side.result.picture)
+        caption = tag("figcaption", f"{side.name}, after {int(path.stem):,} images")
+        if path.suffix == ".txt":
+            made.append(tag("figure", tag("pre", read_bytes(path).decode(errors="replace")[:_WRITTEN]), caption))
+            continue
         sheet = files.decode(path, files.channels_of(path, files.MAX_PIXELS), files.MAX_PIXELS)
         alt = f"samples of {side.name}"
-        images = int(path.stem)
         picture = tag("img", src=uri(sheet), alt=alt, width=sheet.shape[1], height=sheet.shape[0])
-        made.append(tag("figure", picture, tag("figcaption", f"{side.name}, after {images:,} images")))
+        made.append(tag("figure", picture, caption))
     if not made:
         return None
-    said = "The newest sheet of each run. Every run draws it from the same seeds, so what stands in one place is alike."
+    said = (
+        "The newest samples of each run. Every run draws it from the same seeds, so what stands in one place is alike."
+    )
     return section("What they draw", tag("p", said), tag("div", *made, class_="charts"))
 
 

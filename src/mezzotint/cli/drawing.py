@@ -165,7 +165,7 @@ def rows_of(denoiser: Denoiser, shape: Sequence[int] = ()) -> int:
 def draw(
     pipeline: Pipeline, cond: Condition, rng: Rng, batch: int, meter: Callable[[int, int], None], rows: int = 1
 ) -> Tensor | None:
-    """Pictures (N, C, H, W) on the CPU of the first process, None on the others.
+    """Pictures (N, C, H, W), or symbols (N, *shape), on the CPU of the first process, None on the others.
 
     Whole pieces of ``rows`` are dealt to the processes and drawn about ``batch`` at a time, fewer where all of them
     would not get some; the last one is filled up with its last row. So a piece holds the same rows whoever draws it.
@@ -192,7 +192,8 @@ def draw(
         x = torch.zeros(0)
         if len(index):
             with quiet():  # whoever asks has said them
-                x = pipeline(cond[index] if cond else cond, rng[index]).float().cpu()
+                x = pipeline(cond[index] if cond else cond, rng[index]).cpu()
+            x = x.float() if x.is_floating_point() else x
         made += _handed(x, each, start, total)
         meter(min(start + each * count, total), total)
     if not ranks.main():
@@ -222,10 +223,11 @@ def _handed(x: Tensor, each: int, start: int, total: int) -> list[Tensor]:
     if ranks.count() == 1:
         return [x]
     shape = torch.tensor(x.shape[1:] if len(x) else [0] * 8)
-    room = torch.zeros(8, dtype=torch.int64)
+    room = torch.zeros(9, dtype=torch.int64)
     room[: len(shape)] = shape
-    room = ranks.largest(room)
-    full = torch.zeros(each, *[n for n in room.tolist() if n])
+    room[8] = len(x) > 0 and not x.is_floating_point()
+    *sizes, whole = ranks.largest(room).tolist()
+    full = torch.zeros(each, *[n for n in sizes if n], dtype=torch.int64 if whole else torch.float32)
     if len(x):
         full[: len(x)] = x
     found = ranks.gathered(full) or []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -47,7 +48,7 @@ def make(
         drawing.exists(name, args.output.overwrite)
     made = pipeline()
     start = time.perf_counter()
-    with progress("sampling", "pictures") as meter:
+    with progress("sampling", "texts" if plan.text else "pictures") as meter:
         x = drawing.draw(made, cond, Rng(plan.seeds), plan.batch, meter, plan.rows)
     if x is None:  # the first process writes
         return 0
@@ -57,9 +58,11 @@ def make(
     if args.json:
         emit({"written": written, "count": len(x), "seconds": seconds, "remarks": remarks, "settings": settings})
         return 0
-    print(f"{len(x):,} pictures in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
+    what = "texts" if plan.text else "pictures"
+    print(f"{len(x):,} {what} in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
     if plan.told.source is not None and plan.sheet is not None:
         note(f"the sheet shows what is told of the data. {plan.told.source.licence}")
     if args.output.like is None and plan.sheet is not None:
-        note(f"the same again: mezzotint {verb.name} --like {shlex.quote(plan.sheet)} --out again.png")
+        again = f"--like {shlex.quote(plan.sheet)} --out again{Path(plan.sheet).suffix}"
+        note(f"the same again: mezzotint {verb.name} {again}")
     return 0

@@ -18,10 +18,13 @@ from mezzotint.cli.console import note
 from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
 from mezzotint.cli.items import Items, above
 from mezzotint.cli.method import Method
+from mezzotint.cli.symbols import SUFFIX, Shown
 from mezzotint.cli.titled import captioned
 from mezzotint.cli.told import Told
 from mezzotint.core.errors import Refusal
+from mezzotint.training import texts
 from mezzotint.training.pictures import Pixels, enlargement, grid, pixels, read_settings, save_png
+from mezzotint.training.texts import plain, save_texts, sheet
 
 BATCH = 256
 
@@ -65,6 +68,7 @@ class Plan:
         sheet: where the sheet is written, or None.
         threads: of the picture to be repeated, or None.
         shape: of one picture, where it is not the model's own.
+        shown: how symbols are shown; None for a model of real numbers.
     """
 
     model: drawing.Model
@@ -77,6 +81,7 @@ class Plan:
     sheet: str | None
     threads: int | None
     shape: tuple[int, ...] | None = None
+    shown: Shown | None = None
 
     @classmethod
     def of(cls, args: Asked, verb: Verb, old: dict[str, Any], changes: list[str] | None = None) -> Plan:
@@ -96,6 +101,7 @@ class Plan:
         changes = changes_of(given.set) if changes is None else changes
         moved = [change for change in changes if re.match(r"\s*data\s*[.=]", change)]
         changes = [change for change in changes if change not in moved]
+        shown = Shown.of(model, moved)
         shape = _shape(getattr(args, "size", None), old, model)
         known = replace(model, size=model.shape if shape is None else shape)
         wish, seeds = told.asked(
@@ -133,9 +139,10 @@ class Plan:
             if given.rows is not None
             else old.get("rows") or drawing.rows_of(model.denoiser, known.shape),
             layout=old["layout"] if same else _layout(output, verb, wish, seeds, known),
-            sheet=(output.out or verb.out) if wanted_sheet else None,
+            sheet=_sheet(output.out, verb, shown) if wanted_sheet else None,
             threads=_threads(old),
             shape=shape,
+            shown=shown,
         )
 
     def settings(self, threads: int, **more: Any) -> dict[str, Any]:
@@ -156,8 +163,14 @@ class Plan:
         }
 
     def _each(self, folder: str) -> list[str]:
-        """One file name a picture."""
-        return [str(Path(folder, name)) for name in self.told.names(self.seeds, len(self.model.classes))]
+        """One file name a sample."""
+        paths = [Path(folder, name) for name in self.told.names(self.seeds, len(self.model.classes))]
+        return [str(path.with_suffix(SUFFIX) if self.text else path) for path in paths]
+
+    @property
+    def text(self) -> bool:
+        """Whether the samples are texts."""
+        return self.shown is not None and self.shown.text
 
     def remarks(self) -> list[str]:
         """Sentences about what of the texts does not reach the model."""
@@ -176,21 +189,42 @@ class Plan:
 
         Arguments:
             output: where they go.
-            x: the pictures, (N, C, H, W).
-            settings: what the PNGs carry.
+            x: the pictures, (N, C, H, W), or symbols.
+            settings: what the files carry.
             lay: makes the sheet; None: a grid, under captions where there are any.
         """
+        if self.shown is not None:
+            if self.shown.text:
+                return self._write_texts(output, x, self.shown.texts(x), settings)
+            x = self.shown.pictures(x)
         written = []
         if self.sheet is not None:
             save_png(self.sheet, self.grid(x) if lay is None else lay(x), settings)
             written.append(self.sheet)
         if output.npz is not None:
-            _save_npz(Path(output.npz), x, self.told, self.seeds)
+            _save_npz(Path(output.npz), self.told, self.seeds, images=pixels(x))
             written.append(output.npz)
         if output.each is not None:
             one = {**settings, "layout": {"columns": 1, "scale": 1, "gap": 0}}
             for row, (name, tile) in enumerate(zip(self._each(output.each), pixels(x), strict=True)):
                 save_png(name, tile, {**one, **self.told.row(row).record(), "seeds": [self.seeds[row]]})
+                written.append(name)
+        return written
+
+    def _write_texts(self, output: Output, x: Tensor, texts: list[str], settings: dict[str, Any]) -> list[str]:
+        labels = self.told.labels
+        names = [""] * len(texts) if labels is None else [f"{self.model.classes[label]}, " for label in labels]
+        titles = [f"{name}seed {seed}" for name, seed in zip(names, self.seeds, strict=True)]
+        written = []
+        if self.sheet is not None:
+            save_texts(self.sheet, sheet(texts, titles), settings)
+            written.append(self.sheet)
+        if output.npz is not None:
+            _save_npz(Path(output.npz), self.told, self.seeds, symbols=x.numpy(), texts=np.array(texts, dtype=np.str_))
+            written.append(output.npz)
+        if output.each is not None:
+            for row, (name, text) in enumerate(zip(self._each(output.each), texts, strict=True)):
+                save_texts(name, plain(text), {**settings, **self.told.row(row).record(), "seeds": [self.seeds[row]]})
                 written.append(name)
         return written
 
@@ -208,7 +242,7 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     """The settings inside a picture, refused unless they are such as the verb writes; {} where none is named."""
     if path is None:
         return {}
-    old = read_settings(path)
+    old = texts.read_settings(path) if path.lower().endswith(SUFFIX) else read_settings(path)
     made = "edit" if "edit" in old else "sample"
     if made != verb.name:
         raise Refusal(f"{path!r} was made by mezzotint {made}; repeat it with mezzotint {made} --like")
@@ -227,6 +261,7 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
         whole and isinstance(old.get("sampler"), dict) and isinstance(old.get("guidance"), int | float | dict | None)
     )
     whole = whole and ("size" not in old or (_whole_numbers(old["size"], 2**31) and len(old["size"]) == 2))
+    whole = whole and isinstance(old.get("prompt"), str | None)
     whole = whole and isinstance(old.get("batch"), int) and isinstance(old.get("rows", 1), int)
     if not whole:
         raise Refusal(f"the settings inside {path!r} are not those of mezzotint {verb.name}, so it cannot be repeated")
@@ -292,11 +327,20 @@ def _layout(output: Output, verb: Verb, wish: Told, seeds: list[int], model: dra
         if output.columns < 1:
             raise Refusal(f"--columns is {output.columns}, but a sheet has at least one")
         columns = min(output.columns, len(seeds))
-    height, width = model.shape[-2:]
+    height, width = model.shape[-2:] if len(model.shape) > 1 else (verb.side, verb.side)  # a text has neither
     titles = verb.titles or wish.captions is not None
     side = 2 * verb.side if titles and not verb.titles else verb.side
     layout = {"columns": columns, "scale": enlargement(height, width, side), "gap": 6 if titles else 1}
     return {**layout, "titles": True} if titles else layout
+
+
+def _sheet(out: str | None, verb: Verb, shown: Shown | None) -> str:
+    """Where the sheet goes: a PNG, or a file of text where the samples are texts."""
+    if shown is None or not shown.text:
+        return out or verb.out
+    if out is not None and not out.lower().endswith(SUFFIX):
+        raise Refusal(f"this model writes texts, and --out is {out!r}: name a file that ends in {SUFFIX}")
+    return out or str(Path(verb.out).with_suffix(SUFFIX))
 
 
 def _threads(old: dict[str, Any]) -> int | None:
@@ -305,8 +349,8 @@ def _threads(old: dict[str, Any]) -> int | None:
     return threads if isinstance(threads, int) and 1 <= threads <= (os.cpu_count() or 1) else None
 
 
-def _save_npz(path: Path, x: Tensor, asked: Told, seeds: list[int]) -> None:
-    arrays: dict[str, Any] = {"images": pixels(x), "seeds": np.array(seeds, np.uint64)}
+def _save_npz(path: Path, asked: Told, seeds: list[int], **samples: Any) -> None:
+    arrays: dict[str, Any] = {**samples, "seeds": np.array(seeds, np.uint64)}
     if asked.labels is not None:
         arrays["labels"] = np.array(asked.labels, np.int64)
     if asked.items is not None:

@@ -30,7 +30,7 @@ class Result:
         skipped: steps that were not finite.
         waiting: the share of its time that the loop waited for data, the median over log lines without the first, which
             holds the start of the workers.
-        picture: the newest sample grid.
+        picture: the newest sample grid, or file of texts.
         changed: when the log was last written, in seconds since 1970.
     """
 
@@ -54,7 +54,7 @@ class Result:
         held = [row["held_out"] for row in rows if isinstance(row.get("held_out"), dict)]
         last = losses[-1] if losses else {}
         log = run.path / "metrics.jsonl"
-        grids = sorted((run.path / "samples").glob("[0-9]*.png"))
+        grids = sorted(file for file in (run.path / "samples").glob("[0-9]*") if file.suffix in (".png", ".txt"))
         return cls(
             images=max((int(row.get("images", 0)) for row in rows), default=0),
             total=_total(run),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 from tyro.conf import Positional, arg
 
@@ -28,8 +28,12 @@ class Sample:
     its data (--items), a column each, which stand above what is drawn. If the data have moved, say where they are with
     --set data.path=...
 
-    The PNG carries its settings: model, SHA-256 of the weights, labels, captions, seeds, sampler, guidance,
-    versions. --like reads them back and makes the same pictures again; further flags change what they name.
+    A model of texts writes them into one .txt, each under its seed; --prompt says how they begin. Symbols that are
+    shades are drawn as pictures.
+
+    The PNG, or the last line of the .txt, carries its settings: model, SHA-256 of the weights, labels, captions,
+    seeds, sampler, guidance, versions. --like reads them back and makes the same again; further flags change what
+    they name.
 
     examples:
       mezzotint sample runs/digits
@@ -41,6 +45,7 @@ class Sample:
       mezzotint sample --like threes.png --seeds 64-127 --out more.png
       mezzotint sample runs/emoji --caption "a red heart" "a black cat" --guidance 2 --out two.png
       mezzotint sample runs/streets --items 0-5 --seeds 0-3 --out streets.png
+      mezzotint sample runs/shakespeare --prompt "ROMEO:" --seeds 0-3 --out romeo.txt
       mezzotint sample runs/wide --size 48x80 --out wide.png
       mezzotint sample runs/emoji --caption-file wishes.txt --negative "a face" --guidance 3 --each wishes
     """
@@ -53,6 +58,8 @@ class Sample:
     """One picture a label or caption and seed: 5, 0-63 or 3,5,9."""
     size: Annotated[Optional[str], arg(metavar="HEIGHTxWIDTH", help_behavior_hint="(default: the model's own)")] = None
     """Of the pictures, in pixels, for networks that take any, as the U-Net of every recipe from pictures does."""
+    prompt: Annotated[Optional[str], arg(metavar="TEXT", help_behavior_hint="")] = None
+    """How texts begin, for models that write them; the rest is drawn, and sees it from the first step on."""
     telling: Said = Telling()
     drawing: Drawn = Drawing()
     output: Written = Output()
@@ -65,11 +72,21 @@ def run(args: Sample) -> int:
     use_threads(args.drawing.threads)
     from mezzotint.cli import plan
     from mezzotint.cli.making import make
+    from mezzotint.cli.symbols import Prompt, completing
     from mezzotint.samplers import Sampling
 
-    asked = plan.Plan.of(args, plan.SAMPLE, plan.read(args.output.like, plan.SAMPLE))
+    old = plan.read(args.output.like, plan.SAMPLE)
+    asked = plan.Plan.of(args, plan.SAMPLE, old)
+    prompt = args.prompt if args.prompt is not None else old.get("prompt")
+    begun = None if prompt is None else Prompt.of(prompt, asked.shown, asked.model)
+    cond = asked.told.cond()
+    if begun is not None:
+        cond = cond | begun.cond(len(asked.seeds), asked.model.shape)
 
     def pipeline() -> Sampling:
-        return Sampling(asked.method.sampler, asked.method.guided(asked.model.denoiser, asked.rows), shape=asked.shape)
+        denoiser = asked.method.guided(asked.model.denoiser, asked.rows)
+        plain = Sampling(asked.method.sampler, denoiser, shape=asked.shape)
+        return plain if begun is None else completing(plain)
 
-    return make(args, plan.SAMPLE, asked, pipeline, asked.told.cond())
+    more: dict[str, Any] = {} if begun is None else {"prompt": begun.text}
+    return make(args, plan.SAMPLE, asked, pipeline, cond, **more)

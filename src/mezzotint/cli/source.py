@@ -18,7 +18,7 @@ from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
 from mezzotint.core.store import SCHEMA, model_config
-from mezzotint.data import Arrays, Data, Digits, Folder, Scenes
+from mezzotint.data import Arrays, Data, Digits, Folder, Scenes, TextFile
 from mezzotint.data.table import ENDINGS, TABLES
 from mezzotint.training.run import CHECKPOINTS, Run
 
@@ -26,7 +26,7 @@ BUILT_IN = ("digits", "scenes")
 FLAGS = {"layout": "layout", "mask": "mask", "image": "condition", "attributes": "attributes"}
 """The flags that declare a column, by what it tells."""
 _RECIPES = (".yaml", ".yml")
-_FILES = (".npz", ".tar", *ENDINGS)
+_FILES = (".npz", ".tar", ".txt", *ENDINGS)
 
 
 def is_run(path: str | Path) -> bool:
@@ -107,10 +107,13 @@ def pictures(
         _without(f"the file {what!r}", skip_broken=skip_broken or None)
         label, caption = _told(path)
         return made(Arrays, changes, path=what, label=label, caption=caption, size=size, held_out_path=held_out)
+    if what.lower().endswith(".txt") and path.is_file():
+        _without(f"the text {what!r}", size=size, held_out=held_out, skip_broken=skip_broken or None)
+        return made(TextFile, changes, path=what)
     if path.is_file():
         raise Refusal(
-            f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz, .jsonl, .csv, .parquet or "
-            ".tar file"
+            f"{what!r} is neither a recipe (.yaml), nor a folder of pictures, nor an .npz, .jsonl, .csv, .parquet, "
+            ".tar or .txt file"
         )
     hint = nearest(what, BUILT_IN) if "/" not in what and "." not in what else "check the path"
     raise Refusal(f"there is no recipe, folder of pictures or .npz file {what!r} ({hint})")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -36,6 +37,7 @@ class Train:
       a table      metadata.jsonl, .csv or .parquet, or the folder it is in: file_name, and label or caption, and
                    what --layout, --condition, --mask and --attributes name
       .tar files   or a folder of them, as WebDataset writes them, or a folder that datasets saved
+      a .txt       of UTF-8 text, for a model of texts: windows of 256 symbols (--set data.length=128)
       an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
       a .yaml      a recipe with the entries model, data and training, or data alone
       a run        with --resume to go on with it, with --out to train the same anew
@@ -47,6 +49,7 @@ class Train:
     examples:
       mezzotint train digits --out runs/digits
       mezzotint train pictures/ --size 32 --images 2M
+      mezzotint train shakespeare.txt --out runs/shakespeare
       mezzotint train pictures/ --size 32 --dry-run > recipe.yaml       write the recipe, edit it, then
       mezzotint train recipe.yaml --set training.rate.peak=1e-3
       mezzotint train runs/digits --resume --images 400k
@@ -60,8 +63,8 @@ class Train:
     """The run folder; new or empty, unless --resume."""
     images: Annotated[Optional[str], arg(metavar="N", help_behavior_hint="(default: 200k, or the recipe's)")] = None
     """How long to train, in images seen: 50000, 200k, 2M."""
-    width: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 32)")] = None
-    """Channels of the U-Net at full size, the one dial for capacity; only for pictures, a recipe says it itself."""
+    width: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 32, symbols 128)")] = None
+    """Channels of the U-Net at full size, or features of a symbol, the dial for capacity; a recipe says it itself."""
     seed: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 0, or the recipe's)")] = None
     """Of the weights, the order of pictures and the noise."""
     size: Annotated[Optional[int], arg(metavar="PIXELS", help_behavior_hint="(default: as they are)")] = None
@@ -232,7 +235,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
     if data is None:
         data = _pictures(args, before)
     images = config.count(args.images) if args.images is not None else 200_000
-    tree = of_data(data, images=images, width=width or 32, seed=args.seed or 0, **_batch(changes_of(args.set)))
+    more = _batch(changes_of(args.set)) | ({} if width is None else {"width": width})
+    tree = of_data(data, images=images, seed=args.seed or 0, **more)
     if not before:
         _say_unheard(data, tree)
     return {**tree, "training": before["training"]} if before else tree
@@ -252,16 +256,18 @@ def _pictures(args: Train, before: dict[str, Any]) -> Data:
     from mezzotint.cli.source import BUILT_IN, FLAGS, pictures
 
     size, held_out, skip = args.size, args.held_out, args.skip_broken
-    columns = {told: getattr(args, flag) for told, flag in FLAGS.items()}
+    columns, changes = {told: getattr(args, flag) for told, flag in FLAGS.items()}, changes_of(args.set)
     if before and args.what not in ("digits",):
         was = before["data"]
         size = was.get("size") if size is None and isinstance(was.get("size"), int) else size
         held_out = was.get("held_out_path") if held_out is None else held_out
         skip = skip or bool(was.get("skip_broken"))
+        if was.get("part") == "data.TextFile":
+            kept = [f"data.{name}={json.dumps(was[name])}" for name in ("length", "stride", "symbols") if name in was]
+            changes = [*kept, *changes]
         if was.get("part") in ("data.Table", "data.Shards", "data.HuggingFace"):
             columns = {told: was.get(told) if column is None else column for told, column in columns.items()}
     declared = {told: column for told, column in columns.items() if column}
-    changes = changes_of(args.set)
     if before and args.what not in BUILT_IN and before["data"].get("links"):
         changes = ["data.links=true", *changes]
     found = pictures(args.what, size, held_out, skip, declared, changes)
@@ -317,8 +323,9 @@ def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
     if args.images is not None and config.count(args.images) + done.config["training"]["batch"] <= result.images:
         note(f"the run has seen {result.images:,} images before, more than --images {args.images}: nothing was trained")
     quoted = shlex.quote(folder)
+    text = result.picture is not None and result.picture.endswith(".txt")
     commands = {
-        "sample": f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + '.png')}",
+        "sample": f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + ('.txt' if text else '.png'))}",
         "judge": f"mezzotint evaluate {quoted}",
         "look": f"mezzotint show {quoted}",
         "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}",
@@ -327,9 +334,9 @@ def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
         emit({"run": folder, "seconds": seconds, **result.plain(), "next": commands})
         return
     print(f"{folder}: {result.images:,} images in {duration(seconds)}", end="")
-    print(f", loss {number(result.loss)}, on held-out pictures {number(result.held_out)}")
+    print(f", loss {number(result.loss)}, on held-out {'texts' if text else 'pictures'} {number(result.held_out)}")
     if result.picture is not None:
-        print(f"a grid of fixed seeds: {result.picture}")
+        print(f"{'texts' if text else 'a grid'} of fixed seeds: {result.picture}")
     print("\nto go on:")
     for what, command in commands.items():
         print(f"  {what:<8} {command}")

@@ -1,0 +1,133 @@
+"""Samples of models of symbols, shown as their data say: texts in a file that carries its settings, shades as pictures.
+
+What a symbol stands for is known by the data set that the model's config names, and by nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.cli import source
+from mezzotint.cli.drawing import Model
+from mezzotint.core.condition import Condition
+from mezzotint.core.errors import Refusal
+from mezzotint.core.rng import Rng
+from mezzotint.data import Data
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.guidance import Known
+from mezzotint.samplers import Sampling
+
+SUFFIX = ".txt"
+
+
+def vocab(denoiser: Denoiser) -> int | None:
+    """How many symbols a model is of, None for one of real numbers."""
+    return getattr(denoiser.process, "vocab", None)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How samples of symbols are shown.
+
+    Arguments:
+        data: what the model was trained on.
+        text: whether its symbols are text, and not a picture.
+    """
+
+    data: Data
+    text: bool
+
+    @classmethod
+    def of(cls, model: Model, changes: list[str]) -> Shown | None:
+        """What the config of a model of symbols names; None for a model of real numbers.
+
+        Arguments:
+            model: that draws.
+            changes: edits of where the data lie, such as ``data.path=elsewhere``.
+        """
+        many = vocab(model.denoiser)
+        if many is None:
+            return None
+        data = source.of_run(model.path, changes)
+        if data.vocab != many:
+            found = "no symbols" if data.vocab is None else f"{data.vocab} symbols"
+            raise Refusal(
+                f"the model in {model.path!r} is of {many} symbols, and its data have {found} now: they have changed, "
+                "so nobody knows what a symbol stands for; bring back what it was trained on"
+            )
+        one = torch.zeros(1, *model.shape, dtype=torch.int64)
+        text = data.spelt(one) is not None
+        if not text and data.drawn(one) is None:
+            raise Refusal(f"data.{type(data).__name__} does not say what its symbols stand for, so none can be shown")
+        return cls(data, text)
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """Symbols (B, H, W) as pictures (B, C, H, W)."""
+        found = self.data.drawn(x)
+        assert found is not None
+        return found
+
+    def texts(self, x: Tensor) -> list[str]:
+        """Symbols (B, L) as texts."""
+        found = self.data.spelt(x)
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A beginning that is given.
+
+    Arguments:
+        text: of it.
+        x: its symbols, int64 (n,).
+    """
+
+    text: str
+    x: Tensor
+
+    @classmethod
+    def of(cls, text: str, shown: Shown | None, model: Model) -> Prompt:
+        """The symbols of a text, refused where the model writes none or no more than that."""
+        numbered: Any = getattr(None if shown is None else shown.data, "numbered", None)
+        if numbered is None:
+            raise Refusal(f"the model in {model.path!r} writes no texts, so it takes no --prompt")
+        x: Tensor = numbered(text)
+        (length,) = model.shape
+        if not 0 < len(x) < length:
+            raise Refusal(
+                f"--prompt has {len(x)} symbols, but texts of this model have {length}: give it 1 to {length - 1}"
+            )
+        return cls(text, x)
+
+    def cond(self, count: int, shape: tuple[int, ...]) -> Condition:
+        """What is known of so many samples."""
+        x = torch.zeros(count, *shape, dtype=torch.int64)
+        x[:, : len(self.x)] = self.x
+        known = torch.arange(shape[0]) < len(self.x)
+        return Condition(**{"known.x": x, "known.mask": known.expand(count, *shape)})
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A start at the prior with what is known in its place: a process that masks leaves it there, so that the model
+    sees it from the first step on, and :class:`~mezzotint.guidance.Known` brings it back on any other.
+
+    Arguments:
+        denoiser: at whose prior it starts.
+    """
+
+    denoiser: Denoiser
+
+    def __call__(self, cond: Condition, rng: Rng) -> Tensor:
+        prior = self.denoiser.process.prior(tuple(self.denoiser.shape)).repeat(len(rng)).sample(rng.at("start"))
+        return torch.where(cond["known.mask"], cond["known.x"], prior)
+
+
+def completing(sampling: Sampling) -> Sampling:
+    """The same pipeline, with entries that its condition knows."""
+    return Sampling(sampling.sampler, Known(sampling.denoiser), start=Begun(sampling.denoiser), shape=sampling.shape)
