@@ -58,6 +58,9 @@ class Evaluate:
     training, say where they are with --set data.path=...; edits of the sampler and the guidance are as in
     sample.
 
+    A model of symbols is judged by its likelihood instead: a bound on it for held-out samples (--count, by default 1000
+    at most), in nats and bits per symbol, lower being better.
+
     --report also writes a page: samples beside what they were asked to show, class by class, and beside the
     training pictures nearest to them, and every number. Of several checkpoints (--average with --at) it has curves
     of each measure against images. It shows pictures of the training set, so it stays in the run folder unless
@@ -124,6 +127,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
     from mezzotint.cli.source import of_run
+    from mezzotint.cli.symbols import vocab
     from mezzotint.core import config, ranks
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
@@ -147,6 +151,10 @@ def _run(args: Evaluate, threads: int) -> int:
     asked = measures.chosen([name for name in re.split(r"[\s,]+", args.measures) if name])
     many = parameters_of(given.max_parameters)
     model = drawing.load(args.run, given.average, images, given.device, many)
+    if vocab(model.denoiser) is not None:
+        from mezzotint.cli import likelihood
+
+        return likelihood.evaluate(args, model, changes, threads)
     method = Method.of(given, mine, model.sampler)
     counted = Counted(model.denoiser)
     rows = drawing.rows_of(model.denoiser) if given.rows is None else given.rows
@@ -231,6 +239,10 @@ def _run(args: Evaluate, threads: int) -> int:
 
 def describe(document: dict[str, Any]) -> str:
     """A report as text: a table, and what it was measured on."""
+    if "bound" in document:
+        from mezzotint.cli import likelihood
+
+        return likelihood.describe(document)
 
     def spread(found: dict[str, Any]) -> str:
         low, high = found["low"], found["high"]

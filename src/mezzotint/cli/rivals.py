@@ -176,10 +176,14 @@ def facts(report: Mapping[str, Any]) -> list[str]:
 
     sampler, counts, model = report.get("sampler") or {}, report.get("counts") or {}, report.get("model") or {}
     extractor, images = report.get("extractor") or {}, model.get("images")
-    how = [
+    bound = report.get("bound") or {}
+    made = [
         f"{counts.get('samples', 0):,} samples",
         f"{str(sampler.get('part', '')).rpartition('.')[2]} in {sampler.get('steps')} steps",
-        guidance(dict(report)),
+        "" if bound else guidance(dict(report)),
+    ]
+    how = [
+        *(made if not bound else [f"a bound by {str(bound.get('part', '')).rpartition('.')[2]}"]),
         f"seed {report.get('seed')}",
         f"average {model['average']:g}" if model.get("average") else None,
         f"after {images:,} images" if isinstance(images, int) else None,

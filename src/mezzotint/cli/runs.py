@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MEASURES = (
     "accuracy", "classification_score", "frechet_features", "frechet_pixels", "kid", "precision", "recall",
-    "neighbour_ratio",
+    "neighbour_ratio", "nats_per_symbol", "bits_per_symbol",
 )  # fmt: skip
 
 
@@ -109,11 +109,16 @@ def _list(folder: str, machine: bool) -> int:
         print(f"no runs in {folder}; begin one: mezzotint train digits")
         return 0
     now = time.time()
-    rows = [[name, *_numbers(result), f"{duration(now - result.changed)} ago"] for name, result in results.items()]
-    print(table(("run", *_HEAD, "written"), rows))
+    symbols = any(result.measure(_BITS) is not None for result in results.values())
+    rows = [
+        [name, *_numbers(result), *([number(result.measure(_BITS))] * symbols), f"{duration(now - result.changed)} ago"]
+        for name, result in results.items()
+    ]
+    print(table(("run", *_HEAD, *(("bits/symbol",) * symbols), "written"), rows))
     return 0
 
 
+_BITS = "bits_per_symbol"
 _HEAD = ("images", "loss", "held out", "accuracy", "Frechet/real", "neighbours")
 
 

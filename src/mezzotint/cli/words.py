@@ -154,8 +154,22 @@ WORDS: dict[str, Words] = {
         "Readers abstain where they are not sure, so a blurred picture follows nothing; by chance it is not zero.",
         share=True,
     ),
+    "nats_per_symbol": Words(
+        "Nats per symbol, at most",
+        "What the model needs to say a held-out sample, per symbol: a bound on its likelihood from above.",
+        "It is of these symbols: texts in other symbols, or pictures in other shades, have another. It is a bound: the "
+        "likelihood itself may be better.",
+    ),
+    "bits_per_symbol": Words(
+        "Bits per symbol, at most",
+        "What the model needs to say a held-out sample, per symbol: a bound on its likelihood from above.",
+        "It is of these symbols: texts in other symbols, or pictures in other shades, have another. It is a bound: the "
+        "likelihood itself may be better.",
+    ),
 }
 GOOD = {
+    "nats_per_symbol": "lower",
+    "bits_per_symbol": "lower",
     "accuracy": "higher",
     "classification_score": "higher",
     "frechet_features": "lower",
