@@ -83,7 +83,7 @@ class Shaded(Wrapped):
 
     def drawn(self, x: Tensor) -> Tensor:
         """Shades (B, H, W) as grey pictures, float32 (B, 1, H, W) in [-1, 1]."""
-        return x.float().div_((self.shades - 1) / 2).sub_(1.0)[:, None]  # as bytes become pictures, to the last bit
+        return (x.float() / ((self.shades - 1) / 2) - 1.0)[:, None]  # as bytes become pictures, to the last bit
 
     def read(self, rows: Rows) -> Tensor:
         pixels = self.source.read(rows)[:, 0].double()
