@@ -29,7 +29,7 @@ from mezzotint.training.rate import Rate
 from mezzotint.training.trainer import Trainer
 
 SETTING: dict[str, int | float] = {
-    "length": 32, "width": 64, "depth": 3, "images": 60_000, "batch": 256, "samples": 32_768,
+    "length": 32, "width": 64, "depth": 2, "images": 40_000, "batch": 256, "samples": 32_768,
 }  # fmt: skip
 LARGE: dict[str, int | float] = {
     "length": 256, "width": 512, "depth": 8, "images": 10_000_000, "batch": 256, "samples": 65_536,
@@ -41,7 +41,7 @@ LOSSES: Mapping[str, Objective] = {
     "AO": OrderBound(),
 }
 DEPARTURES = """Texts of 32 symbols: a Markov chain of 8 symbols whose entropy is known, and War and Peace in 27; a
-transformer of 0.15 M parameters and 60,000 texts seen, where the paper has 400,000 steps of 512 texts of 1,024
+transformer of 0.1 M parameters and 40,000 texts seen, where the paper has 400,000 steps of 512 texts of 1,024
 tokens; the last tenth of the same book is held out, where the paper has other corpora."""
 LESS = "A Markov chain of 8 symbols whose entropy is known, and War and Peace in 27 symbols; texts of 256 symbols."
 
