@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -41,9 +41,14 @@ def lerp(a: Tensor, b: Tensor, weight: Weight) -> Tensor:
 
 
 class Distribution(Batched):
-    """A law over samples, one per row."""
+    """A law over samples, one per row.
+
+    Attributes:
+        entrywise: whether the entries of a sample are independent of each other; a process bridges such laws only.
+    """
 
     aux: Mapping[str, Tensor]
+    entrywise: ClassVar[bool] = True
 
     if TYPE_CHECKING:  # a field in some laws and a property in others; a property here would become a field's default
 

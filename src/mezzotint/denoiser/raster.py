@@ -63,6 +63,7 @@ class Raster(Distribution):
     known: Tensor
     precision: torch.dtype | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)
+    entrywise = False
 
     @classmethod
     def parameters(cls) -> tuple[str, ...]:

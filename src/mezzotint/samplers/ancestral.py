@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.condition import Condition
-from mezzotint.core.distribution import Categorical, Dirac, Distribution, Gaussian
+from mezzotint.core.distribution import Dirac, Distribution, Gaussian
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers.base import State, Transition, continuous
@@ -61,7 +61,7 @@ class Ancestral(Transition):
                 "Ancestral bridges an answer about x_0, but this denoiser answers about its next time: use Chain"
             )
         answer = denoiser(state.x, state.t, cond)
-        if not isinstance(answer, Dirac | Gaussian | Categorical):  # a law of whole samples, which no process mixes
+        if not answer.entrywise:  # a law of whole samples, which no process mixes
             if bool(s.any()):
                 raise Refusal(f"a {type(answer).__name__} is a law of whole samples: walk from t = 1 to 0 in one step")
             return answer
