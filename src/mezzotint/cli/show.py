@@ -188,7 +188,7 @@ def progress_of(result: Result) -> str:
     skipped = f", {result.skipped} steps skipped because they were not finite" if result.skipped else ""
     return (
         f"{result.images:,}{total} images seen, loss {number(result.loss)}, "
-        f"on held-out pictures {number(result.held_out)}{waited}{skipped}; "
+        f"on held-out data {number(result.held_out)}{waited}{skipped}; "
         f"last written {duration(time.time() - result.changed)} ago"
     )
 
