@@ -73,6 +73,10 @@ def _serves(sampler: Sampler, process: Discrete) -> bool:
         _walked(sampler, table(process), _told(1), [0], times=times)
     except Refusal:
         return False
+    except AttributeError as error:  # it asks for scales or noise, which processes of symbols do not have
+        if error.obj is process:
+            return False
+        raise
     return True
 
 
