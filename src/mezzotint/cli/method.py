@@ -186,6 +186,7 @@ class Method:
         usual: Sampler,
         old: Mapping[str, Any] | None = None,
         negative: bool = False,
+        symbols: bool = False,
     ) -> Method:
         """Lay the flags over what was before.
 
@@ -195,6 +196,7 @@ class Method:
             usual: the model's own sampler.
             old: the settings inside a picture that is to be repeated.
             negative: whether there is a text to move away from; then the usual guidance does.
+            symbols: whether the model is of symbols; then a sampler by name keeps the model's own grid.
         """
         old = old or {}
         sampler, changes = _chosen(changes, "sampler.part", flags.sampler)
@@ -203,6 +205,8 @@ class Method:
             "sampler": named(sampler) if sampler is not None else old.get("sampler") or spec(usual),
             "guidance": _guidance(flags, old, guidance, negative),
         }
+        if symbols and sampler is not None and "grid" in tree["sampler"] and "grid" in spec(usual):
+            tree["sampler"] = {**tree["sampler"], "grid": spec(usual)["grid"]}
         if flags.steps is not None:
             changes.insert(0, f"{way(tree['sampler'], 'steps')}={flags.steps}")
         tree = config.edit(tree, changes)

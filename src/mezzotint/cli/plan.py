@@ -113,7 +113,14 @@ class Plan:
         )
         same = old and wish == told.before(old) and seeds == old["seeds"] and output.columns is None
         wanted_sheet = output.out is not None or (output.each is None and output.npz is None)
-        method = Method.of(given, changes, model.sampler, old, negative=wish.negative is not None)
+        method = Method.of(
+            given,
+            changes,
+            model.sampler,
+            old,
+            negative=wish.negative is not None,
+            symbols=hasattr(model.denoiser.process, "vocab"),
+        )
         towards = given.guidance is not None and given.guidance < 1  # below 1 it would move to it
         if wish.negative is not None and (towards or not method.negative):
             if args.telling.negative is not None or towards:
