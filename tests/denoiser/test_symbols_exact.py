@@ -350,3 +350,12 @@ def test_laws_and_answers_are_the_same_on_cuda(process: Discrete) -> None:
         torch.testing.assert_close(denoiser.log_prob(clean.cuda()).cpu(), denoiser.cpu().log_prob(clean))  # type: ignore[operator]
     markov = Markov(process, START, STEP, (2, 2))
     assert torch.equal(markov.cuda().draw(keys).cpu(), markov.cpu().draw(keys))
+
+
+def test_a_masked_text_has_no_place_in_the_table() -> None:
+    model = Enumerated(Absorbing(3), [0.0] * 27)
+    place = torch.tensor([0, 5, 26])
+    assert torch.equal(model.number(model.text(place)), place)
+    for row in ([0, 3, 0], [0, 0, -1]):  # as numbers they are those of 100 and of no text
+        with pytest.raises(Refusal, match="a mask is none of them"):
+            model.log_prob(torch.tensor([row]))

@@ -110,7 +110,11 @@ class Enumerated(Denoiser):
         return math.prod(self.shape)
 
     def number(self, x: Tensor) -> Tensor:
-        """The place of texts (B, *shape) in the table, (B,)."""
+        """The place of clean texts (B, *shape) in the table, (B,)."""
+        check_texts(x, self.shape)
+        # A mask would be carried over to the entry before it, and name another text.
+        if x.numel() and not bool(((x >= 0) & (x < self.process.vocab)).all()):
+            raise Refusal(f"texts of the table have symbols 0 .. {self.process.vocab - 1}; a mask is none of them")
         place = x.new_zeros(len(x))
         for symbol in x.flatten(1).unbind(1):
             place = place * self.process.vocab + symbol
