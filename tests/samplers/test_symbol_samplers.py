@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -239,6 +239,24 @@ def test_any_order_of_blocks_is_left_to_right() -> None:
     assert chi_square(seen, law(table(Absorbing(V)))) < 54.1
     exact = end(Ancestral(3, grid=Uniform()), model)  # one entry a step: nothing is drawn at once
     torch.testing.assert_close(exact, law(table(Absorbing(V))), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sampler", [AnyOrder(1), AnyOrder(1, "raster"), Confidence(1), Confidence(1, temperature=0.0)], ids=str
+)
+@pytest.mark.parametrize("steps", [2, 4, 8, 3])
+def test_a_block_is_said_before_the_next_one(sampler: Sampler, steps: int) -> None:
+    """Without it the second block is said before what it follows, and no state on the way is one that was trained."""
+    process = Blockwise(Absorbing(2), 2)
+    model = Enumerated(process, table(Absorbing(2), entries=4).table)
+    times = Uniform()(process, steps)
+    walk = list(replace(sampler, steps=steps).trajectory(model, rng=Rng(range(50)), times=times))
+    for now, t in zip(walk, times, strict=True):
+        masked = now.x == process.mask
+        due = process.lost(t.expand(len(masked)), now.x)
+        assert not bool((masked[:, :2].any(1) & ~masked[:, 2:].all(1)).any())
+        if steps == 4:  # one entry a step
+            assert torch.equal(masked.sum(1), due.sum(1).round().long())
 
 
 def surest(model: Enumerated, counts: list[int]) -> Tensor:

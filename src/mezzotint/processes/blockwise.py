@@ -54,13 +54,17 @@ class Blockwise(Discrete):
     def rest(self) -> Tensor:
         return self.inner.rest
 
-    def clock(self, t: Tensor, x: Tensor) -> Tensor:
-        """As in the base class, each entry at the time of its own block, (B, *shape)."""
+    def turn(self, x: Tensor) -> Tensor:
+        """As in the base class, the number of each entry's block, (1, *shape)."""
         entries = math.prod(x.shape[1:])
         if entries % self.blocks:
             raise Refusal(f"{self.blocks} blocks do not share {entries} entries equally")
-        block = torch.arange(self.blocks, dtype=torch.float64, device=x.device)
-        begins = (self.blocks - 1 - block).repeat_interleave(entries // self.blocks).reshape(1, *x.shape[1:])
+        block = torch.arange(self.blocks, device=x.device)
+        return block.repeat_interleave(entries // self.blocks).reshape(1, *x.shape[1:])
+
+    def clock(self, t: Tensor, x: Tensor) -> Tensor:
+        """As in the base class, each entry at the time of its own block, (B, *shape)."""
+        begins = (self.blocks - 1 - self.turn(x)).double()
         return (super().clock(t, x) * self.blocks - begins).clamp(0, 1)
 
     def _alive(self, t: Tensor, x: Tensor) -> Tensor:

@@ -122,6 +122,13 @@ class Discrete(Process, ABC):
         """How fast the clock of each entry of x (B, *shape) runs at t, d clock / dt, float64."""
         return torch.ones_like(self.clock(t, x))
 
+    def turn(self, x: Tensor) -> Tensor:
+        """When, on the way down, each entry of x (B, *shape) is said: int64, broadcasting over it, the least first.
+
+        Entries of one number are lost together; those of a higher one are lost before any of a lower one is.
+        """
+        return torch.zeros((1,) * x.ndim, dtype=torch.int64, device=x.device)
+
     def _hot(self, x: Tensor) -> Tensor:
         return F.one_hot(x.long(), self.symbols).double()
 

@@ -5,9 +5,9 @@ the largest
 
     log p(drawn symbol) + temperature s Gumbel noise,
 
-so early choices are loose and late ones greedy. It takes few steps where entries hang together, and pays with a law
-that is not the model's: sure symbols are preferred, at any number of steps, unless they are said one at a time at a
-temperature without end.
+so early choices are loose and late ones greedy. On a process of blocks that goes for each, and a block is said before
+the next one is begun. It takes few steps where entries hang together, and pays with a law that is not the model's: sure
+symbols are preferred, at any number of steps, unless they are said one at a time at a temperature without end.
 
 Source: Chang et al. 2022, MaskGIT (2202.04200, section 3.3); the noise and its linear annealing are those of the
 authors' code, with 4.5 for ImageNet.
@@ -26,7 +26,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.processes.discrete import check_mask
 from mezzotint.samplers.base import Sampler, State
-from mezzotint.samplers.unmasking import due
+from mezzotint.samplers.unmasking import due, turns
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Confidence(Sampler):
         gumbel = -(-state.rng.uniform("gumbel", (flat.shape[1],)).clamp(min=1e-300).log()).log()
         noise = self.temperature * expand(s, x).expand(x.shape).flatten(1) * gumbel
         rank = (sure + noise.to(sure)).masked_fill(~masked, -torch.inf)
-        place = rank.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        order = rank.argsort(dim=1, descending=True, stable=True)
+        turn = turns(process, x).expand(x.shape[0], -1).masked_fill(~masked, flat.shape[1])
+        place = order.gather(1, turn.gather(1, order).argsort(dim=1, stable=True)).argsort(dim=1)
         said = torch.where(masked & (place < count[:, None]), symbols.flatten(1), flat)
         return said.reshape(x.shape), state.memory

@@ -26,3 +26,8 @@ def due(process: Discrete, x: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Ten
     rest = torch.where(moving, process.lost(s, x), 0.0).flatten(1).sum(1).round().long()
     masked = ((x == process.mask) & moving).flatten(1)
     return masked, (masked.sum(1) - rest).clamp(min=0)
+
+
+def turns(process: Discrete, x: Tensor) -> Tensor:
+    """The turn of each entry, int64 (1 or B, L): block after block, those of one turn in the sampler's own order."""
+    return process.turn(x).expand(-1, *x.shape[1:]).flatten(1)
