@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from mezzotint.core import Categorical, Condition, Rng
+from mezzotint.core import Categorical, Condition, Refusal, Rng
 from mezzotint.denoiser import Counted, Denoiser, Enumerated
 from mezzotint.guidance import CFG, Autoguidance, Known, between
 from mezzotint.processes import Absorbing, Blockwise, Discrete, Multinomial
-from mezzotint.samplers import Ancestral, AnyOrder, Reuse, Sampler, Uniform
+from mezzotint.samplers import Ancestral, AnyOrder, Confidence, Reuse, Sampler, Uniform
 from mezzotint.testing.truth import table
 
 V, L = 3, 3
@@ -149,3 +149,14 @@ def test_rows_without_anything_known_are_plain() -> None:
     assert torch.equal(AnyOrder(3, grid=Uniform())(Known(model), cond, rng=Rng(range(8))), plain)
     answer = Known(model)(torch.full((8, L), V), torch.ones(8).double(), known(8, 1))
     assert isinstance(answer, Categorical) and bool((answer.mean[:, 1] == torch.tensor([0.0, 1.0, 0.0])).all())
+
+
+@pytest.mark.parametrize("sampler", [Ancestral(3), AnyOrder(3), Confidence(3)], ids=str)
+def test_a_start_that_says_otherwise_is_refused(sampler: Sampler) -> None:
+    """On masks it would stay as it is, beside entries that are drawn as if it were what is known."""
+    times, start = torch.tensor([0.5, 0.25, 0.0]), torch.full((2, L), V)
+    model = Known(table(Absorbing(V)))
+    start[:, 1] = 2
+    assert bool((sampler(model, known(2, 2), rng=Rng([0, 1]), times=times, start=start)[:, 1] == 2).all())
+    with pytest.raises(Refusal, match="start with masks"):
+        sampler(model, known(2, 0), rng=Rng([0, 1]), times=times, start=start)

@@ -150,8 +150,18 @@ class Discrete(Process, ABC):
         return Categorical(logs(self.rest).expand(1, *shape, -1))
 
     def given(self, x: Tensor, x0: Tensor, known: Tensor) -> Tensor:
-        """As in the base class: a mask whose symbol is known is replaced by it, at any time, and nothing else."""
-        return x if self.mask is None else torch.where(known & (x == self.mask), x0, x)
+        """As in the base class: a mask whose symbol is known is replaced by it, at any time, and nothing else.
+
+        Refuses x_t that says something else of a known entry: a symbol that was never lost stays, whatever is answered.
+        """
+        if self.mask is None:
+            return x
+        masked = x == self.mask
+        if bool((known & ~masked & (x != x0)).any()):
+            raise Refusal(
+                "a known entry is another symbol already, and what is not masked never changes: start with masks there"
+            )
+        return torch.where(known & masked, x0, x)
 
     def likelihood(self, x: Tensor, t: Tensor) -> Tensor:
         """log q(x_t | x_0 = v) of every entry for every v, less its largest value: (B, *shape, vocab).
