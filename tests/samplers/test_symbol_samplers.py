@@ -294,6 +294,23 @@ def test_confidence_without_end_of_noise_is_any_order() -> None:
     assert chi_square(drawn(Confidence(3, temperature=1e9), model, 4000), law(model)) < 54.1
 
 
+@pytest.mark.parametrize("temperature", [0.6, 1.5])
+def test_confidence_draws_places_by_probability_to_the_power_of_one_over_the_noise(temperature: float) -> None:
+    """The largest of log p + c Gumbel is at i with probability p_i^(1/c) over their sum; c falls with the time."""
+    model, to, count = table(Absorbing(V)), 2 / 3, 4000  # one of three entries is said
+    p = model(torch.full((1, L), V), torch.ones(1).double()).mean[0]
+    wanted = torch.zeros(L, V, dtype=torch.float64)
+    for text in TEXTS.tolist():
+        each = p[range(L), text]
+        chosen = each ** (1 / (temperature * to))
+        for i, v in enumerate(text):
+            wanted[i, v] += each.prod() * chosen[i] / chosen.sum()
+    walk = Confidence(1, temperature=temperature).trajectory(model, rng=Rng(range(count)), times=torch.tensor([1, to]))
+    x = list(walk)[-1].x
+    seen = torch.stack([(x == v).sum(0) for v in range(V)], 1)
+    assert chi_square(seen.double().flatten(), wanted.flatten()) < 26.1  # 8 degrees of freedom, 1 in 1000
+
+
 def test_confidence_says_one_at_least_in_every_step() -> None:
     model = table(Absorbing(V))
     walk = list(Confidence(50).trajectory(model, rng=Rng(range(5)), times=Uniform()(model.process, 50)))
