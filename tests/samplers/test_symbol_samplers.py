@@ -252,7 +252,7 @@ def test_a_block_is_said_before_the_next_one(sampler: Sampler, steps: int) -> No
     times = Uniform()(process, steps)
     walk = list(replace(sampler, steps=steps).trajectory(model, rng=Rng(range(50)), times=times))
     for now, t in zip(walk, times, strict=True):
-        masked = now.x == process.mask
+        masked = torch.eq(now.x, process.mask)
         due = process.lost(t.expand(len(masked)), now.x)
         assert not bool((masked[:, :2].any(1) & ~masked[:, 2:].all(1)).any())
         if steps == 4:  # one entry a step
@@ -297,7 +297,8 @@ def test_confidence_without_end_of_noise_is_any_order() -> None:
 @pytest.mark.parametrize("temperature", [0.6, 1.5])
 def test_confidence_draws_places_by_probability_to_the_power_of_one_over_the_noise(temperature: float) -> None:
     """The largest of log p + c Gumbel is at i with probability p_i^(1/c) over their sum; c falls with the time."""
-    model, to, count = table(Absorbing(V)), 2 / 3, 4000  # one of three entries is said
+    model = Enumerated(Absorbing(V), 4 * table(Absorbing(V)).table.logsumexp(0))
+    to, count = 2 / 3, 8000  # one of three entries is said
     p = model(torch.full((1, L), V), torch.ones(1).double()).mean[0]
     wanted = torch.zeros(L, V, dtype=torch.float64)
     for text in TEXTS.tolist():
