@@ -1,6 +1,6 @@
 """Draw docs/images/symbols.png: what steps cost on enumerated texts, and a text on its way from masks to letters.
 
-    python tools/symbols.py RUN        # RUN is a run of a text, such as mezzotint train book.txt leaves
+python tools/symbols.py RUN        # RUN is a run of a text, such as mezzotint train book.txt leaves
 """
 
 from __future__ import annotations
