@@ -14,6 +14,7 @@ import torch
 
 from mezzotint.core.batched import cat
 from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.distribution import Categorical
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
@@ -73,8 +74,8 @@ def _serves(sampler: Sampler, process: Discrete) -> bool:
         _walked(sampler, table(process), _told(1), [0], times=times)
     except Refusal:
         return False
-    except AttributeError as error:  # it asks for scales or noise, which processes of symbols do not have
-        if error.obj is process:
+    except AttributeError as error:  # scales, noise or a variance, which symbols and their laws do not have
+        if error.obj is process or isinstance(error.obj, Categorical):
             return False
         raise
     return True
