@@ -9,16 +9,30 @@ from mezzotint.evidence.recipe import Training
 from mezzotint.recipes import classes, symbols
 
 
-def usual(data: Data, **settings: Any) -> Training:
-    """The usual training of ``data``; settings as :func:`.classes.usual` and :func:`.symbols.usual` have them.
+def usual(
+    data: Data, images: int | str = "200k", width: int | None = None, steps: int | None = None, **settings: Any
+) -> Training:
+    """The usual training of ``data``, by :func:`.classes.usual`, or :func:`.symbols.usual` where they are symbols.
 
     Arguments:
         data: what is learnt.
-        settings: by name, such as ``images``, ``width``, ``steps``, ``peak`` and ``batch``; what is left out is usual.
+        images: how long, in samples seen.
+        width: the one dial for capacity; None: what is usual for these data.
+        steps: of the model's usual sampler; None: what is usual.
+        settings: further ones of that recipe by name, such as ``peak`` and ``batch``.
     """
-    return classes.usual(data, **settings) if data.vocab is None else symbols.usual(data, **settings)
+    given = {name: value for name, value in (("width", width), ("steps", steps)) if value is not None}
+    made: Training = (classes if data.vocab is None else symbols).usual(data, images, **given, **settings)
+    return made
 
 
-def of_data(data: Data, seed: int = 0, **settings: Any) -> dict[str, Any]:
-    """The config of that training at a seed, as ``mezzotint train`` takes it."""
-    return usual(data, **settings).tree(seed)
+def of_data(
+    data: Data,
+    images: int | str = "200k",
+    width: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, Any]:
+    """The config of that training at a seed, as ``mezzotint train`` takes it; arguments as for :func:`usual`."""
+    return usual(data, images, width, steps, **settings).tree(seed)
