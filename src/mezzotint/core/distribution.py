@@ -76,6 +76,10 @@ class Distribution(Batched):
         """Kullback-Leibler divergence from self to other in nats, (B,)."""
         raise TypeError(f"no closed form for KL({type(self).__name__} || {type(other).__name__})")
 
+    def tempered(self, temperature: Tensor | None = None, top: Tensor | None = None) -> Self:
+        """Symbols by p^(1 / temperature), of the ``top`` likeliest alone, each (B,); None changes nothing."""
+        raise TypeError(f"a {type(self).__name__} has no symbols to choose from, so it takes no temperature")
+
     def with_aux(self, **aux: Tensor) -> Self:
         """The same law carrying further tensors (B, ...) beside it."""
         return replace(self, aux={**self.aux, **aux})  # type: ignore[type-var]
@@ -191,6 +195,19 @@ class Gaussian(Distribution):
         )
 
 
+def tempered(logits: Tensor, temperature: Tensor | None, top: Tensor | None) -> Tensor:
+    """Logits (B, .., V) divided by ``temperature`` (B,), then minus infinity but for the ``top`` (B,) largest of each.
+
+    Of symbols that are equally likely the ones with the lower numbers are kept.
+    """
+    if temperature is not None:
+        logits = logits / expand(temperature.to(logits), logits)
+    if top is not None:
+        rank = logits.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+        logits = logits.masked_fill(rank >= expand(top.to(logits.device), logits), -torch.inf)
+    return logits
+
+
 @dataclass(frozen=True)
 class Categorical(Distribution):
     """Independent symbols.
@@ -249,6 +266,9 @@ class Categorical(Distribution):
             forbidden.all(-1, keepdim=True), torch.where(w < 0.5, a, b), bent.masked_fill(forbidden, -torch.inf)
         )
         return Categorical(bent, other.aux)
+
+    def tempered(self, temperature: Tensor | None = None, top: Tensor | None = None) -> Categorical:
+        return replace(self, logits=tempered(self.logits, temperature, top))
 
     def given(self, x: Tensor, mask: Tensor) -> Categorical:
         certain = torch.full_like(self.logits, -torch.inf).scatter(-1, x[..., None], 0.0)

@@ -3,9 +3,11 @@
 from mezzotint.denoiser.asking import Asking
 from mezzotint.denoiser.autoregressive import Autoregressive
 from mezzotint.denoiser.base import Denoiser, Trainable, Wrapper
+from mezzotint.denoiser.chain import Chain
 from mezzotint.denoiser.chunked import Chunked
 from mezzotint.denoiser.counted import Counted
 from mezzotint.denoiser.enumerated import Enumerated
+from mezzotint.denoiser.enumerated_chain import EnumeratedChain
 from mezzotint.denoiser.exact import Empirical, Mixture
 from mezzotint.denoiser.fractal import Fractal
 from mezzotint.denoiser.markov import Markov
@@ -17,11 +19,13 @@ from mezzotint.denoiser.tokens import Tokens
 __all__ = [
     "Asking",
     "Autoregressive",
+    "Chain",
     "Chunked",
     "Counted",
     "Denoiser",
     "Empirical",
     "Enumerated",
+    "EnumeratedChain",
     "Fractal",
     "Markov",
     "Mixture",

@@ -17,18 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from mezzotint.core.distribution import Categorical, Distribution, Weight
+from mezzotint.core.distribution import Categorical, Distribution, Weight, tempered
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng, inverted
 from mezzotint.networks.context import Context
 
 SLOTS = ("vector", "tokens", "mask")
 """What of a context a law takes along, row by row."""
+OPTIONAL = ("evidence", "temperature", "top")
+"""What a law may have beside its networks."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,17 @@ class Term:
 
 @dataclass(frozen=True)
 class Raster(Distribution):
-    """p(x) ~ prod_i prod_k p_k(x_i | x_<i)^w_k, normalised position by position.
+    """p(x) ~ prod_i e_i(x_i) prod_k p_k(x_i | x_<i)^w_k, normalised position by position.
 
     Arguments:
         terms: one network with weight 1, or several between which a law was bent.
         value: int64 (B, *shape), what is known.
         known: bool (B, *shape), where.
         precision: in which the networks run; None: the one their weights are in.
+        evidence: log e, what is known of every symbol apart from the networks, (B, *shape, V); None: nothing.
+        temperature: by which every conditional's logits are divided, float64 (B,); None: 1.
+        top: how many of the likeliest symbols every conditional keeps, int64 (B,); None: all. What is known is kept
+            whatever it is.
         aux: what was asked for beside the law.
     """
 
@@ -62,6 +68,9 @@ class Raster(Distribution):
     value: Tensor
     known: Tensor
     precision: torch.dtype | None = None
+    evidence: Tensor | None = None
+    temperature: Tensor | None = None
+    top: Tensor | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)
     entrywise = False
 
@@ -72,14 +81,16 @@ class Raster(Distribution):
     def leaves(self) -> dict[str, Tensor]:
         told = {f"{k}:{slot}": getattr(term.context, slot) for k, term in enumerate(self.terms) for slot in SLOTS}
         weights = {f"{k}:weight": term.weight for k, term in enumerate(self.terms)}
-        return {**super().leaves(), **{name: each for name, each in told.items() if each is not None}, **weights}
+        more = {**told, **{name: getattr(self, name) for name in OPTIONAL}}
+        return {**super().leaves(), **{name: each for name, each in more.items() if each is not None}, **weights}
 
     def rebuild(self, leaves: Mapping[str, Tensor]) -> Raster:
         terms = []
         for k, term in enumerate(self.terms):
             vector, tokens, mask = (leaves.get(f"{k}:{slot}") for slot in SLOTS)
             terms.append(Term(term.network, Context(vector, tokens, mask), leaves[f"{k}:weight"]))
-        return replace(super().rebuild(leaves), terms=tuple(terms))
+        own: dict[str, Any] = {name: leaves.get(name) for name in OPTIONAL}
+        return replace(super().rebuild(leaves), terms=tuple(terms), **own)
 
     def joined(self, others: Sequence[Raster]) -> Raster:
         """This law followed by ``others``; where they are not of the same networks, each row has weight in its own."""
@@ -92,8 +103,19 @@ class Raster(Distribution):
             for term in law.terms:
                 context = Context(*(_among(getattr(term.context, slot), *around) for slot in SLOTS))
                 terms.append(replace(term, context=context, weight=_among(term.weight, *around)))
-        plain = [replace(law, terms=()) for law in laws]
+        plain = [replace(law, terms=(), **cast(Any, law._filled(laws))) for law in laws]
         return replace(Distribution.joined(plain[0], plain[1:]), terms=tuple(terms))
+
+    def _filled(self, laws: Sequence[Raster]) -> dict[str, Tensor]:
+        """What some of these laws have beside their networks, as it stands here: nothing is zeros, one and all."""
+        like, vocab = self.value, laws[0].terms[0].network.vocab
+        plain = {
+            "evidence": torch.zeros((*like.shape, vocab), dtype=torch.float64, device=like.device),
+            "temperature": torch.ones(len(like), dtype=torch.float64, device=like.device),
+            "top": torch.full((len(like),), vocab, dtype=torch.int64, device=like.device),
+        }
+        wanted = [name for name in OPTIONAL if any(getattr(law, name) is not None for law in laws)]
+        return {name: plain[name] if getattr(self, name) is None else getattr(self, name) for name in wanted}
 
     @property
     def mean(self) -> Tensor:
@@ -129,7 +151,7 @@ class Raster(Distribution):
                     logits, caches[k] = term.network.decode(x[:, i - 1] if i else None, caches[k])
                     said.append(logits)
                 if free[i]:
-                    drawn = inverted(self._bent(said), u[:, i])
+                    drawn = inverted(self._bent(said, i), u[:, i])
                     x[:, i] = torch.where(known[:, i], x[:, i], drawn)
         return x.reshape(self.value.shape)
 
@@ -140,7 +162,12 @@ class Raster(Distribution):
         """
         if not isinstance(other, Raster):
             raise TypeError(f"a Raster cannot be bent towards a {type(other).__name__}: both answers need one kind")
+        if any(each is not None for each in (self.temperature, self.top, other.temperature, other.top)):
+            raise Refusal("a law of a temperature is not bent any more: put Tempered around the guidance, not inside")
         same = torch.equal(self.known, other.known) and torch.equal(self.value[self.known], other.value[other.known])
+        seen, also = self.evidence, other.evidence
+        if seen is not also and (seen is None or also is None or not torch.equal(seen, also)):
+            raise Refusal("two autoregressive laws can be bent where both were asked about the same x_t, not of others")
         if not same or self.precision != other.precision:
             raise Refusal(
                 "two autoregressive laws are bent where the same is known of both: call given(...) afterwards"
@@ -155,6 +182,10 @@ class Raster(Distribution):
         theirs = (replace(term, weight=term.weight * w) for term in other.terms)
         return replace(self, terms=(*mine, *theirs), aux=other.aux)
 
+    def tempered(self, temperature: Tensor | None = None, top: Tensor | None = None) -> Raster:
+        """Every conditional p^(1 / temperature), of its ``top`` likeliest symbols alone; a temper replaces another."""
+        return replace(self, temperature=temperature, top=top)
+
     def given(self, x: Tensor, mask: Tensor) -> Raster:
         """The law with these entries forced: those after them are drawn given them, those before them are not."""
         mask = mask.to(self.known.device).expand_as(self.known)
@@ -167,16 +198,20 @@ class Raster(Distribution):
     def _running(self) -> torch.autocast:
         return torch.autocast(self.value.device.type, self.precision, enabled=self.precision is not None)
 
-    def _bent(self, said: Sequence[Tensor]) -> Tensor:
-        """Unnormalised log-probabilities of what the terms say, in float32 at least."""
+    def _bent(self, said: Sequence[Tensor], place: int | None = None) -> Tensor:
+        """Unnormalised log-probabilities of what the terms say of one place, or of all, in float32 at least."""
         fine = [each.to(torch.promote_types(each.dtype, torch.float32)) for each in said]
-        if len(fine) == 1:
-            return fine[0]
-        weights = [
-            term.weight.to(each).reshape(-1, *(1,) * (each.ndim - 1))
-            for term, each in zip(self.terms, fine, strict=True)
-        ]
-        return torch.stack([w * each.log_softmax(-1) for w, each in zip(weights, fine, strict=True)]).sum(0)
+        logits = fine[0]
+        if len(fine) > 1:
+            weights = [
+                term.weight.to(each).reshape(-1, *(1,) * (each.ndim - 1))
+                for term, each in zip(self.terms, fine, strict=True)
+            ]
+            logits = torch.stack([w * each.log_softmax(-1) for w, each in zip(weights, fine, strict=True)]).sum(0)
+        if self.evidence is not None:
+            seen = self.evidence if place is None else self.evidence.flatten(1, -2)[:, place]
+            logits = logits + seen.to(logits)
+        return tempered(logits, self.temperature, self.top)
 
 
 def _among(rows: Any, before: int, after: int) -> Any:

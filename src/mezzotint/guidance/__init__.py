@@ -7,6 +7,7 @@ from mezzotint.guidance.perturbed import Perturbed, Unmixed
 from mezzotint.guidance.projection import Projection
 from mezzotint.guidance.reward_gradient import AtEstimate, AtNoise, ThroughDenoiser, Uphill
 from mezzotint.guidance.scale import Between, between
+from mezzotint.guidance.tempered import Tempered
 from mezzotint.guidance.unaware import Unaware
 from mezzotint.guidance.universal import Backward
 
@@ -24,6 +25,7 @@ __all__ = [
     "Perturbed",
     "Projection",
     "Retold",
+    "Tempered",
     "ThroughDenoiser",
     "Unaware",
     "Unmixed",

@@ -10,9 +10,12 @@ tokens. The model looks at the known entries only through x_t, noised as everyth
 the rest while it hardly sees them, and the two parts may disagree. Going up and down again (a grid that rises:
 ``RePaint``, ``Recurrence``) lets them come to agree: with the exact answer of a Gaussian the law of the rest tends to
 the conditional one. Where x_t can hold what is known (``process.given``: symbols in place of masks), the model is shown
-it from the start, and its answer is the conditional one at once.
+it from the start, and its answer is the conditional one at once. A learnt chain (``clean`` is False) is shown what is
+known clean at every stage, noisy ones too, and draws the rest of x_s given it; on a table of random couplings that came
+nearer to the conditional law than showing it as noisy as the rest.
 
-Source: Lugmayr et al. 2022, "RePaint" (2201.09865, algorithm 1). It draws the known part of x_s from q(x_s | x_0) and
+Sources: Esser et al. 2021, ImageBART (2108.08827, section 3.3) for chains; Lugmayr et al. 2022, "RePaint" (2201.09865,
+algorithm 1). It draws the known part of x_s from q(x_s | x_0) and
 apart from x_t; given the known x_0 the bridge of a stochastic sampler has the same law.
 """
 
@@ -68,4 +71,6 @@ class Known(Wrapper):
             )
         # What lies outside the mask may be anything, also a symbol or a number that no answer could hold.
         value = torch.where(mask, value, torch.zeros_like(value))
-        return self.denoiser(self.process.given(x, value, mask), t, rest, want).given(value, mask)
+        # A learnt chain is shown what is known clean at every stage; else what is shown is x_t, as the process has it.
+        shown = self.process.given(x, value, mask) if self.clean else torch.where(mask, value, x)
+        return self.denoiser(shown, t, rest, want).given(value, mask)

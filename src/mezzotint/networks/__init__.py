@@ -6,6 +6,7 @@ from mezzotint.networks.context import EMPTY, Context, Output
 from mezzotint.networks.cost import Cost, cost
 from mezzotint.networks.dit import DIT_SIZES, DiT
 from mezzotint.networks.embed import Fourier, Sinusoid
+from mezzotint.networks.encoder_decoder import EncoderDecoder
 from mezzotint.networks.mlp import MLP
 from mezzotint.networks.modulation import AdaLNZero, Modulation
 from mezzotint.networks.potential import Potential
@@ -22,6 +23,7 @@ __all__ = [
     "DIT_SIZES",
     "DiT",
     "EMPTY",
+    "EncoderDecoder",
     "Fourier",
     "MLP",
     "Modulation",

@@ -2,6 +2,7 @@
 
 from mezzotint.objectives.base import Levels, Loss, Objective, Shot
 from mezzotint.objectives.bound import Bound, bits
+from mezzotint.objectives.chain import ChainBound
 from mezzotint.objectives.classification import Classification
 from mezzotint.objectives.denoising import Denoising
 from mezzotint.objectives.hybrid import Hybrid
@@ -12,6 +13,7 @@ from mezzotint.objectives.towards import Towards
 
 __all__ = [
     "Bound",
+    "ChainBound",
     "Classification",
     "Denoising",
     "Hybrid",

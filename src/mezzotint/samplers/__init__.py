@@ -3,6 +3,7 @@
 from mezzotint.samplers.ancestral import Ancestral
 from mezzotint.samplers.any_order import AnyOrder
 from mezzotint.samplers.base import Sampler, State, Transition
+from mezzotint.samplers.chain import Chain
 from mezzotint.samplers.churn import Churn
 from mezzotint.samplers.confidence import Confidence
 from mezzotint.samplers.euler import Euler
@@ -22,6 +23,7 @@ __all__ = [
     "Analytic",
     "Ancestral",
     "AnyOrder",
+    "Chain",
     "Churn",
     "Confidence",
     "Euler",
