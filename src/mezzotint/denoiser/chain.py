@@ -4,9 +4,9 @@
 
 x_t multinomially corrupted data. No stage takes symbols for independent, so two to five stages do what hundreds of
 steps of independent symbols approach; and each looks at x_t from both sides, which one autoregressive model of x_0
-cannot. ``clean`` is False: what it answers is a law of x_s, not of x_0, and :class:`~mezzotint.samplers.Chain` walks it.
-The law of whole samples is a :class:`~mezzotint.denoiser.Raster`, drawn from with a cache; known entries are forced by
-its ``given``.
+cannot. ``clean`` is False: what it answers is a law of x_s, not of x_0, and only :class:`~mezzotint.samplers.Chain`
+walks it. The law of whole samples is a :class:`~mezzotint.denoiser.Raster`, drawn from with a cache; known entries are
+forced by its ``given``.
 
 At t = 1 nothing is left of the data, so the first stage reads no x_t: a decoder alone. With one stage the chain is the
 plain autoregressive model.

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from mezzotint.core import ranks
 from mezzotint.core.condition import Condition
+from mezzotint.core.distribution import Categorical
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
@@ -69,6 +70,7 @@ class ChainBound(Objective):
         if answer.entrywise:
             raise Refusal(f"ChainBound reads laws of whole samples, but this model gives a {type(answer).__name__}")
         said, due = answer.conditionals(x_s), process.bridge(x_t, x, t, s)
+        due = Categorical(due.logits[..., : said.logits.shape[-1]])  # at s = 0, where nothing is masked any more
         nats = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if self.soft > 0:
             nats = nats + self.soft * due.kl(said)

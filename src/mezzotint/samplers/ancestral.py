@@ -26,7 +26,7 @@ from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Dirac, Distribution, Gaussian
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.denoiser.base import Denoiser
-from mezzotint.samplers.base import State, Transition, continuous
+from mezzotint.samplers.base import State, Transition, check_clean, continuous
 
 VARIANCES: Mapping[str, float] = MappingProxyType({"small": 0.0, "medium": 0.5, "large": 1.0})
 """How far from small to large, in the logarithm of the variance."""
@@ -56,10 +56,7 @@ class Ancestral(Transition):
             raise Refusal(f"the variance {self.variance!r} is one of DDPM (eta = 1) and not of eta = {self.eta}")
 
     def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Distribution:
-        if not denoiser.clean:
-            raise Refusal(
-                "Ancestral bridges an answer about x_0, but this denoiser answers about its next time: use Chain"
-            )
+        check_clean(denoiser, self)
         answer = denoiser(state.x, state.t, cond)
         if not answer.entrywise:  # a law of whole samples, which no process mixes
             if bool(s.any()):

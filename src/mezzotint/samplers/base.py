@@ -235,6 +235,15 @@ class Transition(Sampler, ABC):
         return law.sample(state.rng), memory
 
 
+def check_clean(denoiser: Denoiser, sampler: object) -> None:
+    """Refuse a learnt chain, whose answer is about its own next time and not about x_0."""
+    if not denoiser.clean:
+        raise Refusal(
+            f"{type(sampler).__name__} bridges an answer about x_0, but this denoiser answers about its next time: use "
+            "Chain"
+        )
+
+
 def continuous(denoiser: Denoiser, sampler: object) -> Any:
     """The denoiser's process, refused if it is not a continuous one that answers about clean data."""
     if denoiser.process.kind != "real" or not denoiser.clean:

@@ -30,7 +30,7 @@ from mezzotint.core.distribution import Categorical
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.denoiser.enumerated import check_discrete
 from mezzotint.processes.discrete import logs
-from mezzotint.samplers.base import State, Transition
+from mezzotint.samplers.base import State, Transition, check_clean
 
 _LEAST = 1e-300  # alive at the prior, whose rates are infinite: everything jumps
 
@@ -40,6 +40,7 @@ class TauLeaping(Transition):
     """x_s = x_t, but y with probability (t - s) rate(x_t -> y)."""
 
     def transition(self, denoiser: Denoiser, state: State, s: Tensor, cond: Condition) -> Categorical:
+        check_clean(denoiser, self)
         process, x, t = check_discrete(denoiser.process, "TauLeaping"), state.x, state.t
         clean = process.bridge(x, denoiser(x, t, cond), t, torch.zeros_like(t))
         p, hot, rest = clean.mean, F.one_hot(x, process.symbols).double(), process.rest.to(x.device)

@@ -25,6 +25,7 @@ from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.processes.base import Process
 from mezzotint.samplers.base import Sampler, State
+from mezzotint.testing.chain import check_chain
 from mezzotint.testing.convergence import converges
 from mezzotint.testing.example import example
 from mezzotint.testing.expect import close, expect, finite, refused, same, shaped, works
@@ -41,7 +42,7 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
     """Check that a sampler keeps the promises runs, searches and guidance rely on.
 
     Arguments:
-        sampler: run at several numbers of steps on several grids, on symbols where it does not refuse them.
+        sampler: run at several numbers of steps on several grids, on symbols and chains where it does not refuse them.
         processes: of real data, to run it on; None: an example of every such process of the house.
 
     Raises:
@@ -53,7 +54,7 @@ def check_sampler(sampler: Sampler, processes: Sequence[Process] | None = None) 
     check_made(sampler)
     refused(f"{who} with 0 steps", lambda: resized(sampler, steps=0), "a run has at least one interval")
     found = [example(cls) for cls in parts("process", "mezzotint.processes")] if processes is None else processes
-    symbols = check_symbols(sampler, lambda steps: resized(sampler, steps=steps))
+    symbols = check_symbols(sampler, lambda steps: resized(sampler, steps=steps)) | check_chain(sampler)
     found = [process for process in found if process.kind == "real"]
     # Whoever serves symbols may refuse reals; whoever does not has to run wherever it could.
     served = [process for process in found if (rises(process) and not symbols) or _serves(sampler, process)]
