@@ -42,14 +42,13 @@ def equal_times(stages: int) -> list[float]:
 
 def walked(denoiser: Denoiser, cond: Condition = NONE) -> Tensor:
     """The law of a chain's samples over all 64 texts, by products of its transition matrices."""
-    p = torch.full((len(STATES),), 1 / len(STATES), dtype=torch.float64)
+    count = len(STATES)
+    coarse, fine = STATES.repeat_interleave(count, 0), STATES.repeat(count, 1)
+    p = torch.full((count,), 1 / count, dtype=torch.float64)
     assert denoiser.times is not None
     for t in denoiser.times:
-        rows = []
-        for state in STATES:
-            law = denoiser(state.expand(len(STATES), -1), t.expand(len(STATES)), cond)
-            rows.append(law.log_prob(STATES).exp())
-        p = p @ torch.stack(rows)
+        law = denoiser(coarse, t.expand(count**2), cond.repeat(count) if cond else cond)
+        p = p @ law.log_prob(fine).exp().reshape(count, count)
     return p
 
 
@@ -69,7 +68,7 @@ def test_the_exact_chain_is_bayes_rule_on_any_schedule() -> None:
     texts = torch.tensor(list(itertools.product(range(3), repeat=3)))
     logits = torch.sin(torch.arange(27, dtype=torch.float64) ** 2)
     chain = EnumeratedChain(process, logits, None, (1.0, 2 / 3, 1 / 3))
-    t, s = torch.tensor(2 / 3).double(), torch.tensor(1 / 3).double()
+    t, s = (torch.tensor(k / 3, dtype=torch.float64) for k in (2, 1))
     joint = torch.zeros(27, 27, dtype=torch.float64)  # of x_s and x_t, summed over x_0
     for x0, p in zip(texts, logits.softmax(0), strict=True):
         down = process.corrupt(x0.expand(27, -1), s.expand(27)).log_prob(texts).exp()
@@ -239,7 +238,8 @@ def test_the_bound_of_a_factorised_answer_is_that_of_its_chain() -> None:
     """Two objectives, one number: Bound on p(x_0 | x_t) entry by entry, and the chain whose law is its bridge."""
     process = Multinomial(2)
     exact = Enumerated(process, couplings(5))
-    x = STATES[[9, 50]].repeat_interleave(4000, 0)
+    drawn = torch.Generator().manual_seed(0)
+    x = STATES[torch.multinomial(couplings(5).softmax(0), 8000, True, generator=drawn)]
     value = Bound(2)(exact, x, NONE, Rng(range(8000))).value.double()
     chain = ChainBound()(EnumeratedChain(process, couplings(5), None, (1.0, 0.5)), x, NONE, Rng(range(8000))).value
     # Nothing is assumed independent in the chain, so its bound is the smaller one.

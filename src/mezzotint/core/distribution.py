@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.batched import Batched
+from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 
 Weight = float | Tensor
@@ -78,7 +79,9 @@ class Distribution(Batched):
 
     def tempered(self, temperature: Tensor | None = None, top: Tensor | None = None) -> Self:
         """Symbols by p^(1 / temperature), of the ``top`` likeliest alone, each (B,); None changes nothing."""
-        raise TypeError(f"a {type(self).__name__} has no symbols to choose from, so it takes no temperature")
+        if temperature is None and top is None:
+            return self
+        raise Refusal(f"a {type(self).__name__} has no symbols to choose from, so it takes no temperature")
 
     def with_aux(self, **aux: Tensor) -> Self:
         """The same law carrying further tensors (B, ...) beside it."""

@@ -15,7 +15,7 @@ from mezzotint.core.distribution import expand
 from mezzotint.core.errors import Refusal
 from mezzotint.processes.discrete import Discrete
 
-_CLOSE = 1e-9
+_CLOSE = 1e-6  # a time that was a float32 on its way
 
 
 def times_of(times: Sequence[float] | Tensor | None, count: int) -> Tensor:

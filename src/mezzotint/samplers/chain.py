@@ -24,6 +24,8 @@ from mezzotint.core.errors import Refusal
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.samplers.base import State, Transition
 
+_CLOSE = 1e-6
+
 
 @dataclass(frozen=True)
 class Chain(Transition):
@@ -86,7 +88,7 @@ class Chain(Transition):
             raise Refusal(
                 f"this chain has {len(times)} stages, and the repeats are of {len(self.repeats)}: {self.repeats}"
             )
-        return torch.tensor(self.repeats)[(times - t.flatten(1).amax(1)[:, None]).abs().argmin(1)]
+        return torch.tensor(self.repeats)[(times - t.reshape(len(t), -1).amax(1)[:, None]).abs().argmin(1)]
 
     def _times(self, denoiser: Denoiser) -> Tensor:
         if denoiser.clean or denoiser.times is None:
@@ -101,6 +103,6 @@ class Chain(Transition):
         ends = torch.cat((times[1:], times.new_zeros(1)))
         moving = s != state.t
         stage = (times - state.t[..., None]).abs().argmin(-1)
-        if not bool((~moving | ((ends[stage] - s).abs() < 1e-9) & ((times[stage] - state.t).abs() < 1e-9)).all()):
+        if not bool((~moving | ((ends[stage] - s).abs() < _CLOSE) & ((times[stage] - state.t).abs() < _CLOSE)).all()):
             steps = ", ".join(f"{float(a):.4g} to {float(b):.4g}" for a, b in zip(times, ends, strict=True))
             raise Refusal(f"this chain goes from {steps} and takes no other steps: leave the times to it")

@@ -31,7 +31,7 @@ def check_chain(sampler: Sampler) -> bool:
     Returns:
         Whether it serves any.
     """
-    truth, who = _chain((1.0, 0.5, 0.25)), f"{type(sampler).__name__} on a learnt chain"
+    truth, who = chain((1.0, 0.5, 0.25)), f"{type(sampler).__name__} on a learnt chain"
     try:
         with torch.no_grad():
             list(sampler.trajectory(truth, NONE, rng=Rng([0])))
@@ -44,15 +44,16 @@ def check_chain(sampler: Sampler) -> bool:
     return True
 
 
-def _chain(times: tuple[float, ...]) -> EnumeratedChain:
-    exact = table(Multinomial(3))
+def chain(times: tuple[float, ...], skew: float = 0.0) -> EnumeratedChain:
+    """The exact chain of two classes of texts in which everything hangs together; ``skew`` tilts its table."""
+    exact = table(Multinomial(3), skew)
     return EnumeratedChain(exact.process, exact.table, exact.shape, times)
 
 
 def _ends(sampler: Sampler, who: str) -> None:
     """Clean symbols with the table's law, at one stage and at three."""
     for times in ((1.0,), (1.0, 0.5, 0.25)):
-        truth = _chain(times)
+        truth = chain(times)
         law = truth.table.table.logsumexp(0).softmax(0)
         with torch.no_grad():
             x = sampler(truth, NONE, rng=Rng(range(_DRAWS)))

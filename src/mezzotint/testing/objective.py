@@ -7,7 +7,7 @@ uncertainty weights) take what they know along in their state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,11 +19,13 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
+from mezzotint.denoiser.chain import Chain
 from mezzotint.objectives.base import Levels, Loss, Objective
 from mezzotint.processes.absorbing import Absorbing
 from mezzotint.processes.base import Process
 from mezzotint.processes.discrete import Discrete
 from mezzotint.processes.edm import EDM
+from mezzotint.testing.chain import chain as exact_chain
 from mezzotint.testing.example import example
 from mezzotint.testing.expect import Broken, close, expect, finite, same, shaped, works
 from mezzotint.testing.parts import parts
@@ -59,7 +61,7 @@ def check_objective(
     trained.eval()
     with works(f"the loss of {who}", "a trainer takes it a million times"):
         data = _data(trained, _COUNT) if x is None else x
-        told = trained.prepare(labels(len(data)) if cond is None else cond)
+        told = trained.prepare(_told(objective, trained, data) if cond is None else cond)
         expect(
             "model" in objective.players,
             f"{who}.players should hold 'model' but is {objective.players}; that turn trains the model",
@@ -74,10 +76,13 @@ def check_objective(
 
 
 def learners() -> Iterator[Learner]:
-    """A conditional denoiser, one that learns its variance, one of symbols, and an example of every other learner."""
+    """A conditional denoiser, one that learns its variance, one of symbols, a chain, and an example of every other."""
     yield model(EDM())
     yield model(EDM(), variance=True)
     yield Guess(Absorbing(3))
+    walked = example(Chain)
+    nudge(walked)
+    yield walked
     for cls in parts():
         if issubclass(cls, Learner):
             made = example(cls)
@@ -100,6 +105,16 @@ def _learner(objective: Objective, who: str) -> Learner:
         f"{who} should train something of the house but refuses all of it ({reasons[-1]}); "
         "give check_objective a learner"
     )
+
+
+def _told(objective: Objective, learner: Learner, data: Tensor) -> Condition:
+    """Labels where the learner hears some."""
+    told = labels(len(data))
+    try:
+        objective(learner, data[:1], learner.prepare(told[:1]), Rng([0]))
+    except Refusal:
+        return NONE
+    return told
 
 
 def _data(learner: Learner, count: int) -> Tensor:
@@ -198,14 +213,15 @@ def _teaches(objective: Objective, learner: Learner, x: Tensor, cond: Condition,
 
 def _moving(learner: Learner, loss: Loss, x: Tensor, cond: Condition) -> set[str]:
     """The weights that the learner's answer depends on."""
-    if isinstance(learner, Denoiser):
-        answer = learner(x, torch.full((len(x),), 0.5, dtype=torch.float64), cond).mean
-    elif loss.shot is not None:
-        answer = loss.shot.answer.mean
-    else:
+    if loss.shot is None:
         return set()
+    if isinstance(learner, Denoiser) and learner.times is None:
+        law: Any = learner(x, torch.full((len(x),), 0.5, dtype=torch.float64), cond)
+    else:
+        law = loss.shot.answer
+    # The mean of a Categorical sums to 1, so its plain sum has no gradient; a law of whole samples has no mean.
+    answer = law.mean if law.entrywise else law.log_prob(x)
     weights = _weights(learner)
-    # The mean of a Categorical sums to 1, so its plain sum has no gradient.
     found = torch.autograd.grad(answer.square().sum(), [p for _, p in weights], retain_graph=True, allow_unused=True)
     return {name for (name, _), g in zip(weights, found, strict=True) if g is not None}
 
@@ -279,7 +295,12 @@ def _prefers_the_truth(objective: Objective, who: str) -> None:
     many = 16 * count  # what a mask costs varies more than what a pixel does
     texts = exact.text(Rng(range(many)).categorical("data", exact.table.logsumexp(0).expand(many, -1)))
     offs = (0.0, -0.5, 0.5)
-    for data, beside in ((x, lambda off: Missed(process, off)), (texts, lambda off: table(symbols, 4 * off))):
+    witnesses: tuple[tuple[Tensor, Callable[[float], Denoiser]], ...] = (
+        (x, lambda off: Missed(process, off)),
+        (texts, lambda off: table(symbols, 4 * off)),
+        (texts, lambda off: exact_chain((1.0, 0.5), 4 * off)),
+    )
+    for data, beside in witnesses:
         try:
             values = [objective(beside(off), data, NONE, Rng(range(len(data)))).value.double() for off in offs]
         except (Refusal, TypeError):
