@@ -147,6 +147,11 @@ def test_data(cls: type) -> None:
     testing.check_data(made)
 
 
+@every("autoencoder")
+def test_autoencoder(cls: type) -> None:
+    testing.check_autoencoder(example(cls))
+
+
 @every("operator")
 def test_operator(cls: type) -> None:
     testing.check_operator(example(cls))

@@ -2,10 +2,12 @@
 
 from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.autoencoders.codebook import Codebook, CodebookLoss, CodebookRule, MovingAverages, perplexity
+from mezzotint.autoencoders.kl import KL, standardised
 from mezzotint.autoencoders.passage import Passage, Reconstructing
 from mezzotint.autoencoders.vq import VQ, shrunk, used
 
 __all__ = [
+    "KL",
     "VQ",
     "Autoencoder",
     "Codebook",
@@ -16,5 +18,6 @@ __all__ = [
     "Reconstructing",
     "perplexity",
     "shrunk",
+    "standardised",
     "used",
 ]

@@ -82,7 +82,10 @@ class VQ(Reconstructing):
     def through(self, x: Tensor, rng: Rng, cond: Condition = NONE) -> Passage:
         z = self._features(x)
         codes, vectors, cost = self.codebook(z)
-        return Passage(self._made(vectors), {"code": cost}, features=z.detach(), codes=codes)
+        shares = self.codebook.usage / self.codebook.usage.sum().clamp_min(1e-12)
+        alive = (shares >= 0.1 / len(shares)).double().mean()
+        parts = {"perplexity": torch.special.entr(shares).sum().exp().expand(len(x)), "used": alive.expand(len(x))}
+        return Passage(self._made(vectors), {"code": cost}, parts, z.detach(), codes)
 
     def learn(self, passage: Passage, rng: Rng) -> None:
         if passage.features is None or passage.codes is None:

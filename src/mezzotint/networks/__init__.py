@@ -3,7 +3,9 @@
 from mezzotint.networks.cache import Cache
 from mezzotint.networks.causal import Causal
 from mezzotint.networks.context import EMPTY, Context, Output
+from mezzotint.networks.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from mezzotint.networks.cost import Cost, cost
+from mezzotint.networks.discriminator import PatchDiscriminator
 from mezzotint.networks.dit import DIT_SIZES, DiT
 from mezzotint.networks.embed import Fourier, Sinusoid
 from mezzotint.networks.encoder_decoder import EncoderDecoder
@@ -19,6 +21,8 @@ __all__ = [
     "Cache",
     "Causal",
     "Context",
+    "ConvolutionalDecoder",
+    "ConvolutionalEncoder",
     "Cost",
     "DIT_SIZES",
     "DiT",
@@ -28,6 +32,7 @@ __all__ = [
     "MLP",
     "Modulation",
     "Output",
+    "PatchDiscriminator",
     "Potential",
     "Sinusoid",
     "TokenTransformer",

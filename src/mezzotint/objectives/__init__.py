@@ -8,6 +8,7 @@ from mezzotint.objectives.denoising import Denoising
 from mezzotint.objectives.hybrid import Hybrid
 from mezzotint.objectives.importance import Importance
 from mezzotint.objectives.levels import LogitNormal, LogNormal, LogUniform, UniformTimes
+from mezzotint.objectives.reconstruction import Reconstruction
 from mezzotint.objectives.tokens import LevelBound, OrderBound, TimeBound
 from mezzotint.objectives.towards import Towards
 
@@ -26,6 +27,7 @@ __all__ = [
     "Loss",
     "Objective",
     "OrderBound",
+    "Reconstruction",
     "Shot",
     "TimeBound",
     "Towards",

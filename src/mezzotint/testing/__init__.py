@@ -1,5 +1,6 @@
 """Public contracts: what the house promises of every kind of part, to be run on parts of your own."""
 
+from mezzotint.testing.autoencoder import check_autoencoder
 from mezzotint.testing.condition import check_condition_part
 from mezzotint.testing.data import check_data
 from mezzotint.testing.denoiser import check_denoiser
@@ -23,6 +24,7 @@ __all__ = [
     "CONTRACTS",
     "KINDS",
     "Broken",
+    "check_autoencoder",
     "check_condition_part",
     "check_data",
     "check_denoiser",

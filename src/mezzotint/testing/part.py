@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from mezzotint.core.spec import Part
+from mezzotint.testing.autoencoder import check_autoencoder
 from mezzotint.testing.condition import check_condition_part
 from mezzotint.testing.data import check_data
 from mezzotint.testing.denoiser import check_denoiser
@@ -36,6 +37,7 @@ CONTRACTS: Mapping[str, Callable[[Any], None]] = MappingProxyType(
         "condition": check_condition_part,
         "reward": check_reward,
         "data": check_data,
+        "autoencoder": check_autoencoder,
         "operator": check_operator,
         "pipeline": check_pipeline,
     }

@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 
 import torch
 
+from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import Module, Part, parameters
@@ -56,6 +57,7 @@ KINDS: Mapping[str, Callable[[type], bool]] = MappingProxyType(
         "condition": lambda cls: issubclass(cls, ConditionPart),
         "reward": lambda cls: _asked(cls, "x", "cond", "t"),
         "data": lambda cls: issubclass(cls, Data),
+        "autoencoder": lambda cls: issubclass(cls, Autoencoder),
         "operator": lambda cls: issubclass(cls, Operator),
         "pipeline": lambda cls: _asked(cls, "cond", "rng"),
     }
