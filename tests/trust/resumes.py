@@ -25,6 +25,7 @@ from mezzotint.objectives import (
     Hybrid,
     Importance,
     LogNormal,
+    Reconstruction,
     UniformTimes,
 )
 from mezzotint.recipes.find import origins
@@ -111,6 +112,19 @@ def others() -> Iterator[Case]:
             Classification(),
             {},
         ),
+        "codes of a codebook by averages, and a discriminator": (
+            mz.autoencoders.VQ(shape, vocab=40, width=8, code=4),
+            Reconstruction(
+                feature=1.0, adversarial=0.1, discriminator=mz.networks.PatchDiscriminator(shape, 8, 1), start=512
+            ),
+            {},
+        ),
+        "codes of a codebook by gradient": (
+            mz.autoencoders.VQ(shape, vocab=40, width=8, code=4, codebook=mz.autoencoders.CodebookLoss(revive=0.5)),
+            Reconstruction(l1=1.0),
+            {},
+        ),
+        "codes that are real numbers": (mz.autoencoders.KL(shape, width=8), Reconstruction(kl=1e-3), {}),
     }
     for name, (model, objective, more) in kinds.items():
         tree = mz.recipes.of_data(digits, images=1_024, width=8, steps=1)
@@ -127,7 +141,7 @@ def shrunk(tree: dict[str, Any]) -> dict[str, Any]:
     if "steps" in tree["training"]["sampler"]:
         tree["training"]["sampler"]["steps"] = 1
     tree["data"] |= {name: 64 for name in ("size", "held_out_size") if tree["data"]["part"] == "data.Fractal"}
-    network = tree["model"]["network"]
+    network = tree["model"].get("network", {})
     if "multipliers" in network:
         network |= {"multipliers": [1] * len(network["multipliers"]), "blocks": 1}
     return tree

@@ -25,7 +25,7 @@ from mezzotint.training.stop import Stopped
 CASES = [*resumes.cases(), *resumes.others()]
 FIRST = list({case.name.partition(":")[0]: case for case in reversed(list(resumes.cases()))}.values())
 """The first training of every recipe."""
-SOON = [*FIRST, *(case for case in CASES if "dropout layers" in case.name)]
+SOON = [*FIRST, *(case for case in CASES if "dropout layers" in case.name or "a discriminator" in case.name)]
 
 
 @pytest.fixture(scope="module")

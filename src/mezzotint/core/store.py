@@ -56,6 +56,7 @@ MODEL = (
     "samplers",  # the usual sampler that a folder names, its grid, and what one sampler wraps another in
     "guidance",  # a guidance may be saved around its denoiser, and a picture names the one it was drawn with
     "rewards",  # what a guidance or a shifted sampler follows
+    "autoencoders",  # a model of their own, and what decodes the samples of another
     "operators",  # what guidance.Projection has seen of a picture
     "metrics",  # rewards.Classifier reads the classifier there; its other parts are no parts of a config
 )
