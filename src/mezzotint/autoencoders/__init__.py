@@ -2,6 +2,7 @@
 
 from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.autoencoders.codebook import Codebook, CodebookLoss, CodebookRule, MovingAverages, perplexity
+from mezzotint.autoencoders.encoded import Encoded
 from mezzotint.autoencoders.kl import KL, standardised
 from mezzotint.autoencoders.passage import Passage, Reconstructing
 from mezzotint.autoencoders.vq import VQ, shrunk, used
@@ -13,6 +14,7 @@ __all__ = [
     "Codebook",
     "CodebookLoss",
     "CodebookRule",
+    "Encoded",
     "MovingAverages",
     "Passage",
     "Reconstructing",

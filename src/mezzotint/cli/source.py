@@ -17,7 +17,7 @@ from mezzotint.cli.columns import made, recorded
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.spec import build
-from mezzotint.core.store import SCHEMA, model_config
+from mezzotint.core.store import SCHEMA, data_set, model_config
 from mezzotint.data import Arrays, Data, Digits, Folder, Scenes, TextFile
 from mezzotint.data.table import ENDINGS, TABLES
 from mezzotint.training.run import CHECKPOINTS, Run
@@ -166,7 +166,9 @@ def of_run(run: str, changes: Sequence[str]) -> Data:
         raise Refusal(f"the config of {run!r} names no data")
     tree = config.edit(tree, list(changes))
     try:
-        data: Data = built(tree["data"], Data, "'data' of the run's config", ("data",))
+        data = data_set(tree["data"])
+        if not isinstance(data, Data):
+            raise Refusal(f"'data' of the run's config is a {type(data).__name__}, but it must be a Data")
     except Refusal as refusal:
         path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
         if path is None or changes:

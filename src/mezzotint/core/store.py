@@ -24,14 +24,16 @@ from mezzotint.core.blueprint import PARAMETERS, blueprint
 from mezzotint.core.bounded import inside
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, sha256, steady, write_folder
-from mezzotint.core.spec import build, spec
+from mezzotint.core.spec import build, make, name_of, spec
 
 __all__ = [
+    "DATA",
     "MANIFEST",
     "MODEL",
     "SCHEMA",
     "check_fit",
     "check_folder",
+    "data_set",
     "fill_module",
     "header",
     "load_model",
@@ -59,8 +61,11 @@ MODEL = (
     "autoencoders",  # a model of their own, and what decodes the samples of another
     "operators",  # what guidance.Projection has seen of a picture
     "metrics",  # rewards.Classifier reads the classifier there; its other parts are no parts of a config
+    "autoencoders",  # Encoded there is a data set, so it is of the room data as well, and refused by that
 )
 """The rooms whose parts a model folder, or a picture that is repeated, may build: none of them reads a file."""
+DATA = ("data", "autoencoders")
+"""The rooms of data sets; what has weights is none, see :func:`data_set`."""
 _HEADER = 2**24  # bytes of JSON before the weights: about a hundred thousand names
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TYPES = {
@@ -225,6 +230,21 @@ def _model_config(folder: Path) -> dict[str, Any]:
 def model_folder(path: str | Path) -> Path:
     """The model folder meant by ``path``: itself, or the ``model/`` inside a run folder, which must not be a link."""
     return settled(path, lambda: _model_folder(Path(path)))
+
+
+def data_set(tree: Any) -> Any:
+    """Build the entry ``data`` of a config that may be a stranger's: parts of ``DATA`` without weights of their own.
+
+    An autoencoder is named there by its folder and its hash, and is measured when that is opened; one that is written
+    into the tree is refused before it takes memory.
+    """
+
+    def call(cls: type, arguments: dict[str, Any]) -> Any:
+        if issubclass(cls, torch.nn.Module):
+            raise Refusal(f"{name_of(cls)} has weights, and no data set is made of such; name its folder instead")
+        return cls(**arguments)
+
+    return make(tree, DATA, call)
 
 
 def settled(path: str | Path, read: Callable[[], T]) -> T:

@@ -31,7 +31,7 @@ from mezzotint.data.origins import Origins
 Rows = NDArray[np.int64]
 Index = int | slice | Sequence[int] | NDArray[Any] | Tensor
 SPLITS = ("train", "held_out", "all")
-PLACES = ("path", "held_out_path", "folder")
+PLACES = ("path", "held_out_path", "folder", "cache")
 """Settings that say where pictures lie; what lies there is known by ``Data.mark``, so they may be moved."""
 EXAMPLES = 10
 """How many items stand for a set where a few of them are shown."""

@@ -24,7 +24,7 @@ from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
-from mezzotint.core.store import MODEL, fill_module
+from mezzotint.core.store import MODEL, data_set, fill_module
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser, Trainable
 from mezzotint.denoiser.exact import Empirical
@@ -83,7 +83,7 @@ class Patient:
         """What it was trained on."""
         if not self._read:
             raise Unknown("the data were left alone, as asked")
-        made = build(self._entry("data"), ("data",))
+        made = data_set(self._entry("data"))
         if not isinstance(made, Data):
             raise Unknown("the config's entry 'data' is no data set")
         len(made)  # pictures that have moved are missed here

@@ -36,8 +36,9 @@ def check_data(data: Data) -> None:
             expect(int(x.min()) >= 0, f"symbols of {who} should count from 0 but reach {int(x.min())}")
         else:
             expect(x.dtype == torch.float32, f"pictures of {who} should be float32 but are {x.dtype}")
-        if len(data.shape) == 3:  # points and the like have no shades
-            low, high = float(x.min()), float(x.max())
+        shown = data.drawn(x)
+        if shown is not None:  # points and the like have no shades, and codes are no pictures but stand for some
+            low, high = float(shown.min()), float(shown.max())
             expect(
                 -1 <= low and high <= 1, f"pictures of {who} should lie in [-1, 1] but reach {low:.3g} and {high:.3g}"
             )
