@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.autoencoders.frozen import Frozen, decoded, encoded, piece
+from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.data.cached import Cached
@@ -147,8 +148,11 @@ class Encoded(Wrapped):
             )
         return encoded(self.machine, x, rng)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The samples (B, *source.shape) that codes (B, *latent) stand for, on the CPU; of pictures, in [-1, 1]."""
+    def decode(self, z: Tensor, cond: Condition = NONE) -> Tensor:
+        """The samples (B, *source.shape) that codes (B, *latent) stand for, on the CPU; of pictures, in [-1, 1].
+
+        What a pipeline calls: ``samplers.Sampling(sampler, denoiser, decode=data.decode)``.
+        """
         if tuple(z.shape[1:]) != self.latent:
             raise Refusal(f"codes of {self.folder!r} have the shape {self.latent}, not {tuple(z.shape[1:])}")
         if z.is_floating_point() == (self.vocab is not None):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mezzotint.autoencoders import Encoded
 from mezzotint.cli import drawing, told, wanted
 from mezzotint.cli.console import note
 from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
@@ -68,7 +69,7 @@ class Plan:
         sheet: where the sheet is written, or None.
         threads: of the picture to be repeated, or None.
         shape: of one picture, where it is not the model's own.
-        shown: how symbols are shown; None for a model of real numbers.
+        shown: how symbols and codes are shown; None for a model of pictures.
     """
 
     model: drawing.Model
@@ -103,6 +104,11 @@ class Plan:
         changes = [change for change in changes if change not in moved]
         shown = Shown.of(model, moved)
         shape = _shape(getattr(args, "size", None), old, model)
+        if shape is not None and shown is not None and isinstance(shown.data, Encoded):
+            raise Refusal(
+                f"the model in {model.path!r} is of codes of one size, so its pictures have no other --size than "
+                "theirs; leave it out"
+            )
         known = replace(model, size=model.shape if shape is None else shape)
         wish, seeds = told.asked(
             args,
@@ -145,7 +151,7 @@ class Plan:
             rows=given.rows
             if given.rows is not None
             else old.get("rows") or drawing.rows_of(model.denoiser, known.shape),
-            layout=old["layout"] if same else _layout(output, verb, wish, seeds, known),
+            layout=old["layout"] if same else _layout(output, verb, wish, seeds, known, shown),
             sheet=_sheet(output.out, verb, shown) if wanted_sheet else None,
             threads=_threads(old),
             shape=shape,
@@ -196,7 +202,7 @@ class Plan:
 
         Arguments:
             output: where they go.
-            x: the pictures, (N, C, H, W), or symbols.
+            x: the pictures, (N, C, H, W), or symbols or codes of them.
             settings: what the files carry.
             lay: makes the sheet; None: a grid, under captions where there are any.
         """
@@ -327,7 +333,9 @@ def _shape(given: str | None, old: dict[str, Any], model: drawing.Model) -> tupl
     return None if shape == model.shape else shape
 
 
-def _layout(output: Output, verb: Verb, wish: Told, seeds: list[int], model: drawing.Model) -> dict[str, int]:
+def _layout(
+    output: Output, verb: Verb, wish: Told, seeds: list[int], model: drawing.Model, shown: Shown | None
+) -> dict[str, int]:
     """One column a label or caption; the verb's own number where there is one of them or none."""
     columns = wish.kinds if wish.kinds > 1 else verb.columns(len(seeds))
     if output.columns is not None:
@@ -335,6 +343,8 @@ def _layout(output: Output, verb: Verb, wish: Told, seeds: list[int], model: dra
             raise Refusal(f"--columns is {output.columns}, but a sheet has at least one")
         columns = min(output.columns, len(seeds))
     height, width = model.shape[-2:] if len(model.shape) > 1 else (verb.side, verb.side)  # a text has neither
+    if shown is not None and shown.size is not None:  # codes are smaller than what they stand for
+        height, width = shown.size
     titles = verb.titles or wish.captions is not None
     side = 2 * verb.side if titles and not verb.titles else verb.side
     layout = {"columns": columns, "scale": enlargement(height, width, side), "gap": 6 if titles else 1}

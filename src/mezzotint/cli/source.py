@@ -9,7 +9,7 @@ written by :func:`mezzotint.recipes.of_data` from what they are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +146,9 @@ def _told(path: Path) -> tuple[str | None, str | None]:
     return None if without else "labels", caption
 
 
-def built(part: Any, kind: type, what: str, within: Collection[str] | None = None) -> Any:
-    """Build one entry of a tree, of parts of the rooms ``within``, and refuse what is not a ``kind``."""
-    made = build(part, within)
+def built(part: Any, kind: type, what: str) -> Any:
+    """Build one entry of a tree, and refuse what is not a ``kind``."""
+    made = build(part)
     if not isinstance(made, kind):
         raise Refusal(f"{what} is a {type(made).__name__}, but it must be a {kind.__name__}")
     return made

@@ -1,6 +1,7 @@
-"""Samples of models of symbols, shown as their data say: texts in a file that carries its settings, shades as pictures.
+"""Samples that are no pictures, shown as their data say: texts in a file that carries its settings, shades and codes as
+pictures.
 
-What a symbol stands for is known by the data set that the model's config names, and by nothing else.
+What a symbol or a code stands for is known by the data set that the model's config names, and by nothing else.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.autoencoders import Encoded
 from mezzotint.cli import source
 from mezzotint.cli.drawing import Model
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
+from mezzotint.core.spec import PART, resolve
+from mezzotint.core.store import DATA, model_config
 from mezzotint.data import Data
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.guidance import Known
@@ -29,44 +33,64 @@ def vocab(denoiser: Denoiser) -> int | None:
     return getattr(denoiser.process, "vocab", None)
 
 
+def of_codes(path: str) -> bool:
+    """Whether a run or model folder is of a model of codes; its data are not built for it."""
+    tree = model_config(path).get("data")
+    name = tree.get(PART) if isinstance(tree, dict) else None
+    try:
+        return isinstance(name, str) and issubclass(resolve(name, DATA), Encoded)
+    except Refusal:  # of a package that is not here
+        return False
+
+
 @dataclass(frozen=True)
 class Shown:
-    """How samples of symbols are shown.
+    """How samples that are no pictures are shown.
 
     Arguments:
         data: what the model was trained on.
         text: whether its symbols are text, and not a picture.
+        size: height and width of one picture, None of texts.
     """
 
     data: Data
     text: bool
+    size: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, model: Model, changes: list[str]) -> Shown | None:
-        """What the config of a model of symbols names; None for a model of real numbers.
+        """What the config of a model of symbols or codes names; None for a model of pictures.
 
         Arguments:
             model: that draws.
             changes: edits of where the data lie, such as ``data.path=elsewhere``.
         """
         many = vocab(model.denoiser)
-        if many is None:
+        if many is None and not of_codes(model.path):
             return None
         data = source.of_run(model.path, changes)
+        if many is None and (data.vocab is not None or tuple(data.shape) != tuple(model.denoiser.shape)):
+            raise Refusal(
+                f"the model in {model.path!r} is of real codes of the shape {tuple(model.denoiser.shape)}, and its data "
+                "have others now: they have changed, so nobody knows what a code stands for; bring back what it was "
+                "trained on"
+            )
         if data.vocab != many:
             found = "no symbols" if data.vocab is None else f"{data.vocab} symbols"
             raise Refusal(
                 f"the model in {model.path!r} is of {many} symbols, and its data have {found} now: they have changed, "
                 "so nobody knows what a symbol stands for; bring back what it was trained on"
             )
-        one = torch.zeros(1, *model.shape, dtype=torch.int64)
+        one = torch.zeros(1, *model.denoiser.shape, dtype=torch.float32 if many is None else torch.int64)
         text = data.spelt(one) is not None
-        if not text and data.drawn(one) is None:
-            raise Refusal(f"data.{type(data).__name__} does not say what its symbols stand for, so none can be shown")
-        return cls(data, text)
+        drawn = None if text else data.drawn(one)
+        if not text and drawn is None:
+            what = "codes" if many is None else "symbols"
+            raise Refusal(f"data.{type(data).__name__} does not say what its {what} stand for, so none can be shown")
+        return cls(data, text, None if drawn is None else (drawn.shape[-2], drawn.shape[-1]))
 
     def pictures(self, x: Tensor) -> Tensor:
-        """Symbols (B, H, W) as pictures (B, C, H, W)."""
+        """Symbols or codes (B, ...) as pictures (B, C, H, W)."""
         found = self.data.drawn(x)
         assert found is not None
         return found

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.conditions.captions import TextWarning
 from mezzotint.core import ranks
 from mezzotint.core.condition import NONE, Condition
@@ -27,7 +28,7 @@ from mezzotint.training.points import scatter
 from mezzotint.training.run import Run
 from mezzotint.training.texts import save_texts, sheet
 
-_ROWS, _COLUMNS, _HELD_OUT, _POINTS = 4, 10, 512, 1000
+_ROWS, _COLUMNS, _HELD_OUT, _POINTS, _PAIRS = 4, 10, 512, 1000, 2
 
 
 @contextmanager
@@ -43,9 +44,13 @@ def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: in
     """Write ``samples/<images>.png``: one column a class (ten at most), seeds 0, 1, 2, ... row by row.
 
     Where more than a class is told of the data, such as a caption, a column is what is told of a held-out picture.
-    Points in the plane are drawn as dots over real ones, and texts are written one below the other, as ``.txt``. A
-    model that is no denoiser draws none, and samples that are nothing of this are not drawn.
+    Points in the plane are drawn as dots over real ones, and texts are written one below the other, as ``.txt``. Of an
+    autoencoder, held-out pictures stand above what comes back of them. Any other model that is no denoiser draws none,
+    and samples that are nothing of this are not drawn.
     """
+    if isinstance(model, Autoencoder):
+        _there_and_back(run, model, data, images)
+        return
     if not isinstance(model, Denoiser) or not _shown(data):
         return
     cond, columns, rows = _asked(data)
@@ -66,6 +71,29 @@ def preview(run: Run, model: nn.Module, data: Data, sampler: Sampler, images: in
         drawn = scatter(x, rows if cond else None, data[list(range(min(_POINTS, len(data))))][0])
     if ranks.main():
         save_png(place.with_suffix(".png"), drawn)
+
+
+@torch.no_grad()
+def _there_and_back(run: Run, model: Autoencoder, data: Data, images: int) -> None:
+    """Rows of held-out pictures, each above its reconstruction from the mean of the code."""
+    try:
+        others = data.held_out()
+        others = others if len(others) else data
+    except Refusal:  # nothing was held out
+        others = data
+    rows = np.arange(len(others)) if others.buckets is None else np.flatnonzero(
+        others.buckets == others.shapes.index(others.shape)
+    )
+    x, cond = others[rows[: _PAIRS * _COLUMNS]]
+    law = model.encode(x.to(model.device), cond.to(model.device))
+    came, back = data.drawn(x), data.drawn(model.decode(law.mean, cond.to(model.device)).cpu())
+    if came is None or back is None or not ranks.main():
+        return
+    pairs = torch.cat([
+        torch.cat([came[at : at + _COLUMNS], back[at : at + _COLUMNS]]) for at in range(0, len(x), _COLUMNS)
+    ])  # fmt: skip
+    place = run.path / "samples" / f"{images:010d}.png"
+    save_png(place, grid(pairs, min(_COLUMNS, len(x)), enlargement(*pairs.shape[-2:])))
 
 
 @quiet()
