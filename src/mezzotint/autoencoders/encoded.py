@@ -201,6 +201,13 @@ class Encoded(Wrapped):
             self.machine.to("cpu")
         return self
 
+    @property
+    def missing(self) -> int:
+        """How many items are not encoded yet."""
+        if self._cached is not None:
+            return len(self) - self._cached.done
+        return len(self) - self._kept.done
+
     @cached_property
     def _cached(self) -> Cached | None:
         if self.cache is None:
@@ -271,6 +278,11 @@ class _Kept:
         self._data, self._size, self._lock = data, piece(tuple(data.machine.shape)), threading.Lock()
         self._codes = torch.empty(len(data), *data.latent, dtype=dtype)
         self._there = np.zeros(-(-len(data) // self._size), dtype=bool)
+
+    @property
+    def done(self) -> int:
+        """How many items are there."""
+        return min(len(self._codes), int(self._there.sum()) * self._size)
 
     def read(self, rows: Rows) -> Tensor:
         asked = np.unique(np.asarray(rows) // self._size)

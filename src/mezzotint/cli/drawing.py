@@ -8,6 +8,7 @@ many are drawn beside it, in which batches, or by how many processes.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.cli.console import printable
 from mezzotint.core import ranks
 from mezzotint.core.blueprint import PARAMETERS, measured
@@ -91,6 +93,11 @@ def load(
         return made, model_config(path), sha256(model_folder(path) / WEIGHTS)  # checked against the manifest by now
 
     denoiser, found, digest = settled(path, read)
+    if isinstance(denoiser, Autoencoder):
+        raise Refusal(
+            f"{path!r} holds an autoencoder, which draws nothing by itself: train a model of its codes with mezzotint "
+            f"train PICTURES --codes {shlex.quote(path)}, and draw from that"
+        )
     if not isinstance(denoiser, Denoiser):
         raise Refusal(f"{path!r} holds a {type(denoiser).__name__}, which does not draw pictures")
     if average is not None:

@@ -61,6 +61,9 @@ class Evaluate:
     A model of symbols is judged by its likelihood instead: a bound on it for held-out samples (--count, by default 1000
     at most), in nats and bits per symbol, lower being better.
 
+    An autoencoder is judged by what comes back of held-out pictures (PSNR in dB) and by how many of its codes are in use;
+    a model of real codes by the pictures that its samples stand for, beside the pictures that the codes were made of.
+
     --report also writes a page: samples beside what they were asked to show, class by class, and beside the
     training pictures nearest to them, and every number. Of several checkpoints (--average with --at) it has curves
     of each measure against images. It shows pictures of the training set, so it stays in the run folder unless
@@ -123,7 +126,9 @@ def _run(args: Evaluate, threads: int) -> int:
     import torch
 
     from mezzotint import metrics
+    from mezzotint.autoencoders import Encoded
     from mezzotint.cli import drawing, wanted
+    from mezzotint.cli.codes import is_autoencoder
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
     from mezzotint.cli.source import of_run
@@ -132,6 +137,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.core.errors import Refusal
     from mezzotint.core.folder import write_text
     from mezzotint.core.rng import Rng
+    from mezzotint.core.store import model_config
     from mezzotint.core.text import spoken
     from mezzotint.data import Bucket
     from mezzotint.denoiser import Counted
@@ -150,6 +156,10 @@ def _run(args: Evaluate, threads: int) -> int:
         raise Refusal("--at names a checkpoint, whose weights are an average: say of which length, with --average")
     asked = measures.chosen([name for name in re.split(r"[\s,]+", args.measures) if name])
     many = parameters_of(given.max_parameters)
+    if is_autoencoder(model_config(args.run)["model"]):
+        from mezzotint.cli import reconstruction
+
+        return reconstruction.evaluate(args, threads)
     model = drawing.load(args.run, given.average, images, given.device, many)
     if vocab(model.denoiser) is not None:
         from mezzotint.cli import likelihood
@@ -169,13 +179,18 @@ def _run(args: Evaluate, threads: int) -> int:
         note(f"judging at {size[0]}x{size[1]}, the size of {len(train):,} of {every:,} training pictures")
     elif args.size is not None:
         raise Refusal("--size chooses one of the sizes of aspect buckets, and these data have one; leave it out")
-    held_out = train.held_out()
-    pipeline = Sampling(method.sampler, guided, shape=train.shape)
+    shape, codes = train.shape, train if isinstance(train, Encoded) else None
+    pipeline = Sampling(
+        method.sampler, guided, shape=None if codes else shape, decode=None if codes is None else codes.decode
+    )
     like = model.shape[:-2] if isinstance(train, Bucket) else model.shape
-    if tuple(train.shape[: len(like)]) != like:
-        raise Refusal(
-            f"the model draws pictures of shape {tuple(model.denoiser.shape)}, its data have {tuple(train.shape)}"
-        )
+    if tuple(shape[: len(like)]) != like:
+        raise Refusal(f"the model draws samples of shape {tuple(model.denoiser.shape)}, its data have {tuple(shape)}")
+    if codes is not None:  # what is judged are pictures, beside those that the codes were made of
+        if codes.drawn(codes[:1][0]) is None:
+            raise Refusal(f"the codes of {args.run!r} stand for no pictures, and evaluate judges pictures")
+        train = codes.source
+    held_out = train.held_out()
     count = min(len(train), MOST) if args.count is None else args.count
     out = _out(args, count, method, model.images, edited=bool(mine), extractor=named)
     page = _page(args, out)
@@ -243,6 +258,10 @@ def describe(document: dict[str, Any]) -> str:
         from mezzotint.cli import likelihood
 
         return likelihood.describe(document)
+    if "reconstruction" in document:
+        from mezzotint.cli import reconstruction
+
+        return reconstruction.describe(document)
 
     def spread(found: dict[str, Any]) -> str:
         low, high = found["low"], found["high"]

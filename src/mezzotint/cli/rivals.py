@@ -180,8 +180,10 @@ def facts(report: Mapping[str, Any]) -> list[str]:
     made = [
         f"{counts.get('samples', 0):,} samples",
         f"{str(sampler.get('part', '')).rpartition('.')[2]} in {sampler.get('steps')} steps",
-        "" if bound else guidance(dict(report)),
+        "" if bound or "reconstruction" in report else guidance(dict(report)),
     ]
+    if "reconstruction" in report:
+        made = ["what comes back of held-out samples"]
     how = [
         *(made if not bound else [f"a bound by {str(bound.get('part', '')).rpartition('.')[2]}"]),
         f"seed {report.get('seed')}",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MEASURES = (
     "accuracy", "classification_score", "frechet_features", "frechet_pixels", "kid", "precision", "recall",
-    "neighbour_ratio", "nats_per_symbol", "bits_per_symbol",
+    "neighbour_ratio", "nats_per_symbol", "bits_per_symbol", "psnr", "code_usage", "perplexity",
 )  # fmt: skip
 
 

@@ -42,6 +42,9 @@ class Train:
       a .yaml      a recipe with the entries model, data and training, or data alone
       a run        with --resume to go on with it, with --out to train the same anew
 
+    Pictures may be learnt by way of codes: --autoencoder trains what turns pictures into codes and back, and --codes a
+    model of the codes that it makes of WHAT; its samples are pictures again.
+
     Training is counted in images seen. Checkpoints are whole or absent; a run that was stopped goes on with
     --resume from the last one and ends with the same weights as a run that was not. Asked to stop by Ctrl-C,
     SIGTERM or SIGUSR1 it saves first and ends with code 75; asked twice, it ends at once.
@@ -55,6 +58,8 @@ class Train:
       mezzotint train runs/digits --resume --images 400k
       mezzotint train streets/ --size 64 --layout map                   pictures that follow a map of things
       mezzotint train pictures/ --size 64 --processes 8                 eight GPUs of this machine
+      mezzotint train pictures/ --size 64 --autoencoder vq --out runs/vq
+      mezzotint train pictures/ --size 64 --codes runs/vq --model chain
     """
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
@@ -81,6 +86,14 @@ class Train:
     """The column with black and white pictures to go by."""
     attributes: Annotated[Union[None, tuple[str, ...]], arg(metavar="COLUMN ...", help_behavior_hint="")] = None
     """Columns of words or numbers to go by."""
+    autoencoder: Annotated[Optional[str], arg(metavar="KIND", help_behavior_hint="")] = None
+    """Train an autoencoder of the pictures: vq, whose codes are symbols, or kl, whose codes are real numbers."""
+    codes: Annotated[Optional[str], arg(metavar="RUN", help_behavior_hint="")] = None
+    """Learn the codes that the autoencoder of this run makes of the pictures; they are kept in it."""
+    model: Annotated[
+        Optional[str], arg(metavar="NAME", help_behavior_hint="(default: masked, of real codes the U-Net)")
+    ] = None
+    """Of symbols: masked, all at once from masks; chain, a few autoregressive stages (ImageBART); raster, one by one."""
     set: Settings = None
     """Edit values of the recipe, such as training.batch=64; may be given several times."""
     max_parameters: Parameters = None
@@ -104,10 +117,12 @@ class Train:
 def run(args: Train) -> int:
     """Train what ``args`` describe."""
     use_threads(args.threads)
+    from mezzotint.cli import codes
     from mezzotint.core import config, ranks
     from mezzotint.core.stop import Stopped
     from mezzotint.training import train
 
+    codes.check(args.autoencoder, args.codes, args.model)
     folder = _folder(args)
     if not args.resume and not args.dry_run and ranks.main():
         _free(folder)
@@ -121,7 +136,7 @@ def run(args: Train) -> int:
         changes.append(f"training.seed={args.seed}")
     if args.shard:
         changes.append("training.shard=true")
-    tree = config.edit(tree, changes)
+    tree = config.edit(tree, codes.edits(tree, changes))
     if args.dry_run:
         _check(tree, parameters_of(args.max_parameters))
         emit(tree) if args.json else print(config.dumps(tree), end="")
@@ -149,6 +164,7 @@ def run(args: Train) -> int:
 
 def _folder(args: Train) -> str:
     """Where the run is written."""
+    from mezzotint.cli.codes import suffix
     from mezzotint.cli.source import is_recipe, is_run, name_of
     from mezzotint.core.errors import Refusal
 
@@ -158,7 +174,7 @@ def _folder(args: Train) -> str:
         if not args.resume and not args.dry_run:
             raise Refusal(f"{args.what!r} is a run: add --resume to go on with it, or --out DIR to train the same anew")
         return args.what
-    return f"runs/{name_of(args.what)}"
+    return f"runs/{name_of(args.what)}{suffix(args.autoencoder, args.codes, args.model)}"
 
 
 def _mirror(args: Train, folder: str) -> Callable[[Run], None] | None:
@@ -199,11 +215,11 @@ def _free(folder: str) -> None:
 
 def _tree(args: Train, folder: str) -> dict[str, Any]:
     """The tree of WHAT; on resuming, what was not said is as it was."""
+    from mezzotint.cli import codes
     from mezzotint.cli.source import built, is_recipe, is_run, written
     from mezzotint.core import config
     from mezzotint.core.errors import Refusal
     from mezzotint.data import Data
-    from mezzotint.recipes import of_data
 
     before = written(folder) if args.resume and is_run(folder) else {}
     if before and args.seed is not None and args.seed != before["training"].get("seed"):
@@ -216,7 +232,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
         tree = written(args.what)
         alone = set(tree) == {"data"}  # the rest is written from them, as it is from pictures
         declared = ("layout", "condition", "mask", "attributes")
-        for name in ("width", "size", "held_out", "skip_broken", *declared)[alone:]:
+        ours = ("autoencoder", "codes", "model")
+        for name in (*(() if alone else ("width", *ours)), "size", "held_out", "skip_broken", *declared):
             if getattr(args, name):
                 raise Refusal(
                     f"--{name.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; "
@@ -229,17 +246,28 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
         data = built(tree["data"], Data, f"'data' of {args.what!r}").sibling("train")
     width = args.width
     if before and width is None:
-        width = before["model"].get("network", {}).get("width")
+        width = _width(before["model"])
     if width is not None and width < 1:
         raise Refusal(f"--width is {width}, but a network needs at least one channel")
     if data is None:
         data = _pictures(args, before)
+    if before and args.width is None and not (args.autoencoder or args.model) and codes.is_ours(before):
+        return codes.again(before, data, args.codes)
+    if args.codes is not None:
+        data = codes.coded(data, args.codes)
     images = config.count(args.images) if args.images is not None else 200_000
     more = _batch(changes_of(args.set)) | ({} if width is None else {"width": width})
-    tree = of_data(data, images=images, seed=args.seed or 0, **more)
+    tree = codes.tree(data, args.autoencoder, args.model, images=images, seed=args.seed or 0, **more)
     if not before:
         _say_unheard(data, tree)
     return {**tree, "training": before["training"]} if before else tree
+
+
+def _width(model: dict[str, Any]) -> int | None:
+    """The width that a model was written with; None where it does not say one."""
+    networks = model.get("networks") or [model.get("network") or model]
+    width = networks[0].get("width") if isinstance(networks[0], dict) else None
+    return width if isinstance(width, int) else None
 
 
 def _batch(changes: list[str]) -> dict[str, int]:
@@ -253,12 +281,13 @@ def _batch(changes: list[str]) -> dict[str, int]:
 
 def _pictures(args: Train, before: dict[str, Any]) -> Data:
     """The pictures that WHAT names, read as ``before``, where the run is to go on and nothing else is said."""
+    from mezzotint.cli.codes import is_codes
     from mezzotint.cli.source import BUILT_IN, FLAGS, pictures
 
     size, held_out, skip = args.size, args.held_out, args.skip_broken
     columns, changes = {told: getattr(args, flag) for told, flag in FLAGS.items()}, changes_of(args.set)
     if before and args.what not in ("digits",):
-        was = before["data"]
+        was = before["data"]["source"] if is_codes(before) else before["data"]
         size = was.get("size") if size is None and isinstance(was.get("size"), int) else size
         held_out = was.get("held_out_path") if held_out is None else held_out
         skip = skip or bool(was.get("skip_broken"))
@@ -268,7 +297,7 @@ def _pictures(args: Train, before: dict[str, Any]) -> Data:
         if was.get("part") in ("data.Table", "data.Shards", "data.HuggingFace"):
             columns = {told: was.get(told) if column is None else column for told, column in columns.items()}
     declared = {told: column for told, column in columns.items() if column}
-    if before and args.what not in BUILT_IN and before["data"].get("links"):
+    if before and args.what not in BUILT_IN and was.get("links"):
         changes = ["data.links=true", *changes]
     found = pictures(args.what, size, held_out, skip, declared, changes)
     _say_skipped(found)
@@ -280,14 +309,14 @@ def _check(tree: dict[str, Any], parameters: int) -> None:
     from mezzotint.cli.source import built
     from mezzotint.core.blueprint import blueprint
     from mezzotint.core.store import MODEL
+    from mezzotint.core.learner import Learner
     from mezzotint.data import Data
-    from mezzotint.denoiser.base import Denoiser
     from mezzotint.training import Trainer
     from mezzotint.training.start import check
 
     check(tree)
     blueprint(tree["model"], MODEL, parameters)
-    for key, kind in (("model", Denoiser), ("data", Data), ("training", Trainer)):
+    for key, kind in (("model", Learner), ("data", Data), ("training", Trainer)):
         built(tree[key], kind, f"{key!r} of the recipe")
 
 
@@ -316,7 +345,9 @@ def _say_skipped(data: Data) -> None:
 
 def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
     """Say what came of it and how to go on."""
+    from mezzotint.cli.codes import is_autoencoder
     from mezzotint.cli.results import Result
+    from mezzotint.cli.source import is_run
     from mezzotint.core import config
 
     result = Result.read(done)
@@ -330,13 +361,20 @@ def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
         "look": f"mezzotint show {quoted}",
         "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}",
     }
+    back = is_autoencoder(done.config["model"])
+    if back:  # it draws nothing
+        what = shlex.quote("PICTURES" if is_run(args.what) else args.what)
+        commands = {"learn": f"mezzotint train {what} --codes {quoted}"} | {
+            name: command for name, command in commands.items() if name != "sample"
+        }
     if args.json:
         emit({"run": folder, "seconds": seconds, **result.plain(), "next": commands})
         return
     print(f"{folder}: {result.images:,} images in {duration(seconds)}", end="")
     print(f", loss {number(result.loss)}, on held-out {'texts' if text else 'pictures'} {number(result.held_out)}")
     if result.picture is not None:
-        print(f"{'texts' if text else 'a grid'} of fixed seeds: {result.picture}")
+        shown = "texts of fixed seeds" if text else "a grid of fixed seeds"
+        print(f"{'held-out pictures above what comes back of them' if back else shown}: {result.picture}")
     print("\nto go on:")
     for what, command in commands.items():
         print(f"  {what:<8} {command}")

@@ -166,8 +166,28 @@ WORDS: dict[str, Words] = {
         "It is of these symbols: texts in other symbols, or pictures in other shades, have another. It is a bound: the "
         "likelihood itself may be better.",
     ),
+    "psnr": Words(
+        "PSNR",
+        "How near held-out pictures come back from their codes: 10 log10 of the squared range over the mean squared "
+        "error, in dB, the mean over pictures.",
+        "It counts errors of pixels, so what comes back blurred may score higher than what looks right.",
+    ),
+    "code_usage": Words(
+        "Codes in use",
+        "The share of an autoencoder's symbols that occur among the codes of the pictures judged.",
+        "Few pictures cannot use many codes; a symbol that occurs once counts as much as any.",
+        share=True,
+    ),
+    "perplexity": Words(
+        "Perplexity of the codes",
+        "Exp of the entropy of how often each symbol occurs: that of as many symbols used evenly.",
+        "It is of symbols one by one, and says nothing of how they go together.",
+    ),
 }
 GOOD = {
+    "psnr": "higher",
+    "code_usage": "higher",
+    "perplexity": "higher",
     "nats_per_symbol": "lower",
     "bits_per_symbol": "lower",
     "accuracy": "higher",

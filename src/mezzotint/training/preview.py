@@ -81,8 +81,10 @@ def _there_and_back(run: Run, model: Autoencoder, data: Data, images: int) -> No
         others = others if len(others) else data
     except Refusal:  # nothing was held out
         others = data
-    rows = np.arange(len(others)) if others.buckets is None else np.flatnonzero(
-        others.buckets == others.shapes.index(others.shape)
+    rows = (
+        np.arange(len(others))
+        if others.buckets is None
+        else np.flatnonzero(others.buckets == others.shapes.index(others.shape))
     )
     x, cond = others[rows[: _PAIRS * _COLUMNS]]
     law = model.encode(x.to(model.device), cond.to(model.device))
