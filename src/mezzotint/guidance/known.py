@@ -14,9 +14,9 @@ it from the start, and its answer is the conditional one at once. A learnt chain
 known clean at every stage, noisy ones too, and draws the rest of x_s given it; on a table of random couplings that came
 nearer to the conditional law than showing it as noisy as the rest.
 
-Sources: Esser et al. 2021, ImageBART (2108.08827, section 3.3) for chains; Lugmayr et al. 2022, "RePaint" (2201.09865,
-algorithm 1). It draws the known part of x_s from q(x_s | x_0) and
-apart from x_t; given the known x_0 the bridge of a stochastic sampler has the same law.
+Sources: Esser et al. 2021, ImageBART (2108.08827, its published code) for chains; Lugmayr et al. 2022, "RePaint"
+(2201.09865, algorithm 1). It draws the known part of x_s from q(x_s | x_0) and apart from x_t; given the known x_0 the
+bridge of a stochastic sampler has the same law.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ A stage may be repeated, which lets what is drawn come to agree with what is kno
 symbol is redrawn with the chance (1 - r / n) beta, beta = 1 - alive(t) / alive(s) that of the whole stage and r the
 number of draws made out of n, and the same stage is asked again.
 
-Source: Esser et al. 2021, ImageBART (2108.08827, section 3.3), and its published code for the repeats.
+Source: Esser et al. 2021, ImageBART (2108.08827), and its published code for the repeats.
 """
 
 from __future__ import annotations
