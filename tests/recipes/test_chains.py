@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from mezzotint.core import NONE, Condition, Refusal, Rng
 from mezzotint.core.store import load_model
-from mezzotint.data import Digits, Shaded
-from mezzotint.data.scenes import Scenes
+from mezzotint.data import Arrays, Digits, Shaded
 from mezzotint.evidence.recipe import Training
 from mezzotint.guidance import CFG
 from mezzotint.recipes import chains
@@ -33,7 +33,10 @@ def test_a_chain_of_labelled_shades(tmp_path: Path) -> None:
 
 
 def test_a_chain_of_captioned_shades_hears_them(tmp_path: Path) -> None:
-    data = Shaded(Scenes(size=16, pictures=64, held_out_pictures=8), 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 8, 6), dtype=np.uint8)
+    words = np.array(["a red cat", "two blue dogs", "a blue cat", "three red dogs"])[np.arange(64) % 4]
+    np.savez(tmp_path / "told.npz", images=pictures, captions=words)
+    data = Shaded(Arrays(str(tmp_path / "told.npz"), label=None, caption="captions"), 3)
     made = chains.usual(data, images=64, width=16, stages=2, batch=32, depth=(1, 1, 1))
     model = trained(made, tmp_path / "run")
     told = model.prepare(data[:2][1])
