@@ -158,8 +158,9 @@ class Codebook(nn.Module):
         if hasattr(self.weight, "full_tensor"):
             raise Refusal("a codebook cannot be cut over processes: train it with training.shard=false")
         vocab, decay, revive = len(self.weight), self.rule.decay, self.rule.revive
-        flat, fresh = _rows(z).float(), not bool(self.usage.any())
-        counted = torch.zeros(vocab, flat.shape[1] + 1, device=flat.device)
+        z, fresh = z.to(torch.promote_types(self.weight.dtype, torch.float32)), not bool(self.usage.any())
+        flat = _rows(z)
+        counted = flat.new_zeros(vocab, flat.shape[1] + 1)
         for some, vectors in zip(
             *(torch.split(a, max(1, _CHUNK // vocab)) for a in (codes.flatten(), flat)), strict=True
         ):
@@ -167,7 +168,7 @@ class Codebook(nn.Module):
             which = F.one_hot(some, vocab).to(flat).T
             counted += torch.cat([which.sum(1, keepdim=True), which @ vectors], 1)
         counted = ranks.total(counted)
-        counted /= counted[:, 0].sum()
+        counted = (counted / counted[:, 0].sum()).to(self.usage)
         self.usage.lerp_(counted[:, 0], 1 - decay)
         if self.rule.averaged:
             self.sums.lerp_(counted[:, 1:], 1 - decay)
@@ -177,7 +178,7 @@ class Codebook(nn.Module):
             )
         dead = (self.usage < revive / vocab) | (fresh and revive > 0)
         if bool(dead.any()):
-            self._revive(dead.nonzero()[:, 0], _rows(z).reshape(len(z), -1, z.shape[1]).float(), rng)
+            self._revive(dead.nonzero()[:, 0], flat.reshape(len(z), -1, z.shape[1]), rng)
 
     def _revive(self, dead: Tensor, z: Tensor, rng: Rng) -> None:
         """Put the vectors ``dead`` (n,) at encoder outputs of z (B, places, D), each drawn by itself."""
@@ -189,7 +190,7 @@ class Codebook(nn.Module):
         self.weight[dead] = drawn.to(self.weight)
         self.usage[dead] = 1 / len(self.weight)  # as good as used, until it is seen that it is not
         if self.rule.averaged:
-            self.sums[dead] = drawn / len(self.weight)
+            self.sums[dead] = drawn.to(self.sums) / len(self.weight)
 
 
 def _rows(z: Tensor) -> Tensor:

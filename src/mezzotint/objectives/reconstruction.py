@@ -33,6 +33,7 @@ from mezzotint.core.distribution import Dirac
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.networks.discriminator import PatchDiscriminator
+from mezzotint.networks.inputs import in_precision
 from mezzotint.objectives.base import Loss, Objective, Shot
 
 _MOST = 1e4  # of w, as in VQGAN's program
@@ -120,8 +121,9 @@ class Reconstruction(Objective):
             value = value + self.kl * parts["kl"] / off.shape[1]
         balance = None
         if self.discriminator is not None and int(self.seen) >= self.start:
+            seen = (in_precision(self.discriminator, x.to(made)), in_precision(self.discriminator, made))
             with torch.autocast(x.device.type, model.inner_dtype, enabled=model.inner_dtype is not None):
-                held, own = self._features(x.to(made), made, self.discriminator), self._own(x.to(made), made)
+                held, own = _held(self.discriminator, *seen), _own(self.discriminator, *seen)
             parts |= {**held, "discriminator": own}
             looks = looks + self.feature * held["feature"]
             if self.balanced and self.adversarial and torch.is_grad_enabled() and looks.requires_grad:
@@ -143,27 +145,32 @@ class Reconstruction(Objective):
         model.learn(shot.passage, shot.rng)
         self.seen += ranks.total(torch.tensor(len(shot.x0), device=self.seen.device))
         if shot.balance is not None:
-            found = ranks.total(shot.balance) / ranks.count()
+            found = ranks.total(shot.balance.to(self.balance)) / ranks.count()
             self.balance.copy_(torch.where(self.balance > 0, torch.lerp(found, self.balance, _KEPT), found))
 
-    def _features(self, x: Tensor, made: Tensor, discriminator: PatchDiscriminator) -> dict[str, Tensor]:
-        """What the autoencoder hears of the discriminator, whose weights are held: ``generator``, ``feature`` (B,)."""
-        weights = {name: p.detach() for name, p in discriminator.named_parameters()}
-        logits, felt = functional_call(discriminator, weights, (made,))
-        found = {"generator": -logits.float().flatten(1).mean(1), "feature": torch.zeros_like(logits.flatten(1)[:, 0])}
-        if self.feature:
-            with torch.no_grad():
-                _, truth = discriminator(x)
-            apart = [(a.float() - b.float()).square().flatten(1).mean(1) for a, b in zip(felt, truth, strict=True)]
-            found["feature"] = torch.stack(apart).mean(0)
-        return {name: value.float() for name, value in found.items()}
 
-    def _own(self, x: Tensor, made: Tensor) -> Tensor:
-        """The discriminator's own loss (B,), of samples without gradients."""
-        assert self.discriminator is not None
-        real, _ = self.discriminator(x.detach())
-        fake, _ = self.discriminator(made.detach())
-        return 0.5 * (F.relu(1 - real.float()).flatten(1).mean(1) + F.relu(1 + fake.float()).flatten(1).mean(1))
+def _held(discriminator: PatchDiscriminator, x: Tensor, made: Tensor) -> dict[str, Tensor]:
+    """What the autoencoder hears of the discriminator, whose weights are held: ``generator`` and ``feature`` (B,)."""
+    weights = {name: weight.detach() for name, weight in discriminator.named_parameters()}
+    logits, felt = functional_call(discriminator, weights, (made,))
+    with torch.no_grad():
+        _, truth = discriminator(x)
+    apart = [_mean((_full(a) - _full(b)).square()) for a, b in zip(felt, truth, strict=True)]
+    return {"generator": -_mean(_full(logits)), "feature": torch.stack(apart).mean(0)}
+
+
+def _own(discriminator: PatchDiscriminator, x: Tensor, made: Tensor) -> Tensor:
+    """The discriminator's own loss (B,), of samples without gradients."""
+    real, fake = (_full(discriminator(each.detach())[0]) for each in (x, made))
+    return 0.5 * (_mean(F.relu(1 - real)) + _mean(F.relu(1 + fake)))
+
+
+def _full(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1)
 
 
 def _ratio(looks: Tensor, generator: Tensor, last: Tensor) -> Tensor:
@@ -172,4 +179,4 @@ def _ratio(looks: Tensor, generator: Tensor, last: Tensor) -> Tensor:
         torch.autograd.grad(each.mean(), last, retain_graph=True)[0].norm() for each in (looks, generator)
     )
     ratio: Tensor = of_looks / (of_generator + 1e-4)
-    return ratio.clamp(0, _MOST).detach().float()
+    return ratio.clamp(0, _MOST).detach()
