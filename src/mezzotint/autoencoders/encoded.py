@@ -93,9 +93,7 @@ class Encoded(Wrapped):
         folder = os.fspath(folder)
         frozen = Frozen(folder)
         hashed, machine = frozen.found(), frozen.open()
-        made = cls(source, folder, tuple(machine.latent), machine.vocab, hashed, cache, draw)
-        _ = made.machine
-        return made
+        return cls(source, folder, tuple(machine.latent), machine.vocab, hashed, cache, draw).check()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,9 +109,19 @@ class Encoded(Wrapped):
 
     @cached_property
     def machine(self) -> Autoencoder:
-        """The autoencoder, opened and compared with what is recorded of it and of the source."""
+        """The autoencoder, opened and compared with what is recorded of it."""
         found = Frozen(self.folder, self.sha256).open()
-        name, where = type(self.source).__name__, repr(self.folder)
+        if (tuple(found.latent), found.vocab) != (self.latent, self.vocab):
+            said, there = _kind(self.latent, self.vocab), _kind(tuple(found.latent), found.vocab)
+            raise Refusal(
+                f"the autoencoder in {self.folder!r} makes {there}, not {said} as these data were described: it is "
+                "another one; Encoded.of(source, folder) finds what it makes"
+            )
+        return found
+
+    def check(self) -> Self:
+        """The same data set, refused where the autoencoder cannot encode the source; its pictures are looked at."""
+        name, where, shape = type(self.source).__name__, repr(self.folder), tuple(self.machine.shape)
         if self.source.vocab is not None:
             raise Refusal(f"codes are made of real samples such as pictures, and those of data.{name} are symbols")
         if self.source.buckets is not None:
@@ -121,18 +129,12 @@ class Encoded(Wrapped):
                 f"the pictures of data.{name} have several sizes, and the autoencoder in {where} takes one: take one "
                 "size with data.Bucket"
             )
-        if tuple(self.source.shape) != tuple(found.shape):
+        if tuple(self.source.shape) != shape:
             raise Refusal(
-                f"the autoencoder in {where} takes samples of the shape {tuple(found.shape)}, and those of data.{name} "
-                f"have {tuple(self.source.shape)}: bring them to its size, or train one for them"
+                f"the autoencoder in {where} takes samples of the shape {shape}, and those of data.{name} have "
+                f"{tuple(self.source.shape)}: bring them to its size, or train one for them"
             )
-        if (tuple(found.latent), found.vocab) != (self.latent, self.vocab):
-            said, there = _kind(self.latent, self.vocab), _kind(tuple(found.latent), found.vocab)
-            raise Refusal(
-                f"the autoencoder in {where} makes {there}, not {said} as these data were described: it is another "
-                "one; Encoded.of(source, folder) finds what it makes"
-            )
-        return found
+        return self
 
     def encode(self, x: Tensor, rng: Rng | None = None) -> Tensor:
         """The codes (B, *latent) of samples of the source's kind (B, *source.shape), on the CPU.
@@ -167,13 +169,14 @@ class Encoded(Wrapped):
 
     def drawn(self, x: Tensor) -> Tensor | None:
         """Codes (B, *latent) as pictures (B, C, H, W) in [-1, 1]; None where the source has none."""
-        return self.source.drawn(self.decode(x))
+        made = self.decode(x)
+        return made if made.ndim == 4 else self.source.drawn(made)  # the pictures need not be here to be drawn
 
     def spelt(self, x: Tensor) -> None:
         return None
 
     def read(self, rows: Rows) -> Tensor:
-        _ = self.machine  # what does not fit is refused, and what another autoencoder made is not believed
+        _ = self._fits  # before a cache is believed
         if self._cached is None:
             return self._kept.read(rows)
         z = self._cached.read(rows)
@@ -188,7 +191,7 @@ class Encoded(Wrapped):
             progress: called with how many are done and how many there are.
             device: where the autoencoder computes meanwhile; codes of another device may differ by rounding.
         """
-        self.machine.to(device)
+        self.check().machine.to(device)
         try:
             if self._cached is not None:
                 self._cached.build(progress)
@@ -200,6 +203,10 @@ class Encoded(Wrapped):
         finally:
             self.machine.to("cpu")
         return self
+
+    @cached_property
+    def _fits(self) -> bool:
+        return self.check() is self
 
     @property
     def missing(self) -> int:

@@ -91,7 +91,7 @@ def _encode(data: Encoded) -> None:
 def tree(
     data: Data, autoencoder: str | None, model: str | None, *, images: int, seed: int, **more: Any
 ) -> dict[str, Any]:
-    """The config of the usual training: of an autoencoder, or of a model of symbols by its name, or what suits the data.
+    """The config of the usual training: of an autoencoder, of a model of symbols by its name, or of what suits the data.
 
     Arguments:
         data: pictures, codes or other samples.
@@ -132,8 +132,7 @@ def again(before: Mapping[str, Any], pictures: Data, codes: str | None) -> dict[
         if codes is not None:
             inside |= {"folder": codes, "cache": str(Path(codes, CACHE))}
         data: Encoded = build(inside)
-        _ = data.machine  # another one is refused here
-        return {**before, "data": spec(data)}
+        return {**before, "data": spec(data.check())}
     return {**before, "data": spec(pictures)}
 
 

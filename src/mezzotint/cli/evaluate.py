@@ -61,8 +61,8 @@ class Evaluate:
     A model of symbols is judged by its likelihood instead: a bound on it for held-out samples (--count, by default 1000
     at most), in nats and bits per symbol, lower being better.
 
-    An autoencoder is judged by what comes back of held-out pictures (PSNR in dB) and by how many of its codes are in use;
-    a model of real codes by the pictures that its samples stand for, beside the pictures that the codes were made of.
+    An autoencoder is judged by what comes back of held-out pictures (PSNR in dB) and by how many of its codes are in
+    use; a model of real codes by the pictures that its samples stand for, beside those that the codes were made of.
 
     --report also writes a page: samples beside what they were asked to show, class by class, and beside the
     training pictures nearest to them, and every number. Of several checkpoints (--average with --at) it has curves

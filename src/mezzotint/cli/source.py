@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mezzotint.cli.codes import edits
 from mezzotint.cli.columns import made, recorded
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal, nearest
@@ -164,14 +165,14 @@ def of_run(run: str, changes: Sequence[str]) -> Data:
     tree = model_config(run)
     if "data" not in tree:
         raise Refusal(f"the config of {run!r} names no data")
-    tree = config.edit(tree, list(changes))
+    tree = config.edit(tree, edits(tree, list(changes)))
     try:
         data = data_set(tree["data"])
-        if not isinstance(data, Data):
-            raise Refusal(f"'data' of the run's config is a {type(data).__name__}, but it must be a Data")
     except Refusal as refusal:
         path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
         if path is None or changes:
             raise
         raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
+    if not isinstance(data, Data):
+        raise Refusal(f"'data' of the run's config is a {type(data).__name__}, but it must be a Data")
     return data.sibling("train")

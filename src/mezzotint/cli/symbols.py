@@ -71,8 +71,8 @@ class Shown:
         data = source.of_run(model.path, changes)
         if many is None and (data.vocab is not None or tuple(data.shape) != tuple(model.denoiser.shape)):
             raise Refusal(
-                f"the model in {model.path!r} is of real codes of the shape {tuple(model.denoiser.shape)}, and its data "
-                "have others now: they have changed, so nobody knows what a code stands for; bring back what it was "
+                f"the model in {model.path!r} is of real codes of the shape {tuple(model.denoiser.shape)}, and its "
+                "data have others now: they have changed, so nobody knows what a code stands for; bring back what it was "
                 "trained on"
             )
         if data.vocab != many:

@@ -93,7 +93,7 @@ class Train:
     model: Annotated[
         Optional[str], arg(metavar="NAME", help_behavior_hint="(default: masked, of real codes the U-Net)")
     ] = None
-    """Of symbols: masked, all at once from masks; chain, a few autoregressive stages (ImageBART); raster, one by one."""
+    """Of symbols: masked, all at once from masks; chain, a few autoregressive stages; raster, one by one."""
     set: Settings = None
     """Edit values of the recipe, such as training.batch=64; may be given several times."""
     max_parameters: Parameters = None
@@ -308,8 +308,8 @@ def _check(tree: dict[str, Any], parameters: int) -> None:
     """Build every part once, so that a recipe that is printed is one that trains."""
     from mezzotint.cli.source import built
     from mezzotint.core.blueprint import blueprint
-    from mezzotint.core.store import MODEL
     from mezzotint.core.learner import Learner
+    from mezzotint.core.store import MODEL
     from mezzotint.data import Data
     from mezzotint.training import Trainer
     from mezzotint.training.start import check
