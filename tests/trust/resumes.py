@@ -73,6 +73,9 @@ def cases() -> Iterator[Case]:
             continue
         for arm, chosen in arms.items():
             for name, training in chosen.trainings.items():
+                if training.needs:
+                    yield Case(f"{slug}: {arm}, {name}", {}, "it needs the run of another training")
+                    continue
                 tree = shrunk(training.tree(3))
                 if tree not in seen:
                     seen.append(tree)

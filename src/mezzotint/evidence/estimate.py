@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,7 +22,10 @@ from mezzotint.conditions.part import ConditionPart
 from mezzotint.core.config import count
 from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
+from mezzotint.core.spec import build
+from mezzotint.core.store import save_model
 from mezzotint.denoiser.base import Denoiser
+from mezzotint.denoiser.raster import Raster
 from mezzotint.evidence.recipe import Setting, Trained, Training
 from mezzotint.evidence.work import Work, device, sample_keys, untrained
 from mezzotint.training.trainer import PRECISIONS
@@ -39,14 +45,36 @@ def _round(value: float) -> int:
     return whole // unit * unit
 
 
-def time_training(training: Training) -> float:
+@contextmanager
+def standing(work: Work, training: Training) -> Iterator[dict[str, str]]:
+    """Folders for what a training needs: of the finished run, or of an untrained model, which takes as long."""
+    with TemporaryDirectory(prefix="mezzotint-") as home, ExitStack() as inner:
+        folders: dict[str, str] = {}
+        for name, need in training.needs.items():
+            if need.once and work.trained(need, 0):
+                folders[name] = str(work.run(need, 0).resolve())
+            else:
+                below = inner.enter_context(standing(work, need))
+                folders[name] = str(save_model(Path(home, str(len(folders))), untrained(need, folders=below)))
+        yield folders
+
+
+def time_training(work: Work, training: Training) -> float:
     """Seconds that a training will take on this process."""
-    model, trainer = untrained(training), training.training
+    with standing(work, training) as folders:
+        return _time_training(training, folders)
+
+
+def _time_training(training: Training, folders: Mapping[str, str]) -> float:
+    model, trainer, data = untrained(training, folders=folders), training.training, training.data
+    if folders:
+        tree = training.tree(0, folders)
+        trainer, data = build(tree["training"]), build(tree["data"])
     model.train().requires_grad_(True)
     assert isinstance(model, Learner)
     model.lower(PRECISIONS[trainer.precision])
-    rows = torch.arange(trainer.batch) % len(training.data)
-    x, cond = training.data[rows]
+    rows = torch.arange(trainer.batch) % len(data)
+    x, cond = data[rows]
     x, cond = x.to(device()), cond.to(device())
     trainer.objective.to(device())
     weights = [p for p in (*model.parameters(), *trainer.objective.parameters()) if p.requires_grad]
@@ -66,29 +94,39 @@ def time_arm(work: Work, arm: str) -> float:
     """Seconds that the samples of an arm will take on this process."""
     chosen = work.arms[arm]
     total: int = work.setting.samples
-    models = {name: _dropping(untrained(training)) for name, training in chosen.trainings.items()}
+    models: dict[str, Any] = {}
+    for name, training in chosen.trainings.items():
+        with standing(work, training) as folders:
+            models[name] = _dropping(untrained(training, folders=folders))
     rows: int = min(work.setting.batch, total)
     if not models:  # exact denoisers: a tenth of a batch, and what it says of the whole
         few = max(1, rows // 10)
         return _seconds(lambda: _draw(work, arm, {}, few)) * total / few
     evaluations = Counter[str]()
     last: dict[str, Any] = {}
+    whole = not all(isinstance(model, Denoiser) for model in models.values())
 
     def hook(name: str) -> Any:
-        def heard(module: Denoiser, given: Any, named: Any) -> None:
+        def heard(module: Denoiser, given: Any, named: Any, answer: Any) -> None:
+            nonlocal whole
             evaluations[name] += len(given[0])
             last[name] = (given, named)
+            whole |= isinstance(answer, Raster)
 
         return heard
 
-    handles = [model.register_forward_pre_hook(hook(name), with_kwargs=True) for name, model in models.items()]
+    handles = [model.register_forward_hook(hook(name), with_kwargs=True) for name, model in models.items()]
     _draw(work, arm, models, 1)
     for handle in handles:
         handle.remove()
+    if whole:  # what decodes, or is asked entry by entry once it has answered: a batch as it is drawn, after the first
+        start = time.perf_counter()
+        _finished(lambda: _draw(work, arm, models, rows))
+        return (time.perf_counter() - start) / rows * total
     return sum(_evaluation(models[name], last[name], rows) * n for name, n in evaluations.items()) / rows * total
 
 
-def _dropping(model: Denoiser) -> Denoiser:
+def _dropping(model: Any) -> Any:
     """A model as if its nulls were trained: guidance refuses one whose are not, and its time does not depend on it."""
     for part in model.modules():
         if isinstance(part, ConditionPart):
@@ -96,7 +134,7 @@ def _dropping(model: Denoiser) -> Denoiser:
     return model
 
 
-def _draw(work: Work, arm: str, models: Mapping[str, Denoiser], rows: int) -> None:
+def _draw(work: Work, arm: str, models: Mapping[str, Any], rows: int) -> None:
     with torch.no_grad():
         work.arms[arm].pipeline(models)(work.cond[:rows] if work.cond else work.cond, sample_keys(0, rows))
 

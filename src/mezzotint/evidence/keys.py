@@ -11,15 +11,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mezzotint.core.spec import PART, build
+from mezzotint.core.spec import PART, build, resolve
 from mezzotint.data.data import Data
+from mezzotint.evidence.recipe import Training, marked
 from mezzotint.metrics.pictures import fingerprint
 
 _APART = ("cli", "testing", "recipes")
@@ -111,9 +112,24 @@ def contents(tree: Any) -> tuple[str, int]:
     return _data(json.dumps(tree, sort_keys=True))
 
 
-def training(tree: dict[str, Any]) -> str:
-    """The key of a training: config, code, contents of the data, torch, device."""
-    return digest(tree, package(), contents(tree["data"]), *machine())
+def sources(tree: Any) -> list[Any]:
+    """The configs of the data sets that a set is made of by what is trained first; itself where it needs nothing."""
+    if isinstance(tree, dict):
+        if PART in tree and issubclass(resolve(tree[PART]), Data) and not marked(tree):
+            return [tree]
+        tree = list(tree.values())
+    return [found for item in tree for found in sources(item)] if isinstance(tree, list) else []
+
+
+def training(tree: dict[str, Any], needs: Mapping[str, str] | None = None) -> str:
+    """The key of a training: config, code, contents of the data, torch, device, keys of what it needs by name."""
+    read = [contents(source) for source in sources(tree["data"])] if needs else contents(tree["data"])
+    return digest(tree, package(), read, *machine(), *([dict(needs)] if needs else []))
+
+
+def of(chosen: Training, seed: int) -> str:
+    """The key of a training at a paired seed: of its config with its places marked, and of what belongs there."""
+    return training(chosen.tree(seed), {name: of(need, seed) for name, need in chosen.needs.items()})
 
 
 def machine() -> tuple[str, str]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.config import count, loads
 from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.learner import Learner
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.spec import spec
 from mezzotint.data.data import Data
@@ -29,7 +30,8 @@ from mezzotint.training.trainer import Trainer
 
 SIZES = ("exact", "small", "full")
 Value = bool | int | float | str | tuple[Any, ...]
-Models = Mapping[str, Denoiser]
+Models = Mapping[str, Any]
+"""Trained models by the names of their trainings: denoisers, autoencoders, whatever is trained."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,75 @@ def _read(name: str, text: str, before: Value) -> Value:
 class Training:
     """What is trained: three parts, which together are the config of a run.
 
+    A training may need another: codes of an autoencoder, a teacher, the stage before. Wherever a setting of its parts
+    is the string ``"@name"``, the folder of the run of ``needs[name]`` is put there once that run is over:
+    ``Training(model, Encoded(pictures, folder="@vq", ...), trainer, needs={"vq": vq})``.
+
     Arguments:
-        model: a denoiser around a network; only its config counts, its weights are drawn anew under the paired seed.
+        model: a denoiser around a network, or another part that is trained; only its config counts, its weights are
+            drawn anew under the seed.
         data: what it is trained on.
         training: the trainer; its seed is replaced by the paired seed.
+        needs: by the names that stand in the parts; trained before this one.
+        once: trained at its trainer's own seed and at no other, so that all paired seeds share it.
+
+    Raises:
+        Refusal: something is needed that no setting names.
     """
 
-    model: Denoiser
+    model: Denoiser | Learner
     data: Data
     training: Trainer
+    needs: Mapping[str, Training] = field(default_factory=dict)
+    once: bool = False
 
-    def tree(self, seed: int) -> dict[str, Any]:
-        """The config of the run at a seed."""
-        trainer = {**spec(self.training), "seed": seed}
-        return {"model": spec(self.model), "data": spec(self.data), "training": trainer}
+    def __post_init__(self) -> None:
+        said = _named([spec(self.model), spec(self.data), spec(self.training)]) if self.needs else set()
+        for name in self.needs:
+            if name not in said:
+                raise Refusal(f"this training needs {name!r}, but no setting of its parts is the string '@{name}'")
+        for name in said:
+            if name not in self.needs:
+                raise Refusal(f"'@{name}' is no training that is needed: {nearest(name, list(self.needs))}")
+
+    def tree(self, seed: int, folders: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The config of the run at a paired seed.
+
+        Arguments:
+            seed: the paired seed; a training that is done once has its own.
+            folders: of the needed runs by name; None: their places stay marked.
+        """
+        trainer = {**spec(self.training), "seed": self.training.seed if self.once else seed}
+        tree = {"model": spec(self.model), "data": spec(self.data), "training": trainer}
+        if folders is None or not self.needs:
+            return tree
+        return {name: _placed(part, folders, {}) for name, part in tree.items()}
+
+
+def _named(tree: Any) -> set[str]:
+    """The names that stand in a tree after an ``@``."""
+    if isinstance(tree, str):
+        return {tree[1:]} if tree.startswith("@") else set()
+    inside = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ()
+    return set().union(*map(_named, inside))
+
+
+def marked(tree: Any) -> bool:
+    """Whether a tree has places for the folders of needed runs."""
+    return bool(_named(tree))
+
+
+def _placed(tree: Any, folders: Mapping[str, str], seen: dict[int, Any]) -> Any:
+    """A tree with folders where their names stood; a part that is used twice stays one."""
+    if isinstance(tree, str):
+        return folders[tree[1:]] if tree.startswith("@") else tree
+    if isinstance(tree, list):
+        return [_placed(item, folders, seen) for item in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    if id(tree) not in seen:
+        seen[id(tree)] = {key: _placed(value, folders, seen) for key, value in tree.items()}
+    return seen[id(tree)]
 
 
 @dataclass(frozen=True)
@@ -123,7 +180,8 @@ class Arm:
 
     Arguments:
         trainings: by the names under which the pipeline finds the models; equal trainings of several arms are trained
-            once. Empty for exact denoisers.
+            once, and so are those that others need: name one here, too, where the pipeline decodes by it. Empty for
+            exact denoisers.
         pipeline: from the trained models to what is called for samples.
     """
 

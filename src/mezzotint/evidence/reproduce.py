@@ -25,9 +25,11 @@ from mezzotint.evidence.pool import Pool, Task
 from mezzotint.evidence.recipe import Closed, Experiment, Setting, Trained, Training
 from mezzotint.evidence.record import SCHEMA, Record, finite
 from mezzotint.evidence.verdict import Numbers, Seen, Verdict
-from mezzotint.evidence.work import KEPT, Estimate, Work
+from mezzotint.evidence.work import KEPT, Estimate, Names, Work, everything
 from mezzotint.training.run import environment
 
+NOBODY = -1
+"""A seed that no trainer has: trainings that are one there are one at every seed."""
 PATIENCE = 10.0
 """Seconds to wait for the workers of a run that was killed."""
 
@@ -185,7 +187,8 @@ def _trained(
         weights[str(seed)] = {arm: cell["weights"] for arm, cell in cells.items() if cell["weights"]}
         seconds[str(seed)] = {arm: cell["seconds"] for arm, cell in cells.items()}
     judge = work.judged()
-    trees = [training.tree(0)["data"] for arm in work.arms.values() for training in arm.trainings.values()]
+    trained = [training.tree(0)["data"] for arm in work.arms.values() for _, training in everything(arm)]
+    trees = [source for tree in trained for source in keys.sources(tree)]
     trees += [spec(data) for data in experiment.data(request.setting)]
     data = {keys.short(tree): dict(zip(("sha256", "count"), keys.contents(tree), strict=True)) for tree in trees}
     evidence = {"data": data, "weights": weights, "judge": None if judge is None else judge.record}
@@ -241,49 +244,51 @@ def _estimated(request: Request, work: Work, pool: Pool, jobs: int, told: Told) 
 
 
 def _timed(work: Work, pool: Pool, told: Told) -> Estimate:
-    distinct = _distinct(work, 0)
+    distinct = _distinct(work, NOBODY)
     tasks = [
-        *(Task(("time fit", *name), {"do": "time fit", "arm": name[0], "training": name[1]}) for name in distinct),
+        *(Task(("time fit", *path), {"do": "time fit", "arm": path[0], "training": path[1:]}) for path in distinct),
         *(Task(("time draw", arm), {"do": "time draw", "arm": arm}) for arm in work.arms),
     ]
-    fits: dict[tuple[str, str], float] = {}
+    fits: dict[Names, float] = {}
     draws: dict[str, float] = {}
     for heard in pool.run(tasks):
         if heard.share == 1.0:
             if heard.task.key[0] == "time fit":
-                fits[heard.task.key[1], heard.task.key[2]] = heard.result
+                fits[heard.task.key[1:]] = heard.result
             else:
                 draws[heard.task.key[1]] = heard.result
             told(Progress("timing", "tasks", len(fits) + len(draws), len(tasks), heard.task.key[1]))
     return Estimate(fits, draws)
 
 
-def _distinct(work: Work, seed: int) -> dict[tuple[str, str], Training]:
-    """Every training once, under the first arm that needs it, the longest-named order of arms kept."""
-    found: dict[str, tuple[str, str]] = {}
+def _distinct(work: Work, seed: int) -> dict[Names, Training]:
+    """Every training once, under the first arm that has it, and where it is needed most deeply."""
+    found: dict[str, Names] = {}
     for arm, chosen in work.arms.items():
-        for name, training in chosen.trainings.items():
-            found.setdefault(keys.training(training.tree(seed)), (arm, name))
-    return {(arm, name): work.arms[arm].trainings[name] for arm, name in found.values()}
+        for names, training in everything(chosen):
+            key = keys.of(training, seed)
+            if key not in found or len(found[key]) < 1 + len(names):
+                found[key] = (arm, *names)
+    return {path: work.training(path[0], path[1:]) for path in found.values()}
 
 
 def _tasks(work: Work, seeds: Sequence[int], estimate: Estimate) -> Iterator[Task]:
     """What is left to do, seed by seed, so that a run that is stopped leaves whole seeds."""
     judge = ("judge",)
+    named: dict[str, Names] = {}  # of all seeds: what is done once is done under the first
     if work.experiment.judge is not None:
         yield Task(judge, {"do": "judge"}, seconds=30.0)
     for seed in seeds:
-        named: dict[str, tuple[str, ...]] = {}
         distinct = _distinct(work, seed)
-        for (arm, name), training in sorted(distinct.items(), key=lambda item: -estimate.fits[item[0]]):
-            key = ("train", str(seed), arm, name)
-            named[keys.training(training.tree(seed))] = key
-            if not work.trained(training, seed):
-                order = {"do": "fit", "arm": arm, "training": name, "seed": seed}
-                yield Task(key, order, seconds=estimate.fits[arm, name])
+        for path, training in sorted(distinct.items(), key=lambda item: (-len(item[0]), -estimate.fits[item[0]])):
+            task, key = ("train", str(seed), *path), keys.of(training, seed)
+            if named.setdefault(key, task) == task and not work.trained(training, seed):
+                order = {"do": "fit", "arm": path[0], "training": path[1:], "seed": seed}
+                after = tuple(named[keys.of(need, seed)] for need in training.needs.values())
+                yield Task(task, order, after, estimate.fits[path])
         for arm in sorted(work.arms, key=lambda arm: -estimate.draws[arm]):
             if work.cell(arm, seed) is None:
-                needs = [named[keys.training(t.tree(seed))] for t in work.arms[arm].trainings.values()]
+                needs = [named[keys.of(training, seed)] for training in work.arms[arm].trainings.values()]
                 order = {"do": "draw", "arm": arm, "seed": seed}
                 yield Task(("sample", str(seed), arm), order, (judge, *needs), estimate.draws[arm])
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,6 @@ from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build, spec
 from mezzotint.core.stop import poll
 from mezzotint.core.store import load_model, load_tensors, model_folder, save_tensors
-from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence import keys
 from mezzotint.evidence.recipe import Arm, Setting, Trained, Training
 from mezzotint.metrics.extractor import Extractor
@@ -47,6 +46,7 @@ KEPT = ("trainings", "judge", "cells", "estimates")
 END = "end.json"
 """What a run folder holds once its training is over."""
 
+Names = tuple[str, ...]
 Tell = Callable[[float], None]
 """Told which share of a task is done."""
 
@@ -56,17 +56,20 @@ class Estimate:
     """Seconds on one process, by task.
 
     Arguments:
-        fits: of a training, by the name of the arm and of the training.
+        fits: of a training, by the names of the arm and of the training, and by those that lead to a needed one.
         draws: of an arm's samples.
     """
 
-    fits: Mapping[tuple[str, str], float]
+    fits: Mapping[Names, float]
     draws: Mapping[str, float]
 
     def seconds(self, jobs: int) -> float:
         """What a paired seed takes on so many processes, at least as long as its longest chain."""
         work = sum(self.fits.values()) + sum(self.draws.values())
-        chain = max(self.fits.values(), default=0.0) + max(self.draws.values(), default=0.0)
+        longest: dict[int, float] = {}  # by how deep a training is needed: one after the other
+        for path, seconds in self.fits.items():
+            longest[len(path)] = max(longest.get(len(path), 0.0), seconds)
+        chain = sum(longest.values()) + max(self.draws.values(), default=0.0)
         return max(work / jobs, chain)
 
 
@@ -94,7 +97,7 @@ class Work:
         found = self.experiment.arms(self.setting)
         if not isinstance(found, Mapping) or not found:
             raise Refusal(f"arms are a mapping from names to Arm(...), at least one, not {found!r:.80}")
-        if any(FILE in json.dumps(one.tree(0)) for arm in found.values() for one in arm.trainings.values()):
+        if any(FILE in json.dumps(one.tree(0)) for arm in found.values() for _, one in everything(arm)):
             raise Refusal(
                 "a part of your own that is trained with is named in the run's config, so it needs a package of yours "
                 "with the entry point mezzotint.parts; samplers, measures and pipelines may stand in the recipe file"
@@ -119,7 +122,7 @@ class Work:
 
     def cell_key(self, arm: str, seed: int) -> str:
         """The key of an arm's numbers at a seed."""
-        trained = {name: keys.training(one.tree(seed)) for name, one in sorted(self.arms[arm].trainings.items())}
+        trained = {name: keys.of(one, seed) for name, one in sorted(self.arms[arm].trainings.items())}
         return keys.digest(arm, seed, trained, self.judge_key)
 
     def estimated(self, jobs: int) -> Estimate | None:
@@ -128,11 +131,11 @@ class Work:
             found = json.loads(self._estimate(jobs).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return Estimate({(arm, name): s for arm, name, s in found["fits"]}, found["draws"])
+        return Estimate({tuple(path): s for path, s in found["fits"]}, found["draws"])
 
     def keep(self, estimate: Estimate, jobs: int) -> None:
         """Write an estimate down."""
-        fits = [[arm, name, seconds] for (arm, name), seconds in estimate.fits.items()]
+        fits = [[list(path), seconds] for path, seconds in estimate.fits.items()]
         self._estimate(jobs).parent.mkdir(parents=True, exist_ok=True)
         write_text(self._estimate(jobs), json.dumps({"fits": fits, "draws": dict(estimate.draws)}))
 
@@ -141,7 +144,14 @@ class Work:
 
     def run(self, training: Training, seed: int) -> Path:
         """The run folder of a training at a seed."""
-        return self.folder / "trainings" / keys.training(training.tree(seed))
+        return self.folder / "trainings" / keys.of(training, seed)
+
+    def training(self, arm: str, names: Sequence[str]) -> Training:
+        """A training of an arm by its name, or one that it needs by further names."""
+        found = self.arms[arm].trainings[names[0]]
+        for name in names[1:]:
+            found = found.needs[name]
+        return found
 
     def trained(self, training: Training, seed: int) -> bool:
         """Whether that run has come to its end; it has a model from its first checkpoint on."""
@@ -166,12 +176,21 @@ class Work:
         folder = self.run(training, seed)
         if self.trained(training, seed):
             return
+        needs = {name: str(self._finished(need, seed).resolve()) for name, need in training.needs.items()}
         saved = [folder / CHECKPOINTS / f"{images:010d}" for images in _checkpoints(folder)]
         begun = (folder / "config.yaml").is_file() and (not saved or any(map(_whole, saved)))
         if not begun:
             shutil.rmtree(folder, ignore_errors=True)  # no config yet, or nothing whole to go on from: made anew
-        train(training.tree(seed), folder, resume=begun, progress=lambda p: tell(p.images / p.total))
+        train(training.tree(seed, needs), folder, resume=begun, progress=lambda p: tell(p.images / p.total))
         write_text(folder / END, json.dumps({"sha256": _weights(folder)}))
+
+    def _finished(self, training: Training, seed: int) -> Path:
+        """The folder of a run that is over, refused and removed where its model is damaged."""
+        folder = self.run(training, seed)
+        if not _whole(folder / "model"):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise Refusal(f"the model in {str(folder)!r} was damaged and is removed; start again to train it anew")
+        return folder
 
     def judged(self) -> Extractor | None:
         """The judge, trained where it is not there."""
@@ -192,12 +211,8 @@ class Work:
             return
         start = time.perf_counter()
         chosen = self.arms[arm]
-        for training in chosen.trainings.values():
-            folder = self.run(training, seed)
-            if not _whole(folder / "model"):
-                shutil.rmtree(folder)
-                raise Refusal(f"the model in {str(folder)!r} was damaged and is removed; start again to train it anew")
-        models = {name: load_model(self.run(one, seed), device()) for name, one in chosen.trainings.items()}
+        folders = {name: self._finished(training, seed) for name, training in chosen.trainings.items()}
+        models = {name: load_model(folder, device()) for name, folder in folders.items()}
         pipeline, total, batch = chosen.pipeline(models), self.setting.samples, self.setting.batch
         rng, pieces = sample_keys(seed, total), list[Tensor]()
         with torch.no_grad():
@@ -213,7 +228,10 @@ class Work:
             "arm": arm,
             "seed": seed,
             "numbers": numbers,
-            "weights": {name: _weights(self.run(one, seed)) for name, one in sorted(chosen.trainings.items())},
+            "weights": {
+                " @".join(p): _weights(self.run(one, seed))
+                for p, one in sorted(everything(chosen), key=lambda found: found[0])
+            },
             "seconds": round(time.perf_counter() - start, 2),
         }
         folder = self.folder / "cells"
@@ -221,6 +239,18 @@ class Work:
         save_tensors(folder / f".{key}.tmp", {"x": x[: max(SHOWN[0], SHOWN[1] // max(1, x[0].numel()))]})
         (folder / f".{key}.tmp").replace(folder / f"{key}.safetensors")
         write_text(folder / f"{key}.json", json.dumps(found, indent=1))
+
+
+def everything(arm: Arm) -> Iterator[tuple[Names, Training]]:
+    """The trainings of an arm and those that they need, what is needed first, by the names that lead there."""
+
+    def below(path: Names, training: Training) -> Iterator[tuple[Names, Training]]:
+        for name, need in training.needs.items():
+            yield from below((*path, name), need)
+        yield path, training
+
+    for name, training in arm.trainings.items():
+        yield from below((name,), training)
 
 
 def _checkpoints(folder: Path) -> list[int]:
@@ -260,10 +290,10 @@ def sample_keys(seed: int, count: int) -> Rng:
     return Rng([seed]).at("samples").repeat(count).at(torch.arange(count))
 
 
-def untrained(training: Training, seed: int = 0) -> Denoiser:
-    """The model of a training before its first step."""
+def untrained(training: Training, seed: int = 0, folders: Mapping[str, str] | None = None) -> Any:
+    """The model of a training before its first step; ``folders`` are those of the runs that it needs."""
     torch.manual_seed(seed)
-    model: Denoiser = build(training.tree(seed)["model"])
+    model: torch.nn.Module = build(training.tree(seed, folders)["model"])
     return model.eval().requires_grad_(False).to(device())
 
 

@@ -80,11 +80,11 @@ def _experiment(first: dict[str, Any]) -> Callable[[dict[str, Any], Callable[[fl
             case "judge":
                 work.judged()
             case "fit":
-                work.fit(work.arms[task["arm"]].trainings[task["training"]], task["seed"], tell)
+                work.fit(work.training(task["arm"], task["training"]), task["seed"], tell)
             case "draw":
                 work.measure(task["arm"], task["seed"], tell)
             case "time fit":
-                return time_training(work.arms[task["arm"]].trainings[task["training"]])
+                return time_training(work, work.training(task["arm"], task["training"]))
             case "time draw":
                 return time_arm(work, task["arm"])
         return None
