@@ -224,14 +224,12 @@ class Work:
         x = torch.cat(pieces)
         numbers = _numbers(self.experiment.measure(self.setting, x, self.cond, self.judged()))
         key = self.cell_key(arm, seed)
+        weights = {" @".join(names): _weights(self.run(one, seed)) for names, one in everything(chosen)}
         found = {
             "arm": arm,
             "seed": seed,
             "numbers": numbers,
-            "weights": {
-                " @".join(p): _weights(self.run(one, seed))
-                for p, one in sorted(everything(chosen), key=lambda found: found[0])
-            },
+            "weights": dict(sorted(weights.items())),
             "seconds": round(time.perf_counter() - start, 2),
         }
         folder = self.folder / "cells"
