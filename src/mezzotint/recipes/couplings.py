@@ -2,10 +2,11 @@
 
     log p(x) = sum over pairs J_ij(x_i, x_j) + sum over sites h_i(x_i) + const,    J ~ N(0, 4 / L),  h ~ N(0, 0.09),
 
-a table J_ij of 2 x 2 numbers for every pair. Transition matrices over all states are multiplied, nothing is drawn. A row
-stands for a number of equal stages; its columns are total variations. ``chain`` and ``factorised`` are between the law
-of what a run ends in and the data: stages that are joint laws, and products of their exact marginals. ``completing`` is
-of the first half of the sites given the second, averaged over the second: known sites are shown clean at every stage.
+a table J_ij of 2 x 2 numbers for every pair. Transition matrices over all states are multiplied, nothing is drawn.
+A row stands for a number of equal stages; its columns are total variations. ``chain`` and ``factorised`` are between
+the law of what a run ends in and the data: stages that are joint laws, and products of their exact marginals.
+``completing`` is of the first half of the sites given the second, averaged over the second: known sites are shown
+clean at every stage.
 ``redrawn`` shows them as noisy as the rest. ``tables`` is ``factorised``, averaged over eight tables.
 """
 
@@ -28,7 +29,6 @@ from mezzotint.evidence.verdict import Criterion, Figure, Numbers, Seen, Verdict
 from mezzotint.guidance.known import Known
 from mezzotint.processes.alive import Knots
 from mezzotint.processes.multinomial import Multinomial
-
 from mezzotint.samplers.ancestral import Ancestral
 from mezzotint.samplers.base import State
 
@@ -51,8 +51,12 @@ def couplings(seed: int, number: int = 0) -> Tensor:
     bound = rng.normal("couplings", (len(pairs), VOCAB, VOCAB))[0].double() * 2 / SITES**0.5
     alone = rng.normal("fields", (SITES, VOCAB))[0].double() * 0.3
     x = states()
-    said = sum(bound[k, x[:, i], x[:, j]] for k, (i, j) in enumerate(pairs))
-    return said + sum(alone[i, x[:, i]] for i in range(SITES))
+    said = torch.zeros(len(x), dtype=torch.float64)
+    for k, (i, j) in enumerate(pairs):
+        said = said + bound[k, x[:, i], x[:, j]]
+    for i in range(SITES):
+        said = said + alone[i, x[:, i]]
+    return said
 
 
 def variation(one: Tensor, other: Tensor) -> float:
