@@ -33,6 +33,7 @@ from mezzotint.data.shards import Shards
 from mezzotint.data.table import Table
 from mezzotint.data.text_file import TextFile
 from mezzotint.data.timeseries import TimeSeries
+from mezzotint.data.untold import Untold
 
 __all__ = [
     "CIFAR10",
@@ -66,6 +67,7 @@ __all__ = [
     "Table",
     "TextFile",
     "TimeSeries",
+    "Untold",
     "check",
     "find",
 ]

@@ -174,6 +174,11 @@ def _placed(tree: Any, folders: Mapping[str, str], seen: dict[int, Any]) -> Any:
     return seen[id(tree)]
 
 
+def nothing_further(models: Models) -> Mapping[str, float]:
+    """No further columns."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Arm:
     """One side of a comparison: what it needs trained, and how its samples are made.
@@ -183,10 +188,12 @@ class Arm:
             once, and so are those that others need: name one here, too, where the pipeline decodes by it. Empty for
             exact denoisers.
         pipeline: from the trained models to what is called for samples.
+        facts: further columns of this arm, numbers of the models themselves and not of their samples: what they cost.
     """
 
     trainings: Mapping[str, Training]
     pipeline: Callable[[Models], Pipeline]
+    facts: Callable[[Models], Mapping[str, float]] = nothing_further
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -223,6 +223,8 @@ class Work:
                 tell(rows.stop / total)
         x = torch.cat(pieces)
         numbers = _numbers(self.experiment.measure(self.setting, x, self.cond, self.judged()))
+        facts = chosen.facts(models)
+        numbers |= _numbers(facts) if facts else {}
         key = self.cell_key(arm, seed)
         weights = {" @".join(names): _weights(self.run(one, seed)) for names, one in everything(chosen)}
         found = {
