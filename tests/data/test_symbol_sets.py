@@ -102,6 +102,7 @@ def test_shades_are_the_nearest_ones(shades: int) -> None:
     back = data.drawn(x)
     assert back.shape == (len(data), 1, 8, 8) and back.dtype == torch.float32
     assert float((back[:, 0] - pixels).abs().max()) <= 1 / (shades - 1) + 1e-6
+    assert torch.equal(data.coded(back), x) and torch.equal(data.coded(digits[:7][0]), x[:7])
     if shades == 17:  # the digits have so many
         assert torch.equal(back, digits[:][0])
     assert cond["label"].tolist() == digits.labels.tolist() and data.classes == digits.classes
@@ -139,6 +140,7 @@ def test_shades_of_pictures_around_and_inside_other_sets(tmp_path: Path) -> None
     mirrored = flipped.drawn(flipped[len(grey)][0])
     assert mirrored is not None and flipped.vocab == 4
     assert torch.equal(mirrored, shaded.drawn(shaded[0][0]).flip(-1))
+    assert torch.equal(flipped.coded(mirrored), shaded[0][0].flip(-1))  # as the source does
     kept = Shaded(Cached(grey, str(tmp_path / "cache")), 4)
     assert torch.equal(kept[:][0], shaded[:][0])
     many = Shaded(Buckets(grey, chosen=((8, 8), (4, 12))), 4)
@@ -179,6 +181,7 @@ def test_pictures_are_drawn_as_they_are_and_points_are_not() -> None:
     x = digits[:2][0]
     assert digits.vocab is None and digits.spelt(x) is None and digits.drawn(x) is x
     assert points.vocab is None and points.spelt(points[0][0]) is None and points.drawn(points[0][0]) is None
+    assert digits.coded(x) is x and points.coded(x) is None and Chain().coded(x) is None
 
 
 @pytest.mark.parametrize("data", [Chain(), Chain(vocab=2, length=70, sharpness=0.0), Shaded(Digits(), 5)])

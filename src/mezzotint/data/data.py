@@ -93,6 +93,12 @@ class Data(Part, ABC):
         """Samples (B, *shape) of this kind as pictures (B, C, H, W) in [-1, 1]; None: they are no pictures."""
         return x if self.vocab is None and len(self.shape) == 3 else None
 
+    def coded(self, x: Tensor) -> Tensor | None:
+        """Pictures (B, C, H, W) in [-1, 1] as samples (B, *shape) of this kind, as its own were made; None: it is not
+        known how. :meth:`drawn` is the way back.
+        """
+        return x if self.vocab is None and len(self.shape) == 3 else None
+
     def condition(self, rows: Rows) -> Condition:
         """What is told of these rows: ``Condition(label)``, or ``NONE`` without labels; sources add what they know."""
         labels = self.labels

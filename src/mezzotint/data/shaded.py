@@ -86,7 +86,11 @@ class Shaded(Wrapped):
         return (x.float() / ((self.shades - 1) / 2) - 1.0)[:, None]  # as bytes become pictures, to the last bit
 
     def read(self, rows: Rows) -> Tensor:
-        pixels = self.source.read(rows)[:, 0].double()
+        return self.coded(self.source.read(rows))
+
+    def coded(self, x: Tensor) -> Tensor:
+        """Grey pictures (B, 1, H, W) in [-1, 1] as the nearest shades, int64 (B, H, W)."""
+        pixels = x[:, 0].double()
         return ((pixels + 1) * ((self.shades - 1) / 2) + 0.5).floor().clamp(0, self.shades - 1).to(torch.int64)
 
     @cached_property

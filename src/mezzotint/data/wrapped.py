@@ -61,6 +61,9 @@ class Wrapped(Data, ABC):
     def drawn(self, x: Tensor) -> Tensor | None:
         return self.source.drawn(x)
 
+    def coded(self, x: Tensor) -> Tensor | None:
+        return self.source.coded(x)
+
     def __len__(self) -> int:
         return len(self.source)
 
