@@ -165,7 +165,7 @@ def test_runs_of_symbols_are_listed_shown_compared_and_judged(command: Command, 
     ):
         assert says in command("evaluate", home / "text", *words).sentence
     assert command("doctor", home / "text").code == 0
-    assert "does not answer at every noise level" in command("edit", home / "shades", "a.png").sentence
+    assert "writes texts, and edits are of pictures" in command("edit", home / "text", "a.png").sentence
 
 
 def test_a_run_of_a_text_goes_on(command: Command, home: Path, tmp_path: Path) -> None:

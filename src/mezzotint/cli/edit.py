@@ -20,7 +20,10 @@ class Edit:
 
     With --mask, what is white is made anew and what is black is kept, to the bit. Without one, the picture
     is noised to the level --strength and denoised: near 0 it stays as it is, at 1 nothing of it is left.
-    Both may be said: then the new part starts from what was there.
+    Both may be said: then the new part starts from what was there. --extend draws on beyond the edges.
+
+    A model of symbols (shades, or codes of an autoencoder) keeps or redraws whole symbols: one is kept where
+    all pixels under it are. Under a mask that is black all over a picture comes back as its symbols show it.
 
     A picture of another size than the model's is brought to it as training pictures are: by area, the
     centre kept; grey and colour become what the model draws. A mask has the size of the picture's file or
@@ -35,6 +38,8 @@ class Edit:
       mezzotint edit runs/digits three.png --mask top.png --label 3,8 --seeds 0-7 --out tops.png
       mezzotint edit runs/digits three.png --strength 0.6 --label 8
       mezzotint edit runs/digits three.png --mask top.png --resample 5 --out agreeing.png
+      mezzotint edit runs/codes shirt.png --mask sleeve.png --dilate 2 --paste
+      mezzotint edit runs/codes shirt.png --extend right=14,bottom=7
       mezzotint edit --like tops.png --seeds 8-15 --out more.png
     """
 
@@ -49,9 +54,20 @@ class Edit:
     strength: Annotated[
         Optional[float], arg(metavar="LEVEL", help_behavior_hint="(default: 1 with a mask, else 0.5)")
     ] = None
-    """Noise level to start from, above 0 (hardly any) and up to 1 (noise alone)."""
-    resample: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: 8)")] = None
-    """With a mask: walk every interval N times, so that the new part comes to agree with the kept one."""
+    """Noise level to start from, above 0 (hardly any) and up to 1 (noise alone); of symbols, the share that is lost."""
+    resample: Annotated[
+        Optional[int], arg(metavar="N", help_behavior_hint="(default: 8, or 1 where the model sees what is kept)")
+    ] = None
+    """With a mask or --extend: walk every interval, or draw every stage, N times, so that new comes to agree with
+    kept."""
+    dilate: Annotated[
+        Optional[int], arg(metavar="N", help_behavior_hint="(default: 1 for codes of several pixels, else 0)")
+    ] = None
+    """With a mask: redraw N more pixels, shades or codes around it; the code of a cell knows of its neighbours."""
+    paste: Flag = False
+    """Of a model of symbols: put the pixels of the picture back where it is kept, instead of what symbols show."""
+    extend: Annotated[Optional[str], arg(metavar="LEFT,TOP,RIGHT,BOTTOM", help_behavior_hint="")] = None
+    """Pixels to draw beyond each edge, such as 8,0,8,0 or right=8,top=4; codes are added whole."""
     label: Annotated[Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: the model decides)")] = None
     """Classes by number or name: 3, cat, 0-9, 3,5 or cat,dog."""
     seeds: Seeds = None

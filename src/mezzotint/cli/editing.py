@@ -9,23 +9,27 @@ new part hear of the kept one (RePaint: Lugmayr et al. 2022, 2201.09865).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from mezzotint.cli.canvas import Canvas, Margins
+from mezzotint.cli.cells import Cells
 from mezzotint.cli.console import note
-from mezzotint.cli.method import CFG, Method, resampled
+from mezzotint.cli.method import CFG, Method, repeated, resampled
 from mezzotint.cli.original import Mask, Original
 from mezzotint.cli.plan import EDIT, Plan, read
+from mezzotint.cli.symbols import completing
 from mezzotint.cli.titled import Tile, enlarged, hatched, sheet, wrapped
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
+from mezzotint.core.rng import Rng
 from mezzotint.guidance import Known
-from mezzotint.processes.base import Process
 from mezzotint.samplers import Reference, Sampling
-from mezzotint.training.pictures import Pixels, grid, pixels
+from mezzotint.training.pictures import Pixels, enlargement, grid, pixels
 
 if TYPE_CHECKING:
     from mezzotint.cli.edit import Edit
@@ -35,21 +39,33 @@ RESAMPLE = 8
 difference between the law of the samples and the true conditional one fell from 0.38 (1) to 0.20 (4) and 0.09 (8)."""
 
 
+MOST = 1_000
+"""By less than this a mask grows."""
+
+
 @dataclass(frozen=True)
 class Editing:
     """Everything that decides the pixels of an edit.
 
     Arguments:
-        plan: what any drawing needs.
+        plan: what any drawing needs; it is handed pictures.
+        cells: where pictures lie among what the model draws.
         original: the picture.
         mask: where to make it anew, or None for all of it.
         strength: the level to start from, in (0, 1].
+        dilate: by how many entries the mask grows.
+        paste: whether the picture's own pixels come back where it is kept.
+        margins: what is added on each side, in entries.
     """
 
     plan: Plan
+    cells: Cells
     original: Original
     mask: Mask | None
     strength: float
+    dilate: int = 0
+    paste: bool = False
+    margins: Margins = Margins()
 
     @classmethod
     def of(cls, args: Edit) -> Editing:
@@ -61,35 +77,106 @@ class Editing:
             raise Refusal(f"name the picture to edit: mezzotint edit {args.run} IMAGE")
         plan = Plan.of(args, EDIT, old)
         denoiser = plan.model.denoiser
-        if denoiser.process.kind != "real" or denoiser.times is not None or not denoiser.clean:
+        if denoiser.process.kind == "real" and (denoiser.times is not None or not denoiser.clean):
             raise Refusal(f"the model in {plan.model.path!r} does not answer at every noise level, so it cannot edit")
-        original = Original.of(path, denoiser.shape)
+        cells = Cells.of(plan.model, plan.shown)
+        original = Original.of(path, cells.picture)
         remarks = [original.remark(), _same(original, before.get("image"), args.image)]
         said: Any = before.get("mask")
         path = args.mask if args.mask is not None else said and said["path"]
-        mask = None if path is None else Mask.of(path, original)
+        mask = None if path is None else Mask.of(path, original, whole=cells.symbols)
         if mask is not None:
             remarks += [mask.remark(), _same(mask, said, args.mask)]
-        usual = before.get("strength", 0.5 if mask is None else 1.0)
+        beyond = args.extend if args.extend is not None else before.get("extend")
+        wide = None if beyond is None else Margins.of(beyond)
+        margins = Margins() if wide is None else wide.cells(cells.size)
+        remarks.append(None if wide is None else _rounded(wide, margins.times(cells.size)))
+        given = mask is not None or wide is not None
+        usual = before.get("strength", 1.0 if given else 0.5)
         strength = usual if args.strength is None else args.strength
         if not 0 < strength <= 1:
             raise Refusal(f"--strength is {strength}, but it is a noise level above 0 and up to 1")
+        if wide is not None and strength < 1:
+            raise Refusal(
+                "--strength starts from the picture, and beyond its edges there is none: leave out one of them"
+            )
+        dilate = args.dilate if args.dilate is not None else before.get("dilate", cells.dilate)
+        if args.dilate is not None and mask is None:
+            raise Refusal("--dilate grows a mask, so it needs a --mask")
+        if not 0 <= dilate < MOST:
+            raise Refusal(f"--dilate is {dilate}, but a mask grows by 0 to {MOST - 1}")
+        paste = args.paste or (before.get("paste", False) and given)
+        if paste and not (given and cells.data is not None):
+            raise Refusal(
+                "--paste puts kept pixels back, and without --mask or --extend none is kept"
+                if cells.data is not None
+                else "this model draws pixels, and keeps them to the bit where the mask does: leave out --paste"
+            )
         _asked(plan)
-        if mask is not None:
-            plan = replace(plan, method=_agreeing(plan.method, args.resample, denoiser.process, settled=bool(said)))
+        made = cls(_pictured(plan, cells, margins, old), cells, original, mask, strength, dilate, paste, margins)
+        if given:
+            settled = bool(said) or bool(before.get("extend"))
+            made = replace(made, plan=replace(made.plan, method=made.agreeing(args.resample, settled)))
+            remarks.append(made.remark())
         elif args.resample is not None:
             raise Refusal("--resample lets a new part agree with a kept one, so it needs a --mask")
-        made = cls(plan, original, mask, strength)
         made.check()
+        remarks.append(made.nearest())
         for remark in filter(None, remarks):
             note(remark)
         return made
+
+    @property
+    def beyond(self) -> bool:
+        """Whether it draws beyond the edges."""
+        return any(self.margins.sides)
+
+    @cached_property
+    def redo(self) -> Tensor:
+        """The entries that are drawn anew, bool (h, w)."""
+        if self.mask is None:
+            return torch.full(self.cells.latent[-2:], not self.beyond)
+        return self.cells.over(self.mask.redo[0], self.dilate)
+
+    @cached_property
+    def canvas(self) -> Canvas:
+        """What is given, and what is drawn around it."""
+        return Canvas(self.cells.encode(self.original.x), ~self.redo, self.margins)
+
+    def agreeing(self, times: int | None, settled: bool) -> Method:
+        """The method with intervals walked, or stages drawn, several times.
+
+        Where nothing is said they are not, where a way rises already, or where there is nothing to agree with, or where
+        the model sees what is kept from the first step on.
+        """
+        method, denoiser = self.plan.method, self.plan.model.denoiser
+        if denoiser.times is not None:
+            return method if times is None else repeated(method, times)
+        if times is None:
+            seen = getattr(denoiser.process, "mask", None) is not None
+            path = method.sampler.grid(denoiser.process, method.sampler.steps)
+            plain = seen or (bool(self.redo.all()) and not self.beyond)
+            times = None if settled or plain or bool((path[1:] > path[:-1]).any()) else RESAMPLE
+        return method if times is None else resampled(method, times)
+
+    def remark(self) -> str | None:
+        """What a person should know of what is kept."""
+        denoiser, redo = self.plan.model.denoiser, self.redo
+        if self.beyond or not self.cells.symbols:
+            return None
+        if not redo.any():
+            return "the mask is black all over, so the picture comes back as its symbols show it"
+        if redo.all():
+            return "the mask leaves no symbol as it is, so nothing of the picture is seen"
+        if denoiser.times is not None and len(denoiser.times) == 1 and denoiser.clean:
+            return "this model says symbols in their order: what comes before a kept one does not know of it"
+        return None
 
     def check(self) -> None:
         """Refuse a strength from which the sampler has no way down."""
         start, sampler = self.start(), self.plan.method.sampler
         try:
-            if start is not None:
+            if start is not None and self.plan.model.denoiser.times is None:
                 start.path(sampler.grid, sampler.steps)
         except Refusal as refusal:
             raise Refusal(f"--strength is {self.strength}, from where no way leads down: {refusal}") from refusal
@@ -97,42 +184,77 @@ class Editing:
     def record(self) -> dict[str, Any]:
         """What the pictures say of the edit."""
         mask = None if self.mask is None else self.mask.record()
-        return {"image": self.original.record(), "mask": mask, "strength": self.strength}
+        more: dict[str, Any] = {}
+        if self.mask is not None and (self.cells.symbols or self.dilate):
+            more["dilate"] = self.dilate
+        if self.paste:
+            more["paste"] = True
+        if self.beyond:
+            more["extend"] = ",".join(map(str, self.margins.times(self.cells.size).sides))
+        return {"image": self.original.record(), "mask": mask, "strength": self.strength, **more}
 
     def cond(self) -> Condition:
-        """What is asked for: labels and captions, where to start, what is known; one row a picture."""
-        count = len(self.plan.seeds)
-        rows = self.original.x.expand(count, *self.original.x.shape)
+        """What is asked for: labels and captions, and where to start; one row a picture."""
         cond = self.plan.told.cond()
-        if self.strength < 1:
-            cond = cond | Condition(reference=rows)
-        if self.mask is not None:
-            keep = ~self.mask.redo
-            cond = cond | Condition(**{"known.x": rows, "known.mask": keep.expand(count, *keep.shape)})
-        return cond
+        if self.start() is None:
+            return cond
+        z = self.canvas.x
+        return cond | Condition(reference=z.expand(len(self.plan.seeds), *z.shape))
 
     def start(self) -> Reference | None:
         """Where a run begins; at full strength nothing is left of the picture, and it begins at the prior."""
         if self.strength == 1:
             return None
-        process = self.plan.model.denoiser.process
+        denoiser = self.plan.model.denoiser
+        process = denoiser.process
+        if denoiser.times is not None:
+            t = self._stage(denoiser.times)
+            return None if t == 1 else Reference(process, t)
         t = float(process.time(torch.tensor([self.strength], dtype=torch.float64)))
         # A model of T discrete steps was trained at t = 1/T, 2/T, ..: the nearest of them, which grids may ask for.
         steps = getattr(process, "steps", None)
         return Reference(process, t if steps is None else max(1, round(t * steps)) / steps)
 
+    def _stage(self, times: Tensor) -> float:
+        """The time of a short chain whose level is nearest to the strength."""
+        away = (self.plan.model.denoiser.process.level(times) - self.strength).abs()
+        return float(times[int(away.argmin())])
+
+    def nearest(self) -> str | None:
+        """Which stage of a short chain stands for the strength, where it is not at one."""
+        denoiser = self.plan.model.denoiser
+        if denoiser.times is None or self.strength == 1:
+            return None
+        times, t = denoiser.times, self._stage(denoiser.times)
+        if len(times) == 1:
+            return "this model draws whole samples at once, so it begins at strength 1, and sees nothing of the picture"
+        level = float(denoiser.process.level(torch.tensor([t], dtype=torch.float64)))
+        stage = int((times >= t).sum())
+        same = abs(level - self.strength) < 5e-4
+        return None if same else f"--strength {self.strength:g} begins at {level:.3g}: stage {stage} of {len(times)}"
+
     def pipeline(self) -> Pipeline:
         """What draws it."""
-        method = self.plan.method
+        method, start = self.plan.method, self.start()
         denoiser = method.guided(self.plan.model.denoiser, self.plan.rows)
-        told = denoiser if self.mask is None else Known(denoiser)
-        return Sampling(method.sampler, told, start=self.start(), decode=self._keep)
+        plain = Sampling(method.sampler, denoiser, start=start)
+        told = Sampling(method.sampler, Known(denoiser), start=start) if not self.cells.symbols else completing(plain)
 
-    def _keep(self, x: Tensor, cond: Condition) -> Tensor:
-        """Kept pixels to the bit: solvers arrive at them but for rounding."""
-        if self.mask is None:
+        def drawn(cond: Condition, rng: Rng) -> Tensor:
+            return self._pasted(
+                self.cells.pictures(self.canvas.fill(lambda known: told if known else plain, cond, rng))
+            )
+
+        return drawn
+
+    def _pasted(self, x: Tensor) -> Tensor:
+        """Pictures with the original's own pixels where it is kept, if that is asked for."""
+        if not self.paste:
             return x
-        return torch.where(self.mask.redo.to(x.device), x, self.original.x.to(x))
+        size = self.cells.size if self.beyond else (1, 1)
+        around = self.margins.times(size)
+        keep = around.around(~self.cells.under(self.redo))
+        return torch.where(keep, around.around(self.original.x).to(x), x)
 
     def sheet(self, x: Tensor) -> Pixels:
         """The original, what is kept of it, and the results, under titles; without titles, the results alone."""
@@ -140,11 +262,13 @@ class Editing:
         if not layout.pop("titles", False):
             return grid(x, **layout)
         scale, columns = layout["scale"], layout["columns"]
-        was = enlarged(pixels(self.original.x[None])[0], scale)
-        above = [Tile(was, ("original",))]
+        beyond = self.margins.times(self.cells.size if self.beyond else (1, 1))
+        was = enlarged(pixels(beyond.around(self.original.x, -1)[None])[0], scale)
+        edge = beyond.around(torch.zeros(self.cells.picture[-2:], dtype=torch.bool), True)
+        above = [Tile(_hidden(was, edge, scale), ("original",))]
         if self.mask is not None:
-            redo = self.mask.redo[0].numpy().repeat(scale, 0).repeat(scale, 1)
-            above.append(Tile(hatched(was, redo), ("kept",)))
+            redo = beyond.around(self.cells.under(self.redo), True)
+            above.append(Tile(_hidden(was, redo, scale), ("kept",)))
         tiles = [Tile(enlarged(tile, scale), self._title(row, was.shape[1])) for row, tile in enumerate(pixels(x))]
         rows = [tiles[at : at + columns] for at in range(0, len(tiles), columns)]
         return sheet([above, *rows], layout["gap"])
@@ -158,12 +282,28 @@ class Editing:
         return (*name, *(() if told.captions is None else wrapped(told.captions[row], width)), seed)
 
 
-def _agreeing(method: Method, times: int | None, process: Process, settled: bool) -> Method:
-    """The method with intervals walked several times; where nothing is said, a way that rises already is kept."""
-    if times is None:
-        path = method.sampler.grid(process, method.sampler.steps)
-        times = None if settled or bool((path[1:] > path[:-1]).any()) else RESAMPLE
-    return method if times is None else resampled(method, times)
+def _hidden(picture: Pixels, where: Tensor, scale: int) -> Pixels:
+    """An enlarged picture under stripes where it is not seen, bool (H, W)."""
+    return hatched(picture, where.numpy().repeat(scale, 0).repeat(scale, 1))
+
+
+def _rounded(wide: Margins, whole: Margins) -> str | None:
+    """What a person should know of a margin that is brought to whole codes."""
+    if wide == whole:
+        return None
+    left, top, right, bottom = whole.sides
+    return f"codes are added whole: {left} pixels on the left, {top} on top, {right} on the right, {bottom} below"
+
+
+def _pictured(plan: Plan, cells: Cells, margins: Margins, old: dict[str, Any]) -> Plan:
+    """The plan for pictures, whatever the model draws: the sheet enlarges them by their own size."""
+    if plan.shown is None and not any(margins.sides):
+        return plan
+    high, wide = cells.picture[-2:]
+    left, top, right, bottom = margins.times(cells.size if any(margins.sides) else (1, 1)).sides
+    scale = enlargement(high + top + bottom, wide + left + right, EDIT.side)
+    layout = plan.layout if plan.layout == old.get("layout") else {**plan.layout, "scale": scale}
+    return replace(plan, shown=None, layout=layout)
 
 
 def _before(old: dict[str, Any], path: str | None) -> dict[str, Any]:
@@ -173,7 +313,10 @@ def _before(old: dict[str, Any], path: str | None) -> dict[str, Any]:
     edit = old["edit"]
     files = [edit.get("image"), *filter(None, [edit.get("mask")])] if isinstance(edit, dict) else [None]
     named = all(isinstance(f, dict) and {type(f.get("path")), type(f.get("sha256"))} == {str} for f in files)
-    if not named or not isinstance(edit.get("strength"), int | float):
+    more = isinstance(edit, dict) and all(
+        isinstance(edit.get(name, kind()), kind) for name, kind in (("dilate", int), ("paste", bool), ("extend", str))
+    )
+    if not named or not more or not isinstance(edit.get("strength"), int | float):
         raise Refusal(f"the settings inside {path!r} do not say what was edited, so it cannot be repeated")
     return dict(edit)
 

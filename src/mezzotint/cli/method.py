@@ -41,6 +41,7 @@ NEGATIVE = "guidance.Negative"
 BETWEEN = "guidance.Between"
 REPAINT = "samplers.RePaint"
 JUMP = 1
+REPEATS = "repeats"
 
 Tree = dict[str, Any]
 
@@ -316,3 +317,15 @@ def resampled(method: Method, times: int) -> Method:
     inner = grid["inner"] if grid[PART] == REPAINT else grid
     node[last] = inner if times == 1 else {PART: REPAINT, "inner": inner, "jump": JUMP, "times": times}
     return replace(method, sampler=build(tree, MODEL))
+
+
+def repeated(method: Method, times: int) -> Method:
+    """The method with every stage of a short chain drawn so many times, for samplers that have such ``repeats``."""
+    tree: Tree = spec(method.sampler)
+    if REPEATS not in tree:
+        if times == 1:
+            return method
+        raise Refusal(
+            f"--resample draws the stages of a chain again, and {tree[PART]} draws whole samples at once; leave it out"
+        )
+    return replace(method, sampler=build({**tree, REPEATS: times}, MODEL))

@@ -82,10 +82,15 @@ class Mask:
     greys: bool
 
     @classmethod
-    def of(cls, path: str, original: Original) -> Mask:
+    def of(cls, path: str, original: Original, whole: bool = False) -> Mask:
         """Read a file of the size of the picture's file or of the model's pictures.
 
         Light greys count as white, and what is transparent as black: what nobody painted is kept.
+
+        Arguments:
+            path: of the mask.
+            original: what it lies over.
+            whole: whether it may be of one shade all over.
         """
         height, width = original.x.shape[-2:]
         read = decode(_file(path), 1, MAX_PIXELS, under="black")
@@ -94,9 +99,9 @@ class Mask:
             own = f", or {_by((height, width))} as the model draws" if original.size != (height, width) else ""
             raise Refusal(f"the mask {path!r} is {_by(size)}, but it must be {_by(original.size)} as the picture{own}")
         redo = torch.from_numpy(np.ascontiguousarray(nearest(read, (height, width)) >= _HALF)).permute(2, 0, 1)
-        if not redo.any():
+        if not whole and not redo.any():
             raise Refusal(f"the mask {path!r} is black all over, so everything would be kept: paint white what to redo")
-        if redo.all():
+        if not whole and redo.all():
             raise Refusal(
                 f"the mask {path!r} is white all over, so nothing would be kept: paint black what to keep, or leave "
                 "--mask out"

@@ -23,7 +23,10 @@ from mezzotint.core.store import DATA, model_config
 from mezzotint.data import Data
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.guidance import Known
+from mezzotint.processes.base import Process
 from mezzotint.samplers import Sampling
+from mezzotint.samplers.grids import Grid
+from mezzotint.samplers.start import Start
 
 SUFFIX = ".txt"
 
@@ -137,21 +140,45 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A start at the prior with what is known in its place: a process that masks leaves it there, so that the model
-    sees it from the first step on, and :class:`~mezzotint.guidance.Known` brings it back on any other.
+class Begun(Start):
+    """A start with what is known in its place: a process that masks leaves it there, so that the model sees it from the
+    first step on, and :class:`~mezzotint.guidance.Known` brings it back on any other.
 
     Arguments:
-        denoiser: at whose prior it starts.
+        denoiser: whose process it is of.
+        start: what the rest begins at; None: the prior.
     """
 
     denoiser: Denoiser
+    start: Start | None = None
+
+    @property
+    def process(self) -> Process:  # type: ignore[override]
+        return self.denoiser.process
+
+    @property
+    def ends(self) -> float:
+        return 1.0 if self.start is None else self.start.ends
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return () if self.start is None else self.start.families
 
     def __call__(self, cond: Condition, rng: Rng) -> Tensor:
-        prior = self.denoiser.process.prior(tuple(self.denoiser.shape)).repeat(len(rng)).sample(rng.at("start"))
-        return torch.where(cond["known.mask"], cond["known.x"], prior)
+        if self.start is None:
+            x = self.process.prior(tuple(self.denoiser.shape)).repeat(len(rng)).sample(rng.at("start"))
+        else:
+            x = self.start(cond, rng.at("start"))
+        return torch.where(cond["known.mask"], cond["known.x"], x)
+
+    def path(self, grid: Grid, steps: int) -> Tensor:
+        return grid(self.process, steps) if self.start is None else self.start.path(grid, steps)
 
 
 def completing(sampling: Sampling) -> Sampling:
     """The same pipeline, with entries that its condition knows."""
-    return Sampling(sampling.sampler, Known(sampling.denoiser), start=Begun(sampling.denoiser), shape=sampling.shape)
+    start = sampling.start
+    if start is not None and not isinstance(start, Start):
+        raise TypeError(f"what is known is put into a Start, not into a {type(start).__name__}")
+    begun = Begun(sampling.denoiser, start)
+    return Sampling(sampling.sampler, Known(sampling.denoiser), start=begun, shape=sampling.shape)

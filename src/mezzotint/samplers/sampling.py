@@ -26,7 +26,7 @@ class Sampling(Part):
         sampler: the rule.
         denoiser: what it asks.
         times: where it stops on the way, (points, ...); None: the denoiser's own, else the sampler's grid, from where
-            the start leads to.
+            the start leads to. A start leads to one of the denoiser's own.
         start: a pipeline that gives x at the first time; None: the prior. What it declares as its ``families`` is taken
             out of the condition before the denoiser is asked.
         decode: what turns the end of the run into what is handed out (latents to pictures).
@@ -74,5 +74,5 @@ class Sampling(Part):
                 raise Refusal(f"{who} leads to t = {ends:.6g}, but the times begin at {first:.6g}: leave them out")
             return self.times
         if self.denoiser.times is not None:
-            raise Refusal(f"this denoiser answers at its own times only: give times that begin where {who} ends")
+            return self.start.rest(self.denoiser.times)
         return self.start.path(self.sampler.grid, self.sampler.steps)

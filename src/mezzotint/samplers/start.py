@@ -34,6 +34,7 @@ from mezzotint.processes.base import Answer, Continuous, Process
 from mezzotint.processes.flow import Flow
 from mezzotint.samplers.grids import Grid
 
+_SAME = 1e-9  # times as near as this are one
 Numbers = float | Tensor | Sequence[Any]
 
 
@@ -138,6 +139,23 @@ class Start(Part, ABC):
     def path(self, grid: Grid, steps: int) -> Tensor:
         """The times of a run from here on a sampler's grid, (points, ...)."""
         return below(grid, self.process, steps, self.ends)
+
+    def rest(self, own: Tensor) -> Tensor:
+        """The times of a run from here on, for a denoiser that answers at its own times only, (points,).
+
+        Arguments:
+            own: float64, falling: the times it answers at.
+
+        Raises:
+            Refusal: if it does not answer where the start leads to.
+        """
+        left = own[own <= self.ends + _SAME]
+        if self.ends > 0 and (not len(left) or abs(float(left[0]) - self.ends) > _SAME):
+            raise Refusal(
+                f"{type(self).__name__} leads to t = {self.ends:.6g}, and this denoiser answers at its own times only: "
+                f"begin at one of {', '.join(f'{float(t):.6g}' for t in own)}"
+            )
+        return torch.cat([left[left > _SAME], own.new_zeros(1)])
 
 
 def carried(cond: Condition, name: str, rng: Rng, start: object) -> Tensor:
@@ -306,6 +324,9 @@ class Held(Start):
         x = self.process.prior(tuple(self.shape)).repeat(len(rng)).sample(rng).to(given.device)
         x = x.to(torch.promote_types(x.dtype, given.dtype))  # what is given comes through bit for bit
         return x.index_copy(1 + self.axis, torch.tensor(self.held, device=x.device), given.to(x.dtype))
+
+    def rest(self, own: Tensor) -> Tensor:
+        raise Refusal("Held gives each stream its own times, so its denoiser is one that answers at all of them")
 
     def path(self, grid: Grid, steps: int) -> Tensor:
         moving = torch.ones(self.shape[self.axis], dtype=torch.float64)
