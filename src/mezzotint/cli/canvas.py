@@ -97,8 +97,11 @@ class Canvas:
     margins: Margins = Margins()
 
     def __post_init__(self) -> None:
-        if len(self.windows()) > MOST:
-            raise Refusal(f"this canvas takes {len(self.windows()):,} windows, and {MOST:,} are the most: add less")
+        high, wide = (max(1, side // 2) for side in self.x.shape[-2:])
+        left, top, right, bottom = self.margins.sides
+        many = (1 + -(-left // wide) + -(-right // wide)) * (1 + -(-top // high) + -(-bottom // high))
+        if many > MOST:
+            raise Refusal(f"this canvas takes {many:,} windows of the model's size, and {MOST:,} are the most: add less")
 
     def windows(self) -> list[Window]:
         """Where the windows lie, the first on the sample itself, each later one on a part of earlier ones."""
@@ -135,6 +138,34 @@ class Canvas:
             known = known.clone()
             known[place] = True
         return x
+
+    def shown(self, x: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
+        """Entries (B, ..., H, W) as pictures (B, C, H', W'), window by window; where these overlap, their mean.
+
+        Arguments:
+            x: of the whole canvas.
+            draw: makes pictures of entries of one window.
+        """
+        total, weights = torch.zeros(()), torch.zeros(())
+        for rows, columns in self.windows():
+            part = draw(x[..., rows, columns])
+            high, wide = (a // b for a, b in zip(part.shape[-2:], self.x.shape[-2:], strict=True))
+            if not total.ndim:
+                size = x.shape[-2] * high, x.shape[-1] * wide
+                total = part.new_zeros(*part.shape[:2], *size, dtype=torch.float64)
+                weights = torch.zeros(size, dtype=torch.float64)
+            # A picture of codes is worst at its edges, beyond which they know of nothing.
+            weight = _tent(part.shape[-2])[:, None] * _tent(part.shape[-1])
+            at = slice(rows.start * high, rows.stop * high), slice(columns.start * wide, columns.stop * wide)
+            total[(..., *at)] += weight * part
+            weights[at] += weight
+        return (total / weights).to(part.dtype)
+
+
+def _tent(size: int) -> Tensor:
+    """How far each entry lies from the nearer end of an axis, counted from 1: float64 (size,)."""
+    place = torch.arange(size, dtype=torch.float64)
+    return torch.minimum(place, size - 1 - place) + 1
 
 
 def _places(size: int, before: int, after: int) -> list[tuple[int, int]]:

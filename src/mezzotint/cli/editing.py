@@ -84,7 +84,7 @@ class Editing:
         remarks = [original.remark(), _same(original, before.get("image"), args.image)]
         said: Any = before.get("mask")
         path = args.mask if args.mask is not None else said and said["path"]
-        mask = None if path is None else Mask.of(path, original, whole=cells.symbols)
+        mask = None if path is None else Mask.of(path, original, whole=cells.data is not None)
         if mask is not None:
             remarks += [mask.remark(), _same(mask, said, args.mask)]
         beyond = args.extend if args.extend is not None else before.get("extend")
@@ -162,7 +162,7 @@ class Editing:
     def remark(self) -> str | None:
         """What a person should know of what is kept."""
         denoiser, redo = self.plan.model.denoiser, self.redo
-        if self.beyond or not self.cells.symbols:
+        if self.beyond or self.cells.data is None:
             return None
         if not redo.any():
             return "the mask is black all over, so the picture comes back as its symbols show it"
@@ -185,7 +185,7 @@ class Editing:
         """What the pictures say of the edit."""
         mask = None if self.mask is None else self.mask.record()
         more: dict[str, Any] = {}
-        if self.mask is not None and (self.cells.symbols or self.dilate):
+        if self.mask is not None and (self.cells.data is not None or self.dilate):
             more["dilate"] = self.dilate
         if self.paste:
             more["paste"] = True
