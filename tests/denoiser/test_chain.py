@@ -368,3 +368,17 @@ def test_laws_of_several_stages_stand_in_one_batch() -> None:
             alone = chain(EVERY[[3, 30, 60, 80]][row : row + 1], t[row : row + 1])
             torch.testing.assert_close(law.log_prob(EVERY[:4])[row], alone.log_prob(EVERY[row : row + 1])[0])
         assert isinstance(law[[2, 0]].conditionals(EVERY[:2]), Categorical)
+
+
+def test_stages_of_runs_of_their_own_make_one_chain() -> None:
+    one, two = network_chain(2), network_chain(2)
+    nudge(two, 0.3)
+    made = Chain.assembled((one, two)).double().eval()
+    x, t = EVERY[[3, 30]], torch.tensor([1.0, 0.5]).double()
+    with torch.no_grad():
+        for row, chain in enumerate((one, two)):
+            due = chain(x, t).log_prob(EVERY[[9, 9]])[row]
+            torch.testing.assert_close(made(x, t).log_prob(EVERY[[9, 9]])[row], due)
+    for wrong, says in (((one,), "as many chains"), ((), "one run a stage"), ((network_chain(2, True),) * 2, "together")):
+        with pytest.raises(Refusal, match=says):
+            Chain.assembled(wrong)

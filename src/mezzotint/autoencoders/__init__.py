@@ -2,6 +2,7 @@
 
 from mezzotint.autoencoders.base import Autoencoder
 from mezzotint.autoencoders.codebook import Codebook, CodebookLoss, CodebookRule, MovingAverages, perplexity
+from mezzotint.autoencoders.corruption import corruption
 from mezzotint.autoencoders.encoded import Encoded
 from mezzotint.autoencoders.kl import KL, standardised
 from mezzotint.autoencoders.passage import Passage, Reconstructing
@@ -18,6 +19,7 @@ __all__ = [
     "MovingAverages",
     "Passage",
     "Reconstructing",
+    "corruption",
     "perplexity",
     "shrunk",
     "standardised",

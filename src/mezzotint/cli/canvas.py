@@ -101,7 +101,9 @@ class Canvas:
         left, top, right, bottom = self.margins.sides
         many = (1 + -(-left // wide) + -(-right // wide)) * (1 + -(-top // high) + -(-bottom // high))
         if many > MOST:
-            raise Refusal(f"this canvas takes {many:,} windows of the model's size, and {MOST:,} are the most: add less")
+            raise Refusal(
+                f"this canvas takes {many:,} windows of the model's size, and {MOST:,} are the most: add less"
+            )
 
     def windows(self) -> list[Window]:
         """Where the windows lie, the first on the sample itself, each later one on a part of earlier ones."""

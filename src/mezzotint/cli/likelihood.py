@@ -37,7 +37,7 @@ from mezzotint.metrics import Record
 from mezzotint.metrics.estimate import mean
 from mezzotint.metrics.pictures import subset
 from mezzotint.metrics.record import origin
-from mezzotint.objectives import Bound, Objective, OrderBound, TimeBound
+from mezzotint.objectives import Bound, ChainBound, Objective, OrderBound, TimeBound
 from mezzotint.processes import Absorbing
 
 Numbers = NDArray[Any]
@@ -47,6 +47,8 @@ NATS, BITS = "nats_per_symbol", "bits_per_symbol"
 
 def objective(denoiser: Denoiser) -> Objective:
     """The bound that suits the process of a model of symbols, that of the least variance where there are several."""
+    if denoiser.times is not None:  # a learnt chain, or an autoregressive model: one stage of it
+        return ChainBound()
     if isinstance(denoiser.process, Absorbing):
         return OrderBound()
     return Bound(INTERVALS) if getattr(denoiser.process, "mask", None) is None else TimeBound(score=True)

@@ -85,6 +85,32 @@ class Chain(Networked):
         self.times = found
 
     @classmethod
+    def assembled(cls, chains: Sequence[Chain]) -> Chain:
+        """One chain of stages that were trained in runs of their own, the k-th of the k-th (``ChainBound(stage=k)``).
+
+        Arguments:
+            chains: trained alike but for the stage, one a stage; the encoder of conditions is that of the first, so
+                stages are trained apart where there are no conditions, or with encoders that are not learnt.
+        """
+        if not chains:
+            raise Refusal("a chain is assembled of one run a stage at least")
+        first, *_ = chains
+        assert first.times is not None
+        alike = all(c.process == first.process and torch.equal(_times(c), _times(first)) for c in chains)
+        if not alike or len(chains) != len(first.times) or any(len(c.networks) != len(chains) for c in chains):
+            raise Refusal(
+                f"a chain of {len(first.times)} stages is assembled of as many chains of the same process and times, "
+                "with a network a stage"
+            )
+        learnt = [
+            c.encoder for c in chains if isinstance(c.encoder, nn.Module) and any(True for _ in c.encoder.parameters())
+        ]
+        if learnt:
+            raise Refusal("each of these runs learnt an encoder of its own, and a chain has one: train stages together")
+        networks = [chain.networks[k] for k, chain in enumerate(chains)]
+        return cls(networks, first.process, first.encoder, first.times.tolist())
+
+    @classmethod
     def example(cls) -> Chain:
         """A small one of two stages, for contracts."""
         from mezzotint.networks.causal import Causal
@@ -180,6 +206,11 @@ def _check(network: Any, place: int, process: Discrete, stages: int, networks: i
         )
     if stages > networks and not network.told_level:
         raise Refusal("one network for several stages has to be told which: make it with level=True")
+
+
+def _times(chain: Chain) -> Tensor:
+    assert chain.times is not None
+    return chain.times
 
 
 def _picked(context: Context, rows: Tensor) -> Context:

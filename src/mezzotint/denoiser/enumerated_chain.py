@@ -53,6 +53,7 @@ class EnumeratedChain(Denoiser):
         self.table = Enumerated(process, logits, shape)
         self.process, self.shape = process, self.table.shape
         self.times = times_of(times, 1)
+        self._decoding = _Table(process.vocab, self.shape)  # one for all answers, so that they can be joined
 
     @classmethod
     def example(cls) -> EnumeratedChain:
@@ -91,7 +92,7 @@ class EnumeratedChain(Denoiser):
         logits = (p / p.sum(-1, keepdim=True)).log()
         nothing = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
         weight = torch.ones(len(x), dtype=torch.float64, device=x.device)
-        term = Term(_Table(self.process.vocab, self.shape), Context(tokens=logits[:, None]), weight)
+        term = Term(self._decoding, Context(tokens=logits[:, None]), weight)
         law = Raster((term,), nothing, torch.zeros_like(nothing, dtype=torch.bool))
         return law if clean is None else law.given(x, clean)
 
