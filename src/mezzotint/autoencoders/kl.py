@@ -27,6 +27,7 @@ from mezzotint.networks.convolutional import ConvolutionalDecoder, Convolutional
 from mezzotint.networks.inputs import in_precision
 
 _LOWEST, _HIGHEST = -30.0, 20.0  # of log v; as in the programs of latent diffusion
+_STILL = 1e-10  # a variance that is rounding
 
 
 class KL(Reconstructing):
@@ -143,7 +144,7 @@ def standardised(kl: KL, data: Data, most: int | None = None, batch: int = 256) 
         sums += torch.stack([m.sum(1), (m.square() + v).sum(1)])
     middle = sums[0] / max(count, 1)
     variance = sums[1] / max(count, 1) - middle**2
-    if not bool((variance > 0).all()):
+    if not bool((variance > _STILL).all()):
         raise Refusal("a channel of these codes does not vary, so it cannot be brought to unit variance; train longer")
     made = copy.deepcopy(kl)
     made.middle.copy_(middle)

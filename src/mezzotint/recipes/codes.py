@@ -33,14 +33,14 @@ BATCH = 64
 def usual(
     data: Data,
     kind: str = "vq",
-    images: int | str = "100k",
+    images: int | str = "80k",
     width: int = 32,
     vocab: int = 128,
     down: int = 2,
     code: int | None = None,
     adversarial: float = 0.0,
     feature: float = 0.0,
-    peak: float = 2e-3,
+    peak: float = 4e-3,
     batch: int = BATCH,
 ) -> Training:
     """The training of an autoencoder of ``data``.
