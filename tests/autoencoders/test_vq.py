@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mezzotint as mz
 from crew import crew
 from mezzotint import testing
 from mezzotint.autoencoders import VQ, CodebookLoss, MovingAverages, shrunk, used
 from mezzotint.core import Refusal, Rng, ranks
+from mezzotint.core.store import load_model
 from mezzotint.networks import PatchDiscriminator
 from mezzotint.objectives import Reconstruction
 from mezzotint.training import Rate, Trainer
+from mezzotint.training.pictures import enlargement, grid
 
 SHAPES = [((1, 28, 28), 2, (7, 7)), ((3, 8, 12), 1, (4, 6)), ((2, 24), 3, (3,)), ((1, 4, 8, 4), 2, (1, 2, 1)),
           ((5, 3, 7), 0, (3, 7))]  # fmt: skip
@@ -121,6 +125,20 @@ def everything(place: Path) -> None:
     """What a crew of two does: the same training, and one step of a codebook on half of a batch each."""
     vq = trained(place / "together")
     torch.save(vq.state_dict(), place / f"weights.{ranks.rank()}")
+
+
+def test_a_run_shows_what_comes_back_below_what_it_never_saw(tmp_path: Path) -> None:
+    data = mz.data.Digits()
+    torch.manual_seed(0)
+    vq = VQ((1, 8, 8), vocab=24, width=8, code=4)
+    Trainer(Reconstruction(), images=64, batch=32, log=64, save=64, picture=64).fit(vq, data, tmp_path / "run")
+    (place,) = (tmp_path / "run" / "samples").iterdir()
+    sheet = np.asarray(Image.open(place).convert("L")).astype(int)
+    x = data.held_out()[:20][0]
+    model = load_model(tmp_path / "run" / "model")
+    back = model.decode(model.encode(x).value)
+    rows = [x[:10], back[:10], x[10:], back[10:]]
+    assert np.abs(sheet - grid(torch.cat(rows), 10, enlargement(8, 8))[..., 0]).max() <= 1
 
 
 def test_two_processes_learn_the_codebook_of_one(tmp_path: Path) -> None:
