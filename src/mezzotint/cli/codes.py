@@ -91,7 +91,7 @@ def _encode(data: Encoded) -> None:
 def tree(
     data: Data, autoencoder: str | None, model: str | None, *, images: int, seed: int, **more: Any
 ) -> dict[str, Any]:
-    """The config of the usual training: of an autoencoder, of a model of symbols by its name, or of what suits the data.
+    """The config of the usual training: of an autoencoder, of a named model of symbols, or of what suits the data.
 
     Arguments:
         data: pictures, codes or other samples.

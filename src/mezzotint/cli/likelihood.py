@@ -3,7 +3,8 @@
 Nothing is drawn and nothing is learnt for it. Every held-out sample is corrupted a few times over, the model says what
 it may have been, and the mean of what that costs bounds -log p(x) from above. The interval is over samples, and holds
 the noise of the corruptions, too. On masks that fall alike the count of masked entries is drawn (``OrderBound``), whose
-terms are bounded; on others the time.
+terms are bounded; on others the time. A chain of autoregressive laws is asked of one stage a time
+(``ChainBound``); with one stage that is the likelihood itself.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ NATS, BITS = "nats_per_symbol", "bits_per_symbol"
 
 def objective(denoiser: Denoiser) -> Objective:
     """The bound that suits the process of a model of symbols, that of the least variance where there are several."""
-    if denoiser.times is not None:  # a learnt chain, or an autoregressive model: one stage of it
+    if denoiser.times is not None and (not denoiser.clean or len(denoiser.times) == 1):  # a chain of whole samples
         return ChainBound()
     if isinstance(denoiser.process, Absorbing):
         return OrderBound()

@@ -75,8 +75,8 @@ class Shown:
         if many is None and (data.vocab is not None or tuple(data.shape) != tuple(model.denoiser.shape)):
             raise Refusal(
                 f"the model in {model.path!r} is of real codes of the shape {tuple(model.denoiser.shape)}, and its "
-                "data have others now: they have changed, so nobody knows what a code stands for; bring back what it was "
-                "trained on"
+                "data have others now: they have changed, so nobody knows what a code stands for; bring back what it "
+                "was trained on"
             )
         if data.vocab != many:
             found = "no symbols" if data.vocab is None else f"{data.vocab} symbols"

@@ -58,10 +58,9 @@ MODEL = (
     "samplers",  # the usual sampler that a folder names, its grid, and what one sampler wraps another in
     "guidance",  # a guidance may be saved around its denoiser, and a picture names the one it was drawn with
     "rewards",  # what a guidance or a shifted sampler follows
-    "autoencoders",  # a model of their own, and what decodes the samples of another
     "operators",  # what guidance.Projection has seen of a picture
     "metrics",  # rewards.Classifier reads the classifier there; its other parts are no parts of a config
-    "autoencoders",  # Encoded there is a data set, so it is of the room data as well, and refused by that
+    "autoencoders",  # a model of their own; Encoded there is a data set, of the room data as well, and refused by that
 )
 """The rooms whose parts a model folder, or a picture that is repeated, may build: none of them reads a file."""
 DATA = ("data", "autoencoders")
