@@ -172,6 +172,11 @@ class Encoded(Wrapped):
         made = self.decode(x)
         return made if made.ndim == 4 else self.source.drawn(made)  # the pictures need not be here to be drawn
 
+    def coded(self, x: Tensor) -> Tensor | None:
+        """Pictures (B, C, H, W) in [-1, 1] as codes, the mean of their law; None where the source has none."""
+        made = x if len(self.machine.shape) == 3 else self.source.coded(x)
+        return None if made is None else self.encode(made)
+
     def spelt(self, x: Tensor) -> None:
         return None
 
