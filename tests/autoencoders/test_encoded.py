@@ -177,16 +177,6 @@ def test_the_hash_is_of_weights_and_model_and_not_of_the_place(home: Path, tmp_p
     assert Encoded.of(DIGITS, moved).mark == of(home, "vq").mark != of(home, "kl").mark
 
 
-def test_codes_are_drawn_where_the_pictures_are_gone(tmp_path: Path) -> None:
-    from shutil import rmtree
-
-    pictures = Folder(_pictures(tmp_path), size=8, channels=1)
-    save_model(tmp_path / "vq", VQ((1, 8, 8), vocab=12, width=8, down=1, code=4))
-    tree = spec(Encoded.of(pictures, tmp_path / "vq"))
-    rmtree(tmp_path / "pictures")
-    assert build(tree).drawn(torch.zeros(2, 4, 4).long()).shape == (2, 1, 8, 8)
-
-
 def test_a_strangers_files_build_no_set_and_no_weights_where_none_belong(home: Path) -> None:
     with pytest.raises(Refusal, match="'data', which has no place here"):
         build({"part": "guidance.Without", "denoiser": spec(of(home, "vq"))}, MODEL)

@@ -28,6 +28,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.data.cached import Cached
 from mezzotint.data.data import Data, Rows
+from mezzotint.data.digits import Digits
 from mezzotint.data.wrapped import Wrapped
 
 _BYTES = 256  # symbols that a cache keeps as a byte each
@@ -61,6 +62,11 @@ class Encoded(Wrapped):
     sha256: str | None = None
     cache: str | None = None
     draw: int | None = None
+
+    @classmethod
+    def example(cls) -> Encoded:
+        """Of an autoencoder that is not there, which nobody minds before a code is read."""
+        return cls(Digits(), "runs/vq", (4, 4), 16)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,7 +176,7 @@ class Encoded(Wrapped):
     def drawn(self, x: Tensor) -> Tensor | None:
         """Codes (B, *latent) as pictures (B, C, H, W) in [-1, 1]; None where the source has none."""
         made = self.decode(x)
-        return made if made.ndim == 4 else self.source.drawn(made)  # the pictures need not be here to be drawn
+        return made if made.ndim == 4 else self.source.drawn(made)  # no picture of the source is looked at
 
     def coded(self, x: Tensor) -> Tensor | None:
         """Pictures (B, C, H, W) in [-1, 1] as codes, the mean of their law; None where the source has none."""

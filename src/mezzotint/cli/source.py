@@ -169,7 +169,8 @@ def of_run(run: str, changes: Sequence[str]) -> Data:
     try:
         data = data_set(tree["data"])
     except Refusal as refusal:
-        path = tree["data"].get("path") if isinstance(tree["data"], dict) else None
+        inner = tree["data"].get("source", tree["data"]) if isinstance(tree["data"], dict) else None
+        path = inner.get("path") if isinstance(inner, dict) else None
         if path is None or changes:
             raise
         raise Refusal(f"{refusal}; if the data have moved, say where they are with --set data.path=...") from None
