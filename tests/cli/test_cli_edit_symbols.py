@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import mezzotint as mz
+from mezzotint.autoencoders import VQ, Encoded
 from mezzotint.cli.canvas import Canvas, Margins
 from mezzotint.cli.cells import Cells
 from mezzotint.cli.symbols import completing
@@ -226,13 +228,13 @@ def test_a_class_that_is_asked_for(command: Command, home: Path, tmp_path: Path,
 @pytest.mark.parametrize("kind", KINDS)
 def test_beyond_the_edges(command: Command, home: Path, tmp_path: Path, kind: str) -> None:
     out, npz = tmp_path / "a.png", tmp_path / "a.npz"
-    words = ("--extend", "right=5,top=3", "--seeds", "0-1", "--steps", 2, "--resample", 1)
+    words = ("--extend", "right=4,top=3", "--seeds", "0-1", "--steps", 2, "--resample", 1)
     said = ask(command, "edit", home / kind, home / "three.png", *words[: 6 if kind != "raster" else 4], "--out", out)
     assert said.code == 0, said
     assert command("edit", "--like", out, "--npz", npz).code == 0
     made = drawn(npz)
-    assert made.shape == (2, 11, 13) and np.array_equal(made[:, 3:, :8], np.broadcast_to(shown(home), (2, 8, 8)))
-    assert len({one[:3].tobytes() for one in made}) == 2 and read_settings(out)["edit"]["extend"] == "0,3,5,0"
+    assert made.shape == (2, 11, 12) and np.array_equal(made[:, 3:, :8], np.broadcast_to(shown(home), (2, 8, 8)))
+    assert len({one[:3].tobytes() for one in made}) == 2 and read_settings(out)["edit"]["extend"] == "0,3,4,0"
     again = tmp_path / "again.png"
     assert command("edit", "--like", out, "--out", again).code == 0
     assert np.array_equal(look(out), look(again))
@@ -273,6 +275,85 @@ def test_refusals(
     monkeypatch.chdir(home)
     assert sentence in command("edit", kind, "three.png", *words, "--seeds", "0").sentence
     assert not (home / "edits.png").exists()
+
+
+@pytest.fixture(scope="module")
+def codes(home: Path) -> Path:
+    """A chain of the codes of an autoencoder: 4 x 4 of them, each for 2 x 2 pixels."""
+    vq = stirred(VQ((1, 8, 8), vocab=6, width=8, down=1, code=4))
+    save_model(home / "vq", vq)
+    small: dict[str, Any] = {"width": 16, "heads": 2}
+    networks = (Causal(6, (4, 4), depth=1, **small), EncoderDecoder(6, (4, 4), depth=(1, 1), **small))
+    model = stirred(Chain(networks, Multinomial(6)))
+    save_model(home / "codes", model, sampler=Walk(2), data=Encoded.of(Digits(), home / "vq"))
+    return home / "codes"
+
+
+def test_codes_of_an_autoencoder(command: Command, home: Path, codes: Path, tmp_path: Path) -> None:
+    """Nothing kept but what lies away from the mask by a code; the rest as the same parts in Python make it."""
+    model, vq = mz.load(codes), mz.load(home / "vq")
+    x = torch.from_numpy(look(home / "three.png").astype(np.float32) / 127.5 - 1)[None, None]
+    z = vq.encode(x).value
+    spot = np.zeros((8, 8), np.uint8)
+    spot[7, 0] = 255  # in the code of the lower left corner
+    mask, out = save(tmp_path / "spot.png", spot), tmp_path / "a.npz"
+    for dilate in (0, 1, 2):
+        keep = torch.ones(4, 4, dtype=torch.bool)
+        keep[3 - dilate :, : dilate + 1] = False
+        cond = mz.Condition(**{"known.x": z.expand(3, 4, 4), "known.mask": keep.expand(3, 4, 4)})
+        codes_ = completing(Sampling(Walk(), Chunked(model, ROWS)))(cond, mz.Rng(range(3)))
+        want = pixels(vq.decode(codes_).clamp(-1, 1))[..., 0].astype(int)
+        words = ("--mask", mask, "--seeds", "0-2", "--npz", out, "--overwrite")
+        grown = () if dilate == 1 else ("--dilate", dilate)  # by one, where nothing is said
+        assert ask(command, "edit", codes, home / "three.png", *words, *grown).code == 0
+        assert np.abs(drawn(out) - want).max() <= 1
+        assert ask(command, "edit", codes, home / "three.png", *words, *grown, "--paste").code == 0
+        kept = keep.repeat_interleave(2, 0).repeat_interleave(2, 1).numpy()
+        assert (drawn(out)[:, kept] == look(home / "three.png")[kept]).all()
+        assert np.abs(drawn(out) - want)[:, ~kept].max() <= 1
+    black = ("--mask", home / "black.png", "--seeds", "0", "--npz", out, "--overwrite")
+    assert ask(command, "edit", codes, home / "three.png", *black).code == 0
+    back = pixels(vq.decode(z).clamp(-1, 1))[..., 0].astype(int)
+    assert np.abs(drawn(out) - back).max() <= 1 and np.abs(back - look(home / "three.png")).max() > 20
+    white = ("--mask", home / "white.png", "--npz", out, "--overwrite")
+    assert ask(command, "edit", codes, home / "three.png", *white).code == 0
+    assert ask(command, "sample", codes, "--npz", tmp_path / "b.npz").code == 0
+    assert np.array_equal(drawn(out), drawn(tmp_path / "b.npz"))
+
+
+def test_codes_beyond_the_edges(command: Command, home: Path, codes: Path, tmp_path: Path) -> None:
+    words = ("--extend", "right=3", "--seeds", "0-2", "--paste", "--npz", tmp_path / "a.npz")
+    said = ask(command, "edit", codes, home / "three.png", *words)
+    assert said.code == 0 and "codes are added whole: 0 pixels on the left, 0 on top, 4 on the right" in said.err, said
+    made = drawn(tmp_path / "a.npz")
+    assert made.shape == (3, 8, 12) and (made[:, :, :8] == look(home / "three.png")).all()
+    model, vq = mz.load(codes), mz.load(home / "vq")
+    x = torch.from_numpy(look(home / "three.png").astype(np.float32) / 127.5 - 1)[None, None]
+    here = torch.zeros(3, 4, 4, dtype=torch.int64)
+    here[:, :, :2] = vq.encode(x).value[:, :, 2:]
+    keep = (torch.arange(4) < 2).expand(3, 4, 4)
+    cond = mz.Condition(**{"known.x": here, "known.mask": keep})
+    z = completing(Sampling(Walk(), Chunked(model, ROWS)))(cond, mz.Rng(range(3)).at("window", 1))
+    assert torch.equal(z[:, :, :2], here[:, :, :2])
+    alone = pixels(vq.decode(z).clamp(-1, 1))[..., 0]  # the last four columns are this window's alone
+    assert np.abs(made[:, :, 8:].astype(int) - alone[:, :, 4:]).max() <= 1
+
+
+def test_autoencoders_that_are_others_or_gone(command: Command, home: Path, codes: Path, tmp_path: Path) -> None:
+    words, out = ("edit", codes, home / "three.png", "--mask", home / "top.png"), ("--out", tmp_path / "a.png")
+    kept = (home / "vq").rename(home / "away")
+    assert "there is no autoencoder" in command(*words, *out).sentence
+    moved = ("--set", f"data.folder={kept}", "--seeds", "0")
+    assert ask(command, *words, *out, *moved).code == 0
+    save_model(home / "vq", VQ((1, 8, 8), vocab=9, width=8, down=1, code=4))
+    assert "SHA-256" in command(*words, *out, "--overwrite").sentence
+    other = ("--set", "data.vocab=9", "data.sha256=null", "--overwrite")
+    assert "of 6 symbols, and its data have 9 symbols now" in command(*words, *out, *other).sentence
+    save_model(home / "vq", VQ((1, 8, 8), vocab=6, width=8, down=2, code=4))
+    other = ("--set", "data.latent=[2,2]", "data.sha256=null", "--overwrite")
+    assert "(2, 2)" in command(*words, *out, *other).sentence
+    shutil.rmtree(home / "vq")
+    kept.rename(home / "vq")
 
 
 class Odd(Shaded):

@@ -241,9 +241,9 @@ class Editing:
         told = Sampling(method.sampler, Known(denoiser), start=start) if not self.cells.symbols else completing(plain)
 
         def drawn(cond: Condition, rng: Rng) -> Tensor:
-            return self._pasted(
-                self.cells.pictures(self.canvas.fill(lambda known: told if known else plain, cond, rng))
-            )
+            z = self.canvas.fill(lambda known: told if known else plain, cond, rng)
+            whole = self.cells.data is None or not self.beyond
+            return self._pasted(self.cells.pictures(z) if whole else self.canvas.shown(z, self.cells.pictures))
 
         return drawn
 
