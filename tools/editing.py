@@ -1,6 +1,6 @@
-"""Draw docs/images/symbols-edit.png: a digit in five shades, edited by a short chain of autoregressive models.
+"""Draw docs/images/symbols-edit.png: a digit edited by a short chain of autoregressive models of its codes.
 
-python tools/editing.py            # trains the chain first, some minutes
+python tools/editing.py            # trains an autoencoder and the chain first, some minutes
 python tools/editing.py RUN        # RUN is a run that it left with --keep
 """
 
@@ -18,25 +18,23 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from mezzotint.cli import main as mezzotint  # noqa: E402
-from mezzotint.core import config  # noqa: E402
-from mezzotint.data import Digits, Shaded  # noqa: E402
-from mezzotint.recipes import chains  # noqa: E402
+from mezzotint.data import Digits  # noqa: E402
 from mezzotint.training.pictures import pixels  # noqa: E402
 
+CODES = ("model.down=1", "model.vocab=64")
 DIGIT = 109  # of the held-out ones: the three of docs/editing.md
 EDITS: tuple[tuple[str, ...], ...] = (
-    ("--mask", "top.png", "--label", "3,8,5,9", "--seeds", "0-1"),
+    ("--mask", "top.png", "--dilate", "0", "--label", "3,8,5,9", "--seeds", "0-1"),
     ("--strength", "0.67", "--label", "3,8,5,9", "--seeds", "0"),
-    ("--extend", "right=4,left=4", "--label", "3", "--seeds", "0-1"),
 )
 
 
 def trained(folder: Path, images: str) -> Path:
-    """A run of a chain of three stages on digits in five shades."""
-    tree = chains.of_data(Shaded(Digits(), 5), images=images, width=64)
-    (folder / "chain.yaml").write_text(config.dumps(tree), encoding="utf-8")
-    run(["train", folder / "chain.yaml", "--out", folder / "run"])
-    return folder / "run"
+    """A run of a chain of three stages on the codes of digits, one for 2 x 2 pixels; the autoencoder's is beside it."""
+    run(["train", "digits", "--autoencoder", "vq", "--out", folder / "vq", "--images", "30k", "--set", *CODES])
+    words = ["train", "digits", "--codes", folder / "vq", "--model", "chain", "--out", folder / "chain"]
+    run([*words, "--images", images, "--width", "64"])
+    return folder / "chain"
 
 
 def run(words: list[object]) -> None:
@@ -59,8 +57,8 @@ def stacked(sheets: list[Image.Image]) -> Image.Image:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw docs/images/symbols-edit.png.")
-    parser.add_argument("run", nargs="?", type=Path, help="a run on digits in shades; it is trained if left out")
-    parser.add_argument("--images", default="150k", help="how long to train")
+    parser.add_argument("run", nargs="?", type=Path, help="a chain of codes of digits; it is trained if left out")
+    parser.add_argument("--images", default="100k", help="how long to train")
     parser.add_argument("--keep", type=Path, help="a folder for the run")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "symbols-edit.png", help="the picture")
     given = parser.parse_args(arguments)
