@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 RESAMPLE = 8
 """How often each interval of an inpainting is walked, where nothing is said: on an exact mixture, the largest
-difference between the law of the samples and the true conditional one fell from 0.38 (1) to 0.20 (4) and 0.09 (8)."""
+difference between the law of the samples and the true conditional one fell from 0.38 (1) to 0.20 (4) and 0.09 (8); on
+enumerated texts of six redrawn symbols, three of them kept, the total variation from 0.13 to 0.07 and 0.04."""
 
 
 MOST = 1_000
