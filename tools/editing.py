@@ -58,7 +58,7 @@ def stacked(sheets: list[Image.Image]) -> Image.Image:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw docs/images/symbols-edit.png.")
     parser.add_argument("run", nargs="?", type=Path, help="a chain of codes of digits; it is trained if left out")
-    parser.add_argument("--images", default="100k", help="how long to train")
+    parser.add_argument("--images", default="40k", help="how long to train")
     parser.add_argument("--keep", type=Path, help="a folder for the run")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "symbols-edit.png", help="the picture")
     given = parser.parse_args(arguments)
