@@ -42,7 +42,7 @@ def run(home: Path) -> None:
         data, model = Encoded.of(Digits(), home / kind), mz.load(home / name)
         sampler = mz.build(mz.core.config.load(home / name / "config.yaml")["training"]["sampler"])
         drawn = Sampling(sampler, model, decode=data.decode)(mz.Condition(label=labels), Rng(range(10)))
-        rows.append((data.drawn(data.coded(x)), drawn))
+        rows.append((data.decode(data.encode(x)), drawn))
     (vq, masked), (kl, real) = rows
     save_png(PICTURE, grid(torch.cat([x, vq, kl, masked, real]), 10, 5))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mezzotint.cli.method import Method
     from mezzotint.core.condition import Condition
     from mezzotint.data import Data
-    from mezzotint.metrics import Extractor, Features
+    from mezzotint.metrics import Features
 
 MOST = 5000
 
@@ -129,6 +129,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.autoencoders import Encoded
     from mezzotint.cli import drawing, wanted
     from mezzotint.cli.codes import is_autoencoder
+    from mezzotint.cli.eye import kept
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
     from mezzotint.cli.source import of_run
@@ -206,7 +207,7 @@ def _run(args: Evaluate, threads: int) -> int:
     note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
     extractor = named
     if extractor is None and labels is not None and measures.needs(asked, "features"):
-        extractor = _extractor(args.run, train, held_out)
+        extractor = kept(args.run, train, held_out)
         metrics.check_apart(extractor, guided)
     captions = spoken(cond["caption"]) if "caption" in cond else None
     record, rng = method.record(), Rng([args.seed])
@@ -347,29 +348,6 @@ def _page(args: Evaluate, out: Any) -> Any:
         raise Refusal(f"--report takes one file, not {len(args.report)}")
     Run.open(args.run)
     return exists(args.report[0], args.overwrite) if args.report else Path(out).with_suffix(".html")
-
-
-def _extractor(run: str, train: Data, held_out: Data) -> Extractor:
-    """The extractor kept beside the model; trained, and kept, where there is none for these pictures."""
-    from mezzotint.core.errors import Refusal
-    from mezzotint.core.store import model_folder
-    from mezzotint.metrics import Extractor
-    from mezzotint.metrics.report import TRAIN_LIMIT, trained
-    from mezzotint.metrics.seen import digest
-
-    folder = model_folder(run)
-    home = (folder.parent if folder.name == "model" else folder) / "extractor"
-    if home.is_dir():
-        try:
-            kept = Extractor.load(home)
-            if kept.record["train"]["sha256"] == digest(train, "the training pictures", TRAIN_LIMIT):
-                return kept
-            note("the extractor kept with the run was trained on other pictures; training a new one")
-        except (Refusal, KeyError, TypeError) as error:
-            note(f"training the extractor anew: {error}")
-    made = trained(train, held_out)
-    made.save(home)
-    return made
 
 
 def _out(
