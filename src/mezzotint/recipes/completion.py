@@ -216,7 +216,7 @@ def measure(s: Setting, x: Tensor, cond: Condition, judge: Extractor) -> Mapping
     return {
         "frechet": frechet(mine, _REAL[judge.sha256], draws=0).value,
         "accuracy": judge.accuracy(x, cond["label"]).value,
-        "distance": float(((mine - theirs) ** 2).sum(1).mean() ** 0.5),
+        "distance": float((((mine - theirs) ** 2).sum(1) ** 0.5).mean()),
         "psnr": float(psnr_each(x, cond["original"]).mean()),
     }
 
