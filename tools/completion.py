@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
-    figure.savefig(given.out, dpi=110)
+    figure.savefig(given.out, dpi=110, bbox_inches="tight")
 
 
 if __name__ == "__main__":
