@@ -379,6 +379,7 @@ def test_stages_of_runs_of_their_own_make_one_chain() -> None:
         for row, chain in enumerate((one, two)):
             due = chain(x, t).log_prob(EVERY[[9, 9]])[row]
             torch.testing.assert_close(made(x, t).log_prob(EVERY[[9, 9]])[row], due)
-    for wrong, says in (((one,), "as many chains"), ((), "one run a stage"), ((network_chain(2, True),) * 2, "together")):
+    labelled = network_chain(2, labelled=True)
+    for wrong, says in (((one,), "as many chains"), ((), "one run a stage"), ((labelled,) * 2, "together")):
         with pytest.raises(Refusal, match=says):
             Chain.assembled(wrong)

@@ -2,8 +2,8 @@
 
     d(share) = E |f(decode(x)) - f(decode(x_t))|^2 / E |f(decode(x))|^2,
 
-a share 1 - alive of the symbols of x_t redrawn, f some features of a picture. A schedule whose stages are equally far apart by it is
-:func:`mezzotint.processes.alive.perceptual` of the curve.
+a share 1 - alive of the symbols of x_t redrawn, f some features of a picture. A schedule whose stages are equally far
+apart by it is :func:`mezzotint.processes.alive.perceptual` of the curve.
 
 Source: Esser et al. 2021, ImageBART (2108.08827) and its published code, which measures features of VGG at 20 shares.
 """

@@ -183,11 +183,6 @@ class Encoded(Wrapped):
         made = x if len(self.machine.shape) == 3 else self.source.coded(x)
         return None if made is None else self.encode(made)
 
-    def coded(self, x: Tensor) -> Tensor | None:
-        """Pictures (B, C, H, W) in [-1, 1] as codes (B, *latent), the mean of their law; None: the source has none."""
-        found = self.source.coded(x)
-        return None if found is None else self.encode(found)
-
     def spelt(self, x: Tensor) -> None:
         return None
 
