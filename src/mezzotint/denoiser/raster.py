@@ -123,9 +123,8 @@ class Raster(Distribution):
 
     def conditionals(self, x: Tensor) -> Categorical:
         """p(x_i | x_<i) at every position of x (B, *shape) by teacher forcing; differentiable by the weights."""
-        noise = torch.zeros(len(x), device=x.device)
         with self._running():
-            said = [term.network(x, noise, term.context) for term in self.terms]
+            said = [self._said(term, x) for term in self.terms]
         return Categorical(self._bent(said), self.aux).given(self.value, self.known)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -194,6 +193,24 @@ class Raster(Distribution):
         if inside.numel() and not bool(((inside >= 0) & (inside < vocab)).all()):
             raise Refusal(f"known entries are symbols 0 .. {vocab - 1}, and some of these are not")
         return replace(self, value=torch.where(mask, x.to(self.value), self.value), known=self.known | mask)
+
+    def _said(self, term: Term, x: Tensor) -> Tensor:
+        """The logits (B, *shape, V) of one network by teacher forcing.
+
+        Of a batch in several stages each network has a few rows: it is asked about these alone, or every stage would
+        cost as much as all of them.
+        """
+        noise = torch.zeros(len(x), device=x.device)
+        share = term.weight != 0
+        if len(self.terms) == 1 or bool(share.all()):
+            said: Tensor = term.network(x, noise, term.context)
+            return said
+        rows = share.nonzero()[:, 0].to(x.device)
+        if not len(rows):
+            return torch.zeros(*x.shape, term.network.vocab, device=x.device)
+        told = Context(*(None if each is None else each[rows] for each in (getattr(term.context, s) for s in SLOTS)))
+        found: Tensor = term.network(x[rows], noise[rows], told)
+        return found.new_zeros(len(x), *found.shape[1:]).index_copy(0, rows, found)
 
     def _running(self) -> torch.autocast:
         return torch.autocast(self.value.device.type, self.precision, enabled=self.precision is not None)
