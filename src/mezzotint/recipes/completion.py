@@ -2,8 +2,8 @@
 
 The autoencoder is trained once for all seeds and arms. What is completed is a held-out picture of which the lower half
 is known. Its upper half is blank before it is encoded: norms over the whole picture carry something of every pixel into
-every code, from which only models that look ahead could profit. Of its codes those are kept that lie wholly in the lower
-half, but for the row at the border, which the blank changes most. The rest is drawn and everything decoded.
+every code, from which only models that look ahead could profit. Of its codes those are kept that lie wholly in the
+lower half, but for the row at the border, which the blank changes most. The rest is drawn and everything decoded.
 
 Training costs are counted in multiply-accumulates of the networks, three times those of an evaluation an image; other
 models than the chain see as many images as make that equal.
