@@ -28,6 +28,7 @@ from mezzotint.objectives import (
     Reconstruction,
     UniformTimes,
 )
+from mezzotint.recipes import chains
 from mezzotint.recipes.find import origins
 from mezzotint.training.recorder import Recorder
 from mezzotint.training.stop import Stopped
@@ -133,6 +134,9 @@ def others() -> Iterator[Case]:
         tree = mz.recipes.of_data(digits, images=1_024, width=8, steps=1)
         tree["training"] |= {"objective": mz.spec(objective), **more}
         yield Case(name, shrunk({**tree, "model": mz.spec(model)}))
+    shades = mz.data.Shaded(digits, 4)
+    chain = chains.usual(shades, images=1_024, width=16, stages=2, depth=(1, 1, 1)).tree(0)
+    yield Case("a chain of autoregressive stages", shrunk(chain))
 
 
 def shrunk(tree: dict[str, Any]) -> dict[str, Any]:

@@ -46,8 +46,7 @@ def test_recipes_networks_and_objectives_are_walked() -> None:
     assert len([case for case in resumes.cases() if not case.missing]) >= 3  # digits and trees are always there
     named = {word for case in CASES for word in re.findall(r"'part': '([\w.]+)'", str(case.tree))}
     parts = (*testing.parts("objective"), *testing.parts("network"))
-    untrained = {"networks.Causal"}  # no objective of the package trains a law of whole samples yet
-    assert {name_of(cls) for cls in parts} - untrained <= named
+    assert {name_of(cls) for cls in parts} <= named
 
 
 @pytest.mark.parametrize("case", SOON, ids=str)

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mezzotint.core import ranks
 from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Categorical
 from mezzotint.core.errors import Refusal
@@ -93,8 +92,12 @@ class ChainBound(Objective):
 
     @staticmethod
     def _idle(model: Denoiser) -> Tensor | float:
-        """Zero, which depends on every weight: what several processes share waits for the gradient of each."""
-        if not ranks.together() or not torch.is_grad_enabled():
+        """Zero, which depends on every weight.
+
+        A stage that no row of a batch is in has a gradient all the same, of zeros: several processes wait for one of
+        every weight, and an optimiser that remembers would otherwise go on there or not by how a batch is shared.
+        """
+        if not torch.is_grad_enabled():
             return 0.0
         weights = [weight for weight in model.parameters() if weight.requires_grad]
-        return 0.0 * torch.stack([weight.reshape(-1)[0] for weight in weights]).sum()
+        return 0.0 * torch.stack([weight.reshape(-1)[0] for weight in weights]).sum() if weights else 0.0
