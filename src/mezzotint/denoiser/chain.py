@@ -34,7 +34,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.denoiser.base import Want
 from mezzotint.denoiser.enumerated import check_discrete
 from mezzotint.denoiser.networked import Encoder, Networked
-from mezzotint.denoiser.raster import SLOTS, Raster, Term
+from mezzotint.denoiser.raster import SLOTS, Raster, Term, picked
 from mezzotint.denoiser.stages import check_chain, following, stages, times_of
 from mezzotint.networks.context import Context
 from mezzotint.networks.cost import cost
@@ -150,7 +150,7 @@ class Chain(Networked):
             law = self._law(x, present[0], context)
         else:
             rows = [(stage == k).nonzero()[:, 0].to(x.device) for k in present]
-            laws = [self._law(x[at], k, _picked(context, at)) for k, at in zip(present, rows, strict=True)]
+            laws = [self._law(x[at], k, picked(context, at)) for k, at in zip(present, rows, strict=True)]
             law = cat(laws)[torch.cat(rows).argsort()]
         return law if clean is None else law.given(x, clean)
 
@@ -211,8 +211,3 @@ def _check(network: Any, place: int, process: Discrete, stages: int, networks: i
 def _times(chain: Chain) -> Tensor:
     assert chain.times is not None
     return chain.times
-
-
-def _picked(context: Context, rows: Tensor) -> Context:
-    vector, tokens, mask = (None if each is None else each[rows] for each in (getattr(context, s) for s in SLOTS))
-    return Context(vector, tokens, mask)

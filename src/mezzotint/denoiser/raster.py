@@ -208,8 +208,7 @@ class Raster(Distribution):
         rows = share.nonzero()[:, 0].to(x.device)
         if not len(rows):
             return torch.zeros(*x.shape, term.network.vocab, device=x.device)
-        told = Context(*(None if each is None else each[rows] for each in (getattr(term.context, s) for s in SLOTS)))
-        found: Tensor = term.network(x[rows], noise[rows], told)
+        found: Tensor = term.network(x[rows], noise[rows], picked(term.context, rows))
         return found.new_zeros(len(x), *found.shape[1:]).index_copy(0, rows, found)
 
     def _running(self) -> torch.autocast:
@@ -229,6 +228,12 @@ class Raster(Distribution):
             seen = self.evidence if place is None else self.evidence.flatten(1, -2)[:, place]
             logits = logits + seen.to(logits)
         return tempered(logits, self.temperature, self.top)
+
+
+def picked(context: Context, rows: Tensor) -> Context:
+    """Some rows of what a law takes along of a context."""
+    vector, tokens, mask = (None if each is None else each[rows] for each in (getattr(context, s) for s in SLOTS))
+    return Context(vector, tokens, mask)
 
 
 def _among(rows: Any, before: int, after: int) -> Any:
