@@ -348,7 +348,7 @@ def test_training_learns_stages_together_and_apart() -> None:
         (lambda: Ancestral(3)(network_chain(), rng=Rng([0])), "use Chain"),
         (lambda: Walk(repeats=(1, 2))(network_chain(), rng=Rng([0])), "3 stages"),
         (lambda: Walk()(network_chain(), rng=Rng([0]), times=torch.tensor([1.0, 0.4, 0.0])), "takes no other steps"),
-        (lambda: network_chain()(EVERY[:1], torch.tensor([0.5]).double()), "at its own times"),
+        (lambda: network_chain()(EVERY[:1], torch.tensor([0.66]).double()), "at its own times"),
         (lambda: ChainBound(stage=3)(network_chain(), EVERY[:1], NONE, Rng([0])), "no stage 3"),
         (lambda: ChainBound()(Enumerated(Multinomial(2), couplings(0)), STATES[:1], NONE, Rng([0])), "its own times"),
     ],
