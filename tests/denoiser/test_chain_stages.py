@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mezzotint.conditions import Classes, Encoder
 from mezzotint.core import NONE, Condition, Refusal, Rng
 from mezzotint.core.batched import cat
 from mezzotint.denoiser import Chain, Denoiser, EnumeratedChain, Raster
@@ -16,6 +17,7 @@ from mezzotint.networks import Causal, EncoderDecoder
 from mezzotint.objectives import ChainBound
 from mezzotint.processes import Knots, Multinomial
 from mezzotint.samplers import Chain as Walk
+from mezzotint.samplers import State
 from mezzotint.testing.truth import nudge
 
 EVERY = torch.tensor(list(itertools.product(range(3), repeat=4))).reshape(81, 2, 2)
@@ -123,13 +125,68 @@ def test_repeats_are_counted_by_stage_and_are_further_draws() -> None:
             assert torch.equal(mine.x, theirs.x) == (k <= stage)
 
 
-def test_repeats_of_the_exact_chain_keep_its_law() -> None:
-    """Redrawing a share of x_s and asking again leads back to x_s of the same law where x_t lay at full noise."""
-    chain = EnumeratedChain(Multinomial(3), TABLE, (2, 2), (1.0,))
-    x = Walk(repeats=3)(chain, rng=Rng(range(20_000)))
-    seen = torch.bincount(chain.table.number(x), minlength=81).double() / 20_000
-    due = TABLE.softmax(0)
-    assert float(((seen - due) ** 2 / due).sum()) * 20_000 < 124.8  # chi-square of 80 degrees of freedom, 1 in 1,000
+def test_entries_that_stand_at_a_time_of_their_own_stay() -> None:
+    """At no time of the chain, t = s = 0.4: they are shown as they are, and the others are drawn given them."""
+    chain, x, rng = network_chain(), EVERY[::9], Rng(range(9))
+    stands = torch.tensor([[True, False], [False, True]]).expand(9, 2, 2)
+    t, s = (torch.full((9, 2, 2), each / 3, dtype=torch.float64).masked_fill(stands, 0.4) for each in (2, 1))
+    with torch.no_grad():
+        after = Walk(repeats=2).step(chain, State(x, t, rng), s, NONE).x
+        zero = [times.masked_fill(stands, 0.0) for times in (t, s)]
+        due = Walk(repeats=2).step(chain, State(x, zero[0], rng), zero[1], NONE).x
+    assert torch.equal(after[stands], x[stands]) and torch.equal(after, due) and not torch.equal(after, x)
+
+
+def test_rows_in_several_stages_repeat_their_own() -> None:
+    chain = EnumeratedChain(Multinomial(3), TABLE, (2, 2), equal_times(3))
+    x, rng, walk = EVERY[::9], Rng(range(9)), Walk(repeats=(1, 3, 2))
+    t = torch.tensor([1.0, 2 / 3, 1 / 3] * 3, dtype=torch.float64)
+    together = walk.step(chain, State(x, t, rng), t - 1 / 3, NONE).x
+    for k in range(9):
+        alone = walk.step(chain, State(x[k : k + 1], t[k : k + 1], rng[[k]]), t[k : k + 1] - 1 / 3, NONE).x
+        assert torch.equal(together[k], alone[0])
+
+
+def moved(chain: EnumeratedChain, start: Tensor, t: float, s: float, often: int) -> Tensor:
+    """The law after a stage that is drawn so often, from one x_t, by products of matrices over all 81 maps."""
+
+    def kernel(x: Tensor) -> Tensor:
+        wide = x.repeat_interleave(81, 0)
+        law = chain(wide, torch.full((len(wide),), t, dtype=torch.float64))
+        return law.log_prob(EVERY.repeat(len(x), 1, 1)).exp().reshape(len(x), 81)
+
+    beta, same = 1 - (1 - t) / (1 - s), (EVERY[:, None] == EVERY).double()
+    p = kernel(start)
+    for r in range(1, often):
+        lost = (1 - r / often) * beta
+        p = p @ ((1 - lost) * same + lost / 3).flatten(2).prod(2) @ kernel(EVERY)
+    return p[0]
+
+
+@pytest.mark.parametrize("often", [2, 3])
+def test_a_repeated_stage_has_the_law_of_its_transition_matrices(often: int) -> None:
+    """Chi-square of 20,000 runs; to tell more or less of redrawing apart it stands far from that of other numbers."""
+    chain, start, count = EnumeratedChain(Multinomial(3), TABLE, (2, 2), equal_times(3)), EVERY[[80]], 20_000
+    t, s = (torch.full((count,), k / 3, dtype=torch.float64) for k in (2, 1))
+    with torch.no_grad():
+        state = State(start.expand(count, -1, -1), t, Rng(range(count)))
+        x = Walk(repeats=(1, often, 1)).step(chain, state, s, NONE).x
+        laws = {n: moved(chain, start, 2 / 3, 1 / 3, n) for n in (1, often, often + 1)}
+    seen = torch.bincount(chain.table.number(x), minlength=81).double()
+    away = {n: float(((seen - count * p) ** 2 / (count * p)).sum()) for n, p in laws.items()}
+    assert away.pop(often) < 124.8  # 80 degrees of freedom, 1 in 1,000
+    assert min(away.values()) > 160
+
+
+def test_conditions_are_dropped_while_training() -> None:
+    torch.manual_seed(0)
+    chain = Chain((Causal(3, (2, 2), 16, 1, 2, vector=8),), Multinomial(3), Encoder(label=Classes(3, 8)))
+    nudge(chain, 0.5)
+    x, cond, rng = EVERY[:60], Condition(label=torch.arange(60) % 3), Rng(range(60))
+    told, half = (ChainBound(dropout=share)(chain, x, cond, rng).value for share in (0.0, 0.5))
+    none = ChainBound()(chain, x, cond.drop("label"), rng).value
+    dropped = (half - none).abs() < 1e-6
+    assert bool(((half - told).abs() < 1e-6)[~dropped].all()) and 15 < int(dropped.sum()) < 45
 
 
 def test_tempered_and_plain_laws_stand_in_one_batch() -> None:

@@ -183,7 +183,9 @@ class Raster(Distribution):
 
     def tempered(self, temperature: Tensor | None = None, top: Tensor | None = None) -> Raster:
         """Every conditional p^(1 / temperature), of its ``top`` likeliest symbols alone; a temper replaces another."""
-        return replace(self, temperature=temperature, top=top)
+        where = self.value.device  # with the other rows of this law, or it could not be picked from or joined
+        heat, most = (None if each is None else each.to(where) for each in (temperature, top))
+        return replace(self, temperature=heat, top=most)
 
     def given(self, x: Tensor, mask: Tensor) -> Raster:
         """The law with these entries forced: those after them are drawn given them, those before them are not."""
