@@ -16,7 +16,7 @@ that is told the time. A network with ``residual`` has the observed symbol's lik
 
     log p(x_s^i = v | ..) = exp(a) f(x_t, x_s^{<i})_v + log q(x_t^i | x_s^i = v) + const.
 
-Source: Esser et al. 2021, ImageBART (2108.08827, section 3), and its published code for the residual form.
+Source: Esser et al. 2021, ImageBART (2108.08827), and its published code for the residual form.
 """
 
 from __future__ import annotations

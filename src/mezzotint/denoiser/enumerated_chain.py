@@ -6,7 +6,7 @@ summed by brute force. Walked from uniform symbols its samples have the table's 
 conditionals leave nothing out. The same table with one factor an entry (:class:`~mezzotint.denoiser.Enumerated` and a
 bridge) has not, and comes near as stages are added.
 
-Source: Esser et al. 2021, ImageBART (2108.08827, section 3).
+Source: Esser et al. 2021, ImageBART (2108.08827).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ x_t and what was said before i. The encoder runs once a sample, the decoder once
 and the decoder shallow (32 and 6 layers in the paper).
 
 Sources: Attention Is All You Need, arXiv 1706.03762, section 3.1; Esser et al. 2021, ImageBART, arXiv 2108.08827,
-section 3.2 and its published code for the gain exp(a).
+and its published code for the gain exp(a).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ data, and both are the plain log-likelihood. With one stage that is all: an auto
 
 One random stage per sample, T times its term, estimates the sum without bias.
 
-Source: Esser et al. 2021, ImageBART (2108.08827, section 3), and its published code for the mixture of both.
+Source: Esser et al. 2021, ImageBART (2108.08827), and its published code for the mixture of both.
 """
 
 from __future__ import annotations
