@@ -125,6 +125,20 @@ def test_repeats_are_counted_by_stage_and_are_further_draws() -> None:
             assert torch.equal(mine.x, theirs.x) == (k <= stage)
 
 
+def test_what_is_known_is_shown_clean_however_it_was_renoised() -> None:
+    """Repeats redraw known symbols as well, and the model must not see that."""
+    chain, x, known = network_chain(), EVERY[::9], EVERY[4::9]
+    mask = torch.tensor([[False, False], [True, False]]).expand(9, 2, 2)
+    t = torch.full((9,), 2 / 3, dtype=torch.float64)
+    with torch.no_grad():
+        law = Known(chain)(x, t, Condition(**{"known.x": known, "known.mask": mask}))
+        due = chain(torch.where(mask, known, x), t).given(known, mask)
+        blind = chain(x, t).given(known, mask)
+        fine = torch.where(mask, known, EVERY[7::9])
+        torch.testing.assert_close(law.log_prob(fine), due.log_prob(fine))
+        assert (law.log_prob(fine) - blind.log_prob(fine)).abs().max() > 1e-3
+
+
 def test_entries_that_stand_at_a_time_of_their_own_stay() -> None:
     """At no time of the chain, t = s = 0.4: they are shown as they are, and the others are drawn given them."""
     chain, x, rng = network_chain(), EVERY[::9], Rng(range(9))
