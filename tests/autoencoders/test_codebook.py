@@ -132,6 +132,17 @@ def test_a_vector_dies_of_disuse_and_is_put_at_an_output_of_the_batch() -> None:
     assert bool((book.weight[:, 0] < 0).all())  # all four now stand among the two centres there are
 
 
+def test_dead_is_who_has_less_than_a_share_of_an_equal_part() -> None:
+    """Of 4 vectors at revive = 0.2: below 0.2 / 4 = 0.05, and not below 0.2."""
+    book = Codebook(4, 2, CodebookLoss(revive=0.2, decay=0.999))
+    book.usage.copy_(torch.tensor([0.75, 0.15, 0.06, 0.04]))
+    before = book.weight.detach().clone()
+    z, rng = clustered(0)
+    book.learn(z, torch.zeros(64, 3, dtype=torch.int64), rng)
+    assert (book.weight == before).all(1).tolist() == [True, True, True, False]
+    assert torch.allclose(book.usage, torch.tensor([0.75025, 0.14985, 0.05994, 0.25]))  # as good as used
+
+
 def test_revival_depends_on_keys_and_not_on_the_order_or_on_torch() -> None:
     """Processes hold the rows of a batch in another order, and each draws for itself."""
     z, rng = clustered(0)
