@@ -143,6 +143,14 @@ def test_dead_is_who_has_less_than_a_share_of_an_equal_part() -> None:
     assert torch.allclose(book.usage, torch.tensor([0.75025, 0.14985, 0.05994, 0.25]))  # as good as used
 
 
+def test_revival_draws_from_every_row_and_every_place() -> None:
+    book, count = Codebook(64, 2, CodebookLoss()), 32
+    z = torch.stack(torch.meshgrid(torch.arange(float(count)), torch.arange(6.0), indexing="ij"), 1)  # row and place
+    book.learn(z, torch.zeros(count, 6, dtype=torch.int64), Rng(range(count)))
+    rows, places = (book.weight.detach()[:, k] for k in (0, 1))
+    assert torch.equal(places.unique(), torch.arange(6.0)) and len(rows.unique()) > count // 2
+
+
 def test_revival_depends_on_keys_and_not_on_the_order_or_on_torch() -> None:
     """Processes hold the rows of a batch in another order, and each draws for itself."""
     z, rng = clustered(0)

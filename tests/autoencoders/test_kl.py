@@ -35,6 +35,15 @@ def test_the_divergence_is_that_of_torch() -> None:
     assert torch.allclose(law.mean, mean) and torch.allclose(law.variance.log(), log_variance)
 
 
+def test_variances_stay_between_the_least_and_the_most() -> None:
+    kl = KL((1, 8, 8), width=8, code=2)
+    kl.encoder.last.bias.data = torch.tensor([0.0, 0.0, 500.0, -500.0])
+    found = kl.raw(torch.zeros(1, 1, 8, 8)).variance.log().flatten(1)
+    assert torch.allclose(found, torch.tensor([[20.0] * 4 + [-30.0] * 4]))
+    passage = kl.through(torch.zeros(1, 1, 8, 8), Rng([0]))
+    assert bool(passage.costs["kl"].isfinite().all()) and bool(passage.decoded.isfinite().all())
+
+
 def test_standardised_codes_have_mean_zero_and_variance_one_and_lead_back_to_the_same() -> None:
     torch.manual_seed(0)
     data, kl = mz.data.Digits(), KL((1, 8, 8), width=8, down=1, code=3).eval()

@@ -104,6 +104,17 @@ def test_the_balance_is_the_ratio_of_gradient_norms_and_is_used_in_the_next_step
     assert float(objective.balance) == pytest.approx(0.9 * weight + 0.1 * float(again.shot.balance), rel=1e-4)  # type: ignore[union-attr]
 
 
+def test_the_balance_hears_of_pixels_and_of_features() -> None:
+    vq, objective = small(), judged(balanced=True, feature=0.5, l1=2.0)
+    found = asked(objective, vq).shot.balance  # type: ignore[union-attr]
+    made = vq.through(X, KEYS).decoded
+    (logits, felt), (_, truth) = (objective.discriminator(each) for each in (made, X))  # type: ignore[misc]
+    feature = sum((a - b.detach()).square().mean() for a, b in zip(felt, truth, strict=True)) / len(felt)
+    looks = 2 * (made - X).abs().mean() + (made - X).square().mean() + 0.5 * feature
+    norms = [torch.autograd.grad(v, vq.last, retain_graph=True)[0].norm() for v in (looks, -logits.mean())]
+    assert found == pytest.approx(float(norms[0] / (norms[1] + 1e-4)), rel=1e-4)
+
+
 def test_there_is_no_discriminator_before_its_start() -> None:
     vq, objective = small(), judged(start=2 * COUNT)
     for step in range(4):
