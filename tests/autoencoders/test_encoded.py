@@ -96,7 +96,7 @@ def test_a_draw_of_a_code_is_from_its_law_and_always_the_same(home: Path) -> Non
     assert torch.equal(of(home, "kl", draw=3)[[9, 2]][0], drawn[[9, 2]])
     assert not torch.equal(of(home, "kl", draw=4)[:3][0], drawn[:3])
     assert of(home, "kl", draw=3).mark != of(home, "kl").mark
-    with pytest.raises(Refusal, match="draw is the seed"):
+    with pytest.raises(Refusal, match="these are symbols, which have no law; leave it out"):
         of(home, "vq", draw=3)
 
 

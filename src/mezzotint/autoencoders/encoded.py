@@ -84,8 +84,12 @@ class Encoded(Wrapped):
             raise Refusal(f"vocab is a number of symbols from 2 on, or None for real codes, not {self.vocab!r:.80}")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", str(self.sha256)):
             raise Refusal(f"sha256 of autoencoders.Encoded is 64 hexadecimal digits, not {self.sha256!r:.80}")
-        if self.draw is not None and (type(self.draw) is not int or self.vocab is not None):
+        if self.draw is not None and type(self.draw) is not int:
             raise Refusal(f"draw is the seed of a draw of real codes, a whole number or None, not {self.draw!r:.80}")
+        if self.draw is not None and self.vocab is not None:
+            raise Refusal(
+                "draw is the seed of a draw of real codes, and these are symbols, which have no law; leave it out"
+            )
 
     @classmethod
     def of(
