@@ -76,6 +76,7 @@ def models() -> dict[str, tuple[Any, Any]]:
         "redrawn": (Tokens(redrawn, Multinomial(SHADES)), steps),
         "chain": (Chain((first, *others), Multinomial(SHADES), label), Walk(3)),
         "raster": (Autoregressive(Causal(SHADES, SHAPE, depth=1, **small), Absorbing(SHADES)), Ancestral(1)),
+        "stage": (Chain((Causal(SHADES, SHAPE, depth=1, **small),), Multinomial(SHADES)), Walk(1)),
     }
 
 
@@ -137,6 +138,16 @@ def test_what_a_mask_keeps_is_kept(command: Command, home: Path, tmp_path: Path,
     assert (made[:, redo] != was[redo]).mean() > 0.3 and len({one.tobytes() for one in made}) > 2
     assert set(np.unique(made)) <= {0, 64, 128, 191, 255}
     assert said.json["settings"]["edit"]["dilate"] == (dilate or 0)
+
+
+@pytest.mark.parametrize(("kind", "ordered"), [("masked", False), ("chain", False), ("raster", True), ("stage", True)])
+def test_a_model_that_cannot_look_ahead_says_so(
+    command: Command, home: Path, tmp_path: Path, kind: str, ordered: bool
+) -> None:
+    """Also a chain of one stage, which is what ``--model raster`` trains."""
+    words = ("--mask", home / "top.png", "--seeds", "0", "--npz", tmp_path / "a.npz")
+    said = ask(command, "edit", home / kind, home / "three.png", *words)
+    assert said.code == 0 and ("symbols in their order" in said.err) == ordered, said
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -169,7 +169,9 @@ class Editing:
             return "the mask is black all over, so the picture comes back as its symbols show it"
         if redo.all():
             return "the mask leaves no symbol as it is, so nothing of the picture is seen"
-        if denoiser.times is not None and len(denoiser.times) == 1 and denoiser.clean:
+        if (
+            denoiser.times is not None and len(denoiser.times) == 1
+        ):  # also a chain of one stage, as --model raster trains
             return "this model says symbols in their order: what comes before a kept one does not know of it"
         return None
 
