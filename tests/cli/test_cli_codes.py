@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,21 @@ def test_an_autoencoder_is_judged_by_what_comes_back(command: Command, home: Pat
     assert "64 numbers a sample become 16 symbols of 12, of the shape 4x4" in text and "psnr" in text
     assert "psnr" in command("show", home / "vq").out
     assert "--steps says nothing about an autoencoder" in command("evaluate", home / "vq", "--steps", 3).sentence
+
+
+def test_the_way_on_reads_the_same_pictures(command: Command, tmp_path: Path) -> None:
+    for number in range(12):
+        folder = tmp_path / "my pictures" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9 + number, 11), 20 * number).save(folder / f"{number}.png")
+    run, words = tmp_path / "vq", ("--images", "16", "--width", "4", "--set", "training.batch=8", "data.under=black")
+    said = command("train", folder.parent, "--size", "8", "--autoencoder", "vq", "--out", run, *words, "--json")
+    assert said.code == 0, said
+    learn = shlex.split(said.json["next"]["learn"])
+    assert learn[3:5] == ["--size", "8"] and learn[5:7] == ["--set", "data.under=black"]
+    assert command(*learn[1:], "--dry-run").code == 0
+    again = command("train", run, "--resume", "--images", "32", "--json").json["next"]["learn"]
+    assert again.startswith("mezzotint train PICTURES --size 8 --codes ")
 
 
 @pytest.mark.parametrize("kind", ["vq", "kl"])

@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
@@ -343,11 +343,31 @@ def _say_skipped(data: Data) -> None:
         note(f"skipped: {len(skipped) - 5} further pictures")
 
 
+def _same_pictures(args: Train, data: Mapping[str, Any]) -> list[str]:
+    """The words that name the pictures of a run, and read them at the size that its model knows."""
+    from mezzotint.cli.source import FLAGS, is_recipe, written
+
+    size = ["--size", str(data["size"])] if isinstance(data.get("size"), int) else []
+    if is_recipe(args.what) and set(written(args.what)) != {"data"}:  # which says what is trained: it takes no --codes
+        return ["PICTURES", *size]
+    words = [args.what, *(size if args.size or args.resume else [])]
+    for name in ("held_out", *FLAGS.values()):
+        told = getattr(args, name)
+        if told:
+            words += [
+                f"--{name.replace('_', '-')}",
+                *(map(str, told) if isinstance(told, tuple | list) else [str(told)]),
+            ]
+    if args.skip_broken:
+        words.append("--skip-broken")
+    changes = [one for one in changes_of(args.set) if one.lstrip().startswith("data.")]
+    return [*words, *(["--set", *changes] if changes else [])]
+
+
 def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
     """Say what came of it and how to go on."""
     from mezzotint.cli.codes import is_autoencoder
     from mezzotint.cli.results import Result
-    from mezzotint.cli.source import is_run
     from mezzotint.core import config
 
     result = Result.read(done)
@@ -363,8 +383,8 @@ def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
     }
     back = is_autoencoder(done.config["model"])
     if back:  # it draws nothing
-        what = shlex.quote("PICTURES" if is_run(args.what) else args.what)
-        commands = {"learn": f"mezzotint train {what} --codes {quoted}"} | {
+        same = shlex.join(_same_pictures(args, done.config["data"]))
+        commands = {"learn": f"mezzotint train {same} --codes {quoted}"} | {
             name: command for name, command in commands.items() if name != "sample"
         }
     if args.json:
