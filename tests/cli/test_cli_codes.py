@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 import mezzotint as mz
 from mezzotint.autoencoders import KL, VQ, Encoded
 from mezzotint.cli import main
+from mezzotint.cli.codes import edits
 from mezzotint.core.config import load
 from mezzotint.data import Digits
 from mezzotint.denoiser import Chunked
@@ -92,6 +94,18 @@ def test_the_way_on_reads_the_same_pictures(command: Command, tmp_path: Path) ->
     assert command(*learn[1:], "--dry-run").code == 0
     again = command("train", run, "--resume", "--images", "32", "--json").json["next"]["learn"]
     assert again.startswith("mezzotint train PICTURES --size 8 --codes ")
+
+
+def test_codes_move_with_their_autoencoder(command: Command, home: Path, tmp_path: Path) -> None:
+    tree, there = load(home / "of-vq" / "config.yaml"), tmp_path / "else where"
+    shutil.copytree(home / "vq", there)
+    moved = [f"data.folder={json.dumps(str(there))}"]
+    assert edits(tree, moved) == [*moved, f"data.cache={json.dumps(str(there / 'codes'))}"]
+    assert edits(tree, [*moved, "data.cache=null"]) == [*moved, "data.cache=null"]
+    assert edits(tree, ["data.split=train"]) == ["data.source.split=train"]
+    assert edits(tree, ["data.folder=nowhere"]) == ["data.folder=nowhere", "data.cache=null"]
+    words = ("--set", *moved, "--count", 16, "--json", "--out", tmp_path / "a.json")
+    assert command("evaluate", home / "of-vq", *words).code == 0
 
 
 @pytest.mark.parametrize("kind", ["vq", "kl"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from mezzotint.autoencoders import Autoencoder, Encoded
 from mezzotint.cli.console import note, progress
-from mezzotint.core import ranks
+from mezzotint.core import config, ranks
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import PART, build, name_of, parameters, resolve, spec
 from mezzotint.core.store import MODEL, model_config
@@ -137,10 +138,22 @@ def again(before: Mapping[str, Any], pictures: Data, codes: str | None) -> dict[
 
 
 def edits(tree: Mapping[str, Any], changes: list[str]) -> list[str]:
-    """Edits of a config, those of pictures behind codes where they lie: ``data.size`` is ``data.source.size`` there."""
+    """Edits of a config, those of pictures behind codes where they lie: ``data.size`` is ``data.source.size`` there.
+
+    An autoencoder that moved took along the codes that are kept in its folder.
+    """
     if not is_codes(tree):
         return changes
     own = set(parameters(Encoded))
+    data = tree["data"]
+    if data.get("cache") == str(Path(str(data.get("folder")), CACHE)) and not any(
+        _key(one) == "data.cache" for one in changes
+    ):
+        moved = config.edit({"data": {"folder": None}}, [one for one in changes if _key(one) == "data.folder"])
+        folder = moved["data"]["folder"]
+        if isinstance(folder, str):  # else the codes would be made anew where the autoencoder is no more
+            here = str(Path(folder, CACHE)) if os.access(folder, os.W_OK) else None
+            changes = [*changes, f"data.cache={json.dumps(here)}"]
 
     def placed(change: str) -> str:
         room, dot, rest = change.strip().partition(".")
@@ -148,6 +161,11 @@ def edits(tree: Mapping[str, Any], changes: list[str]) -> list[str]:
         return f"data.source.{rest}" if inside else change
 
     return [placed(change) for change in changes]
+
+
+def _key(change: str) -> str:
+    """What an edit ``key=value`` is of."""
+    return change.partition("=")[0].strip()
 
 
 def is_codes(before: Mapping[str, Any]) -> bool:
