@@ -78,8 +78,8 @@ class Frozen:
         if self.sha256 not in (None, now):
             raise Refusal(
                 f"the autoencoder in {self.folder!r} has the SHA-256 {now[:12]}..., but the codes are those of "
-                f"{str(self.sha256)[:12]}...: it was trained further or is another, and its codes mean something else; "
-                "bring back the one that was used"
+                f"{str(self.sha256)[:12]}...: it was trained further, is damaged or is another, and its codes mean "
+                "something else; bring back the one that was used"
             )
         return now
 
