@@ -17,6 +17,7 @@ from mezzotint.core import Refusal, build, config, spec
 from mezzotint.core.blueprint import blueprint
 from mezzotint.core.spec import PART, name_of, parameters
 from mezzotint.core.store import MODEL
+from mezzotint.data import Data
 from mezzotint.denoiser import Preconditioned
 from mezzotint.networks import UNet
 from mezzotint.processes import EDM, VP
@@ -26,7 +27,7 @@ from mezzotint.testing import parts
 SECONDS = 5.0  # of the processor, for one input
 MOST = 100_000  # parameters
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck))
-CLASSES = [cls for cls in parts() if cls.__module__.split(".")[1] in MODEL]
+CLASSES = [cls for cls in parts() if cls.__module__.split(".")[1] in MODEL and not issubclass(cls, Data)]
 NAMES = sorted(name_of(cls) for cls in CLASSES)
 SETTINGS = sorted({key for cls in CLASSES for key in parameters(cls)})
 

@@ -17,10 +17,12 @@ from mezzotint.core import Module, Refusal, build, config, spec
 from mezzotint.core.blueprint import blueprint, measured
 from mezzotint.core.bounded import inside, parse_json, read_json
 from mezzotint.core.store import MODEL
+from mezzotint.data import Data
 from mezzotint.networks import MLP, UNet
 from mezzotint.testing import example, parts
 
 WITHIN = (*MODEL, "testing")  # where an example of a reward stands
+CLASSES = [cls for cls in parts() if cls.__module__.split(".")[1] in MODEL and not issubclass(cls, Data)]
 LAUGHS = "a: &a [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n" + "\n".join(
     f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -239,7 +241,7 @@ def test_measuring_leaves_the_generator_and_other_threads_alone() -> None:
     assert done and MLP((64,), width=64)  # counted for nobody, and nothing is counted afterwards
 
 
-@pytest.mark.parametrize("cls", [c for c in parts() if c.__module__.split(".")[1] in MODEL], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 def test_every_part_of_a_model_folder_can_be_measured(cls: type) -> None:
     made = example(cls)
     try:
@@ -281,12 +283,11 @@ def test_building_touches_no_file_and_runs_nothing() -> None:
     """Python's own audit events: none at all - no open, import, socket or process - while every part is built."""
     global HEARD
     trees = []
-    for cls in parts():
-        if cls.__module__.split(".")[1] in MODEL:
-            try:
-                trees.append((cls.__name__, config.dumps(spec(example(cls)))))
-            except Refusal:
-                continue  # it holds tensors
+    for cls in CLASSES:
+        try:
+            trees.append((cls.__name__, config.dumps(spec(example(cls)))))
+        except Refusal:
+            continue  # it holds tensors
     sys.addaudithook(hear)  # for the life of this process, deaf but for the lines below
     for name, text in trees:
         build(config.loads(text), WITHIN), blueprint(config.loads(text), WITHIN)  # what is imported late, is by now

@@ -169,7 +169,7 @@ class Begun(Start):
             x = self.process.prior(tuple(self.denoiser.shape)).repeat(len(rng)).sample(rng.at("start"))
         else:
             x = self.start(cond, rng.at("start"))
-        return torch.where(cond["known.mask"], cond["known.x"], x)
+        return torch.where(cond["known.mask"], cond["known.x"], x) if "known.mask" in cond else x
 
     def path(self, grid: Grid, steps: int) -> Tensor:
         return grid(self.process, steps) if self.start is None else self.start.path(grid, steps)

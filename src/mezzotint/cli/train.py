@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -375,18 +374,17 @@ def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
         note(f"the run has seen {result.images:,} images before, more than --images {args.images}: nothing was trained")
     quoted = shlex.quote(folder)
     text = result.picture is not None and result.picture.endswith(".txt")
+    back = is_autoencoder(done.config["model"])  # it draws nothing
+    if back:
+        first = f"mezzotint train {shlex.join(_same_pictures(args, done.config['data']))} --codes {quoted}"
+    else:
+        first = f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + ('.txt' if text else '.png'))}"
     commands = {
-        "sample": f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + ('.txt' if text else '.png'))}",
+        "learn" if back else "sample": first,
         "judge": f"mezzotint evaluate {quoted}",
         "look": f"mezzotint show {quoted}",
         "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}",
     }
-    back = is_autoencoder(done.config["model"])
-    if back:  # it draws nothing
-        same = shlex.join(_same_pictures(args, done.config["data"]))
-        commands = {"learn": f"mezzotint train {same} --codes {quoted}"} | {
-            name: command for name, command in commands.items() if name != "sample"
-        }
     if args.json:
         emit({"run": folder, "seconds": seconds, **result.plain(), "next": commands})
         return
@@ -397,5 +395,4 @@ def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
         print(f"{'held-out pictures above what comes back of them' if back else shown}: {result.picture}")
     print("\nto go on:")
     for what, command in commands.items():
-        print(f"  {what:<8} {command}")
-    sys.stdout.flush()
+        print(f"  {what:<8} {command}", flush=True)

