@@ -25,7 +25,9 @@ ROWS = {
     "Corpus": "text",
 }
 OWN = {"Arrays", "Folder", "Table", "Shards", "HuggingFace", "TextFile", "Bucket", "Buckets", "Cached", "Flipped"} | {
-    "Shaded"
+    "Shaded",
+    "Untold",
+    "Encoded",
 }
 """Sets of whoever brought them, and sets around another."""
 

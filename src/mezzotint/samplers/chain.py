@@ -93,7 +93,7 @@ class Chain(Transition):
     def _times(self, denoiser: Denoiser) -> Tensor:
         if denoiser.clean or denoiser.times is None:
             raise Refusal(
-                "Chain walks what a model says of its next time, and this one answers about x_0: use Ancestral"
+                "Chain needs a model that answers about its next time, and this one answers about x_0: use Ancestral"
             )
         return denoiser.times
 
