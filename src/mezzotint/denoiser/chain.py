@@ -25,7 +25,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mezzotint.core.batched import cat
@@ -172,11 +171,9 @@ class Chain(Networked):
 
     def _evidence(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor | None:
         """log q(x_t | x_s = v) of every entry for every v, float32 (B, *shape, vocab); None where it says nothing."""
-        kept = float(self.process.alive(t) / self.process.alive(s))
-        if kept == 0:
+        if float(self.process.alive(t)) == 0:
             return None
-        rest = self.process.rest.to(x.device)[x][..., None]
-        seen = kept * F.one_hot(x, self.process.vocab) + (1 - kept) * rest
+        seen = self.process.seen(x, s.expand(len(x)), t.expand(len(x)))
         return seen.clamp(min=_FLOOR).log().float()
 
 

@@ -79,12 +79,8 @@ class EnumeratedChain(Denoiser):
         assert self.times is not None
         stage, clean = stages(t, x, self.times)
         s = following(self.times, stage).to(x.device)
-        alive_s, alive_t = self.process.alive(s), self.process.alive(self.times[stage].to(x.device))
-        p = self._spread(self.table._told(cond, len(x)).softmax(-1), alive_s)
-        # q(x_t^j | x_s^j = v) for every v, entry by entry
-        kept = (alive_t / alive_s)[:, None, None]
-        hot = torch.nn.functional.one_hot(x.flatten(1), self.process.vocab).double()
-        seen = kept * hot + (1 - kept) * self.process.rest.to(x.device)[x.flatten(1)][..., None]
+        p = self._spread(self.table._told(cond, len(x)).softmax(-1), self.process.alive(s))
+        seen = self.process.seen(x, s, self.times[stage]).flatten(1, -2)
         entries = seen.shape[1]
         for entry in range(entries):
             wide = seen[:, entry].repeat_interleave(self.process.vocab ** (entries - 1 - entry), 1)

@@ -173,6 +173,11 @@ class Discrete(Process, ABC):
         said = torch.where(self._hot(x)[..., : self.vocab] > 0, 0.0, logs(seen / (seen + a)))
         return said if self.mask is None else said.masked_fill((x == self.mask)[..., None], 0.0)
 
+    def seen(self, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        """q(x_t | x_s = v) of every entry of x_t for every clean v, float64 (B, *shape, vocab)."""
+        kept = self._ratio(x, s, t)
+        return kept * self._hot(x)[..., : self.vocab] + (1 - kept) * self.rest.to(x.device)[x.long()][..., None]
+
     def bridge(self, x: Tensor, x0: Answer, t: Tensor, s: Tensor, eta: float = 1.0) -> Categorical:
         """As in the base class: the mean of posteriors over the answer.
 
