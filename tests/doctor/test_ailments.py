@@ -180,7 +180,8 @@ def fit(world: Path, out: Path, data: mz.data.Data, model: Any = None, **trainin
 def test_a_loop_that_waits_for_data(world: Path, healthy: Run, tmp_path: Path) -> None:
     run = fit(world, tmp_path / "run", Slow(str(world), held_out_share=0.2))
     shares = [row["waiting"] for row in run.metrics() if "loss" in row]
-    assert min(shares[1:]) > 0.3 and max(shares) <= 1
+    # Middle values: other work on the machine may stretch any one step, as it did in a continuous build.
+    assert np.median(shares[1:]) > 0.3 and max(shares) <= 1
     assert np.median([row["waiting"] for row in healthy.metrics() if "loss" in row]) < 0.2
     examined, table = ailments.examine(run.path)
     found = {f.name: f for f in examined.findings}["data-bound"]
