@@ -176,10 +176,10 @@ def test_values_that_do_not_fit(part: ConditionPart, value: torch.Tensor, words:
 @pytest.mark.parametrize("part", [Classes(3), Vector(5), Image(2)], ids=lambda part: type(part).__name__)
 def test_values_that_nobody_reads_are_refused(part: ConditionPart) -> None:
     made = Encoder(thing=part)
-    values = {"thing": torch.zeros(2, dtype=torch.long), "thing.level": torch.zeros(2)}
-    for cond in (Condition(**values), Condition(**{"thing.level": torch.zeros(2)})):
+    values = {"thing": torch.zeros(2, dtype=torch.long), "thing.spread": torch.zeros(2)}
+    for cond in (Condition(**values), Condition(**{"thing.spread": torch.zeros(2)})):
         for ask in (made.prepare, lambda c: made(c, 2)):
-            with pytest.raises(Refusal, match="'thing' is one value, not .*thing.level"):
+            with pytest.raises(Refusal, match="'thing' is one value, not .*thing.spread"):
                 ask(cond)
 
 

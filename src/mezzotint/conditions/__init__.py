@@ -1,6 +1,7 @@
 """Conditions: families of values turned into what a network is told."""
 
 from mezzotint.conditions.attributes import Attributes
+from mezzotint.conditions.augment import Augment, Blurred, Noised
 from mezzotint.conditions.captions import Captions, TextWarning
 from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
@@ -14,6 +15,8 @@ from mezzotint.conditions.vector import Vector
 
 __all__ = [
     "Attributes",
+    "Augment",
+    "Blurred",
     "Bytes",
     "Captions",
     "Classes",
@@ -22,6 +25,7 @@ __all__ = [
     "FrozenText",
     "Image",
     "Layout",
+    "Noised",
     "Text",
     "TextWarning",
     "Tokenizer",

@@ -10,6 +10,7 @@ from mezzotint.data.chain import Chain
 from mezzotint.data.cifar10 import CIFAR10
 from mezzotint.data.corpus import Corpus
 from mezzotint.data.data import Data
+from mezzotint.data.derived import Derived, Measured
 from mezzotint.data.digits import Digits
 from mezzotint.data.ecg5000 import ECG5000
 from mezzotint.data.emoji import Emoji
@@ -40,6 +41,7 @@ __all__ = [
     "ECG5000",
     "MITBIH",
     "MNIST",
+    "Measured",
     "Arrays",
     "Bucket",
     "Buckets",
@@ -48,6 +50,7 @@ __all__ = [
     "Chain",
     "Corpus",
     "Data",
+    "Derived",
     "Digits",
     "Emoji",
     "EyeState",

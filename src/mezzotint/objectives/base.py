@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.augment import Augment
 from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Distribution
 from mezzotint.core.errors import Refusal
@@ -62,6 +63,14 @@ def probabilities(dropout: float | Mapping[str, float], always: bool = False) ->
     if not all(0 <= rate < 1 or (always and rate == 1) for rate in rates):
         raise Refusal(f"dropout is a probability {'up to' if always else 'below'} 1, not {dropout}")
     return dropout
+
+
+def heard(
+    cond: Condition, t: Tensor, dropout: float | Mapping[str, float], augment: Augment | None, rng: Rng
+) -> Condition:
+    """What the model hears in training: families dropped and the rest augmented, each from a stream of its own."""
+    cond = cond.dropout(dropout, rng.at("dropout"))
+    return cond if augment is None else augment(cond, t, rng.at("augment"))
 
 
 class Objective(Module, ABC):

@@ -29,12 +29,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.augment import Augment
 from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Dirac, Distribution, Gaussian, per_sample
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
-from mezzotint.objectives.base import Levels, Loss, Objective, Shot, probabilities
+from mezzotint.objectives.base import Levels, Loss, Objective, Shot, heard, probabilities
 from mezzotint.objectives.levels import UniformTimes
 from mezzotint.processes.base import Continuous, Process
 
@@ -110,6 +111,7 @@ class Bound(Objective):
             the interval that ends at 0 counts the mass of the answer in a shade's cell; None: the data are real
             numbers, and it counts the density.
         dropout: probability of dropping a condition family, one number or one a family.
+        augment: what is done to a condition before the model hears it, such as ``conditions.Noised``; None: nothing.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Bound(Objective):
         levels: Levels | None = None,
         shades: int | None = None,
         dropout: float | Mapping[str, float] = 0.0,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -132,7 +135,7 @@ class Bound(Objective):
             )
         self.steps, self.grid, self.shades = steps, grid, shades
         self.levels = UniformTimes(low=0.0) if levels is None else levels
-        self.dropout = probabilities(dropout)
+        self.dropout, self.augment = probabilities(dropout), augment
 
     def times(self, process: Process) -> Tensor:
         """The times of the chain from 0 up to 1, float64 (steps + 1,)."""
@@ -157,7 +160,7 @@ class Bound(Objective):
         place, weight = self.levels(process, tuple(x.shape[1:]), rng.at("levels"))
         k = (place * self.steps).ceil().long().clamp(1, self.steps)
         t, s = times[k], times[k - 1]
-        cond = cond.dropout(self.dropout, rng.at("dropout"))
+        cond = heard(cond, t, self.dropout, self.augment, rng)
         x_t = process.corrupt(x, t).sample(rng.at("noise"))
         answer = model(x_t, t, cond)
         nats = term(process, x, x_t, answer, t, s, self.shades)

@@ -28,11 +28,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.augment import Augment
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser, Trainable
-from mezzotint.objectives.base import Levels, Loss, Objective, Shot, probabilities
+from mezzotint.objectives.base import Levels, Loss, Objective, Shot, heard, probabilities
 from mezzotint.objectives.levels import LogNormal
 
 WEIGHTS: Mapping[str, Callable[[Tensor, float], Tensor]] = MappingProxyType(
@@ -66,6 +67,7 @@ class Denoising(Objective):
         weight: ``output`` or one of the standard weights above.
         dropout: probability of dropping a condition family, one number or one a family; it trains the null that
             classifier-free guidance needs. 0 trains none.
+        augment: what is done to a condition before the model hears it, such as ``conditions.Noised``; None: nothing.
     """
 
     def __init__(
@@ -73,18 +75,19 @@ class Denoising(Objective):
         levels: Levels | None = None,
         weight: str = "output",
         dropout: float | Mapping[str, float] = 0.1,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         if weight != "output" and weight not in WEIGHTS:
             raise Refusal(f"there is no weight {weight!r}: {nearest(weight, ['output', *WEIGHTS])}")
         self.levels = LogNormal() if levels is None else levels
-        self.weight, self.dropout = weight, probabilities(dropout)
+        self.weight, self.dropout, self.augment = weight, probabilities(dropout), augment
 
     def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
         if not isinstance(model, Trainable):
             raise Refusal(f"Denoising trains a denoiser with a network (Preconditioned), not {type(model).__name__}")
         t, drawn = self.levels(model.process, tuple(x.shape[1:]), rng.at("levels"))
-        cond = cond.dropout(self.dropout, rng.at("dropout"))
+        cond = heard(cond, t, self.dropout, self.augment, rng)
         x_t = model.process.corrupt(x, t).sample(rng.at("noise"))
         due = model.target(x, x_t, t)
         answer = model(x_t, t, cond, want=("output",))

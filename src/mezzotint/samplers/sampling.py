@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,36 @@ class Sampling(Part):
     def ends(self) -> float:
         """The last time of the run: 0 unless it stops early."""
         return 0.0 if self.times is None else float(torch.as_tensor(self.times)[-1].max())
+
+    def until(self, level: float) -> Sampling:
+        """The same pipeline, stopped on its way where the share of noise is ``level``: its ``ends`` is the time of it.
+
+        It takes the steps of its grid down to there and one to the level itself, so as many as its grid has times above
+        it; what comes back is x at that level and no clean sample. At 0 it is the pipeline as it stands.
+
+        Raises:
+            Refusal: it begins lower or ends above, a sample is decoded at its end, or its times rise on the way.
+        """
+        if level == 0 and self.ends == 0:
+            return self
+        process = self.denoiser.process
+        path = self._path()
+        if path is None:
+            own = self.denoiser.times
+            path = self.sampler.grid(process, self.sampler.steps) if own is None else torch.cat([own, own.new_zeros(1)])
+        path = torch.as_tensor(path, dtype=torch.float64)
+        if path.ndim > 1 or not bool((path.diff() < 0).all()):
+            raise Refusal("a run whose times rise, or differ from entry to entry, has no one place where a level is")
+        u = process.level(path)
+        if not float(u[-1]) <= level <= float(u[0]):
+            raise Refusal(f"this run goes from level {float(u[0]):.6g} to {float(u[-1]):.6g}, and not by {level}")
+        if self.decode is not None:
+            raise Refusal("what this pipeline decodes at its end is clean; a state on the way has no picture to show")
+        above = path[u > level]
+        last = process.time(torch.tensor([level], dtype=torch.float64)) if len(above) else path[:1]
+        if self.denoiser.times is not None and not bool((path - last).abs().min() < 1e-9):
+            raise Refusal("this denoiser answers at its own times only: stop at the level of one of them")
+        return replace(self, times=torch.cat([above, last]))
 
     @property
     def families(self) -> tuple[str, ...]:

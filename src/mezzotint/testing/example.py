@@ -31,7 +31,7 @@ from mezzotint.data import Buckets, Folder
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.objectives import Denoising, LogNormal
-from mezzotint.operators import Mask
+from mezzotint.operators import BlockMean, Mask
 from mezzotint.processes import EDM, Absorbing, Continuous
 from mezzotint.samplers import Ancestral, Euler, Karras, Sampling
 from mezzotint.testing.condition import TEXTS
@@ -142,6 +142,7 @@ TYPED: Mapping[str, Callable[[Continuous], Candidates]] = MappingProxyType(
         "ConditionPart": lambda on: [lambda: Classes(CLASSES, 16)],
         "Encoder": lambda on: [lambda: Encoder(label=Classes(CLASSES, 16))],
         "Operator": lambda on: [Mask],
+        "Measurement": lambda on: [lambda: BlockMean((5, 7))],
         "Pipeline": lambda on: [lambda: Sampling(Euler(6), mixture(on))],
         "Reward": lambda on: [Slope],
         "Scale": lambda on: _just(1.5),
