@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 
 from tyro.conf import Positional, arg
 
-from mezzotint.cli.console import Flag, Processes, Threads, duration, emit, note, number, progress, use_threads
+from mezzotint.cli.console import Flag, Processes, Threads, emit, note, progress, use_threads
 from mezzotint.cli.flags import Parameters, Settings, changes_of, parameters_of
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ class Train:
       .tar files   or a folder of them, as WebDataset writes them, or a folder that datasets saved
       a .txt       of UTF-8 text, for a model of texts: windows of 256 symbols (--set data.length=128)
       an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
-      a .yaml      a recipe with the entries model, data and training, or data alone
-      a run        with --resume to go on with it, with --out to train the same anew
+      a .yaml      a recipe with the entries model, data and training, or stages (a cascade), or data alone
+      a run        with --resume to go on with it, with --out to train the same anew; a cascade alike
 
     Pictures may be learnt by way of codes: --autoencoder trains what turns pictures into codes and back, and --codes a
     model of the codes that it makes of WHAT; its samples are pictures again.
+
+    Or stage by stage: --cascade 16,64 trains a model of small pictures and one that makes them larger, a run folder
+    each inside one; its --images, one number or one a stage, such as 400k,200k.
 
     Training is counted in images seen. Checkpoints are whole or absent; a run that was stopped goes on with
     --resume from the last one and ends with the same weights as a run that was not. Asked to stop by Ctrl-C,
@@ -59,6 +62,7 @@ class Train:
       mezzotint train pictures/ --size 64 --processes 8                 eight GPUs of this machine
       mezzotint train pictures/ --size 64 --autoencoder vq --out runs/vq
       mezzotint train pictures/ --size 64 --codes runs/vq --model chain
+      mezzotint train pictures/ --size 64 --cascade 16,64 --out runs/cascade
     """
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
@@ -93,6 +97,10 @@ class Train:
         Optional[str], arg(metavar="NAME", help_behavior_hint="(default: masked, of real codes the U-Net)")
     ] = None
     """Of symbols: masked, all at once from masks; chain, a few autoregressive stages; raster, one by one."""
+    cascade: Annotated[Optional[str], arg(metavar="SIZES", help_behavior_hint="")] = None
+    """Train a cascade: the sides of its pictures, ascending, each a divisor of the next, such as 7,14,28."""
+    augment: Annotated[Optional[str], arg(metavar="KIND", help_behavior_hint="(default: noise)")] = None
+    """What corrupts the small pictures that the stages of a cascade learn from: noise, blur or none."""
     set: Settings = None
     """Edit values of the recipe, such as training.batch=64; may be given several times."""
     max_parameters: Parameters = None
@@ -116,15 +124,18 @@ class Train:
 def run(args: Train) -> int:
     """Train what ``args`` describe."""
     use_threads(args.threads)
-    from mezzotint.cli import codes
+    from mezzotint.cli import codes, staged
+    from mezzotint.cli.finished import finish
     from mezzotint.core import config, ranks
     from mezzotint.core.stop import Stopped
     from mezzotint.training import train
 
     codes.check(args.autoencoder, args.codes, args.model)
+    if staged.asked(args):
+        return staged.run(args)
     folder = _folder(args)
     if not args.resume and not args.dry_run and ranks.main():
-        _free(folder)
+        free(folder)
     mirror = _mirror(args, folder)
     tree = _tree(args, folder)
     changes = changes_of(args.set)
@@ -137,7 +148,7 @@ def run(args: Train) -> int:
         changes.append("training.shard=true")
     tree = config.edit(tree, codes.edits(tree, changes))
     if args.dry_run:
-        _check(tree, parameters_of(args.max_parameters))
+        check(tree, parameters_of(args.max_parameters))
         emit(tree) if args.json else print(config.dumps(tree), end="")
         return 0
     start = time.perf_counter()
@@ -157,7 +168,7 @@ def run(args: Train) -> int:
         note(f"what was saved is whole: mezzotint train {shlex.quote(folder)} --resume goes on from there")
         raise
     if ranks.main():
-        _finish(args, done, folder, time.perf_counter() - start)
+        finish(args, done, folder, time.perf_counter() - start)
     return 0
 
 
@@ -199,7 +210,7 @@ def _mirror(args: Train, folder: str) -> Callable[[Run], None] | None:
     return saved
 
 
-def _free(folder: str) -> None:
+def free(folder: str) -> None:
     """Refuse a folder that holds something, before any picture is read."""
     from pathlib import Path
 
@@ -243,33 +254,33 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
         changed = [change for change in changes_of(args.set) if change.lstrip().startswith("data")]
         tree = config.edit(tree, changed)  # before the rest is written from them
         data = built(tree["data"], Data, f"'data' of {args.what!r}").sibling("train")
-    width = args.width
-    if before and width is None:
-        width = _width(before["model"])
-    if width is not None and width < 1:
-        raise Refusal(f"--width is {width}, but a network needs at least one channel")
+    wide = args.width
+    if before and wide is None:
+        wide = width(before["model"])
+    if wide is not None and wide < 1:
+        raise Refusal(f"--width is {wide}, but a network needs at least one channel")
     if data is None:
-        data = _pictures(args, before)
+        data = read(args, before)
     if before and args.width is None and not (args.autoencoder or args.model) and codes.is_ours(before):
         return codes.again(before, data, args.codes)
     if args.codes is not None:
         data = codes.coded(data, args.codes)
     images = config.count(args.images) if args.images is not None else 200_000
-    more = _batch(changes_of(args.set)) | ({} if width is None else {"width": width})
+    more = batch(changes_of(args.set)) | ({} if wide is None else {"width": wide})
     tree = codes.tree(data, args.autoencoder, args.model, images=images, seed=args.seed or 0, **more)
     if not before:
         _say_unheard(data, tree)
     return {**tree, "training": before["training"]} if before else tree
 
 
-def _width(model: dict[str, Any]) -> int | None:
+def width(model: dict[str, Any]) -> int | None:
     """The width that a model was written with; None where it does not say one."""
     networks = model.get("networks") or [model.get("network") or model]
-    width = networks[0].get("width") if isinstance(networks[0], dict) else None
-    return width if isinstance(width, int) else None
+    found = networks[0].get("width") if isinstance(networks[0], dict) else None
+    return found if isinstance(found, int) else None
 
 
-def _batch(changes: list[str]) -> dict[str, int]:
+def batch(changes: list[str]) -> dict[str, int]:
     """The batch that is asked for: it decides whether the images are enough, so it cannot wait for the other edits."""
     from mezzotint.core import config
 
@@ -278,7 +289,7 @@ def _batch(changes: list[str]) -> dict[str, int]:
     return found if type(found["batch"]) is int else {}
 
 
-def _pictures(args: Train, before: dict[str, Any]) -> Data:
+def read(args: Train, before: dict[str, Any]) -> Data:
     """The pictures that WHAT names, read as ``before``, where the run is to go on and nothing else is said."""
     from mezzotint.cli.codes import is_codes
     from mezzotint.cli.source import BUILT_IN, FLAGS, pictures
@@ -303,17 +314,16 @@ def _pictures(args: Train, before: dict[str, Any]) -> Data:
     return found
 
 
-def _check(tree: dict[str, Any], parameters: int) -> None:
+def check(tree: dict[str, Any], parameters: int) -> None:
     """Build every part once, so that a recipe that is printed is one that trains."""
     from mezzotint.cli.source import built
     from mezzotint.core.blueprint import blueprint
     from mezzotint.core.learner import Learner
     from mezzotint.core.store import MODEL
     from mezzotint.data import Data
-    from mezzotint.training import Trainer
-    from mezzotint.training.start import check
+    from mezzotint.training import Trainer, start
 
-    check(tree)
+    start.check(tree)
     blueprint(tree["model"], MODEL, parameters)
     for key, kind in (("model", Learner), ("data", Data), ("training", Trainer)):
         built(tree[key], kind, f"{key!r} of the recipe")
@@ -340,59 +350,3 @@ def _say_skipped(data: Data) -> None:
         note(f"skipped: {why}")
     if len(skipped) > 5:
         note(f"skipped: {len(skipped) - 5} further pictures")
-
-
-def _same_pictures(args: Train, data: Mapping[str, Any]) -> list[str]:
-    """The words that name the pictures of a run, and read them at the size that its model knows."""
-    from mezzotint.cli.source import FLAGS, is_recipe, written
-
-    size = ["--size", str(data["size"])] if isinstance(data.get("size"), int) else []
-    if is_recipe(args.what) and set(written(args.what)) != {"data"}:  # which says what is trained: it takes no --codes
-        return ["PICTURES", *size]
-    words = [args.what, *(size if args.size or args.resume else [])]
-    for name in ("held_out", *FLAGS.values()):
-        told = getattr(args, name)
-        if told:
-            words += [
-                f"--{name.replace('_', '-')}",
-                *(map(str, told) if isinstance(told, tuple | list) else [str(told)]),
-            ]
-    if args.skip_broken:
-        words.append("--skip-broken")
-    changes = [one for one in changes_of(args.set) if one.lstrip().startswith("data.")]
-    return [*words, *(["--set", *changes] if changes else [])]
-
-
-def _finish(args: Train, done: Run, folder: str, seconds: float) -> None:
-    """Say what came of it and how to go on."""
-    from mezzotint.cli.codes import is_autoencoder
-    from mezzotint.cli.results import Result
-    from mezzotint.core import config
-
-    result = Result.read(done)
-    if args.images is not None and config.count(args.images) + done.config["training"]["batch"] <= result.images:
-        note(f"the run has seen {result.images:,} images before, more than --images {args.images}: nothing was trained")
-    quoted = shlex.quote(folder)
-    text = result.picture is not None and result.picture.endswith(".txt")
-    back = is_autoencoder(done.config["model"])  # it draws nothing
-    if back:
-        first = f"mezzotint train {shlex.join(_same_pictures(args, done.config['data']))} --codes {quoted}"
-    else:
-        first = f"mezzotint sample {quoted} --out {shlex.quote(folder.rstrip('/') + ('.txt' if text else '.png'))}"
-    commands = {
-        "learn" if back else "sample": first,
-        "judge": f"mezzotint evaluate {quoted}",
-        "look": f"mezzotint show {quoted}",
-        "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}",
-    }
-    if args.json:
-        emit({"run": folder, "seconds": seconds, **result.plain(), "next": commands})
-        return
-    print(f"{folder}: {result.images:,} images in {duration(seconds)}", end="")
-    print(f", loss {number(result.loss)}, on held-out {'texts' if text else 'pictures'} {number(result.held_out)}")
-    if result.picture is not None:
-        shown = "texts of fixed seeds" if text else "a grid of fixed seeds"
-        print(f"{'held-out pictures above what comes back of them' if back else shown}: {result.picture}")
-    print("\nto go on:")
-    for what, command in commands.items():
-        print(f"  {what:<8} {command}", flush=True)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 
 from mezzotint.conditions.encoder import Encoder
+from mezzotint.conditions.part import ConditionPart
 from mezzotint.conditions.text import Text
 from mezzotint.conditions.tokenizers import Bytes, Tokenizer, Words
 from mezzotint.core.config import count
@@ -54,6 +56,7 @@ def usual(
     peak: float = 2e-3,
     process: Continuous | None = None,
     batch: int = BATCH,
+    beside: Mapping[str, ConditionPart] | None = None,
 ) -> Training:
     """The training of an EDM model of ``data``, conditional on what they tell.
 
@@ -65,13 +68,14 @@ def usual(
         peak: the highest learning rate; a short run of a small network bears twice the usual one.
         process: what corrupts the data; None: EDM's.
         batch: images a step.
+        beside: condition parts of further families, which another recipe makes these data tell.
 
     Larger pictures get more levels: two at 8 pixels, three up to 32, four beyond, attention at the coarsest.
     """
     if data.std < 1e-3:
         raise Refusal("these pictures hardly differ from one constant shade, so there is nothing to learn from them")
-    data, texts = _settled(data)
-    heard = told.parts(data) | ({"caption": text(texts)} if texts else {})
+    data, texts = settled(data)
+    heard = told.parts(data) | ({"caption": text(texts)} if texts else {}) | dict(beside or {})
     smaller = min(data.shape[-2:])
     multipliers = (1, 2) if smaller < 16 else (1, 2, 2) if smaller <= 32 else (1, 1, 2, 2)
     network = UNet(
@@ -102,7 +106,7 @@ def usual(
     return Training(model, data, trainer)
 
 
-def _settled(data: Data) -> tuple[Data, list[str]]:
+def settled(data: Data) -> tuple[Data, list[str]]:
     """The data as they tell no more than the model is to learn, and their captions; [] for a set without."""
     families = data.condition(np.zeros(1, dtype=np.int64)).families
     if "caption" not in families:
