@@ -127,7 +127,7 @@ def _member(tree: Any, where: str, before: Sequence[str]) -> Member:
     if not isinstance(tree, dict) or not set(tree) <= set(_KEYS) or not {"name", "folder", "shape"} <= set(tree):
         raise Refusal(f"{where} is a mapping of name, folder and shape, and of {', '.join(_KEYS[3:])} where it has any")
     name, folder, shape = tree["name"], tree["folder"], tree["shape"]
-    if not isinstance(name, str) or not name or name in before:
+    if not isinstance(name, str) or not name or name in before or set(name) & set("/\\\0"):
         raise Refusal(f"{where} is called {repr(name)[:50]}, but a stage has a name of its own")
     if not isinstance(folder, str) or not _within(folder):
         raise Refusal(f"{where} has the folder {repr(folder)[:100]}, which has to lie inside that of the cascade")

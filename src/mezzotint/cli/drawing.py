@@ -111,7 +111,7 @@ def load(
     sampler = measured(found["sampler"], MODEL, parameters) if "sampler" in found else Heun(steps=18)
     if not isinstance(sampler, Sampler):
         raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
-    classes = _classes(denoiser, found.get("classes") or ())
+    classes = classes_of(denoiser, found.get("classes") or ())
     captions = tuple(found.get("captions") or ())
     denoiser.to(place(device))
     known = families(denoiser)
@@ -131,7 +131,7 @@ def families(denoiser: Denoiser) -> tuple[str, ...]:
     return tuple(encoder.families) if encoder is not None else ()
 
 
-def _classes(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
+def classes_of(denoiser: Denoiser, names: Any) -> tuple[str, ...]:
     """Class names, as many as the model knows labels; numbers where a name is missing."""
     known = families(denoiser)
     if "label" not in known:
@@ -164,8 +164,13 @@ def rows_of(denoiser: Denoiser, shape: Sequence[int] = ()) -> int:
     A power of two, so that nothing is left over where a machine takes rows in blocks, and large enough to keep the
     device busy; a piece is paid whole, so one picture costs as much as all of it.
     """
-    entries, most = (2**14, 64) if denoiser.device.type == "cpu" else (2**19, 256)
-    fit = entries // math.prod(shape or denoiser.shape)
+    return rows_at(denoiser.device, shape or denoiser.shape)
+
+
+def rows_at(device: torch.device, shape: Sequence[int]) -> int:
+    """The same on a device, for pictures of a shape."""
+    entries, most = (2**14, 64) if device.type == "cpu" else (2**19, 256)
+    fit = entries // math.prod(shape)
     return max(8, min(most, 1 << max(0, fit.bit_length() - 1)))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
 from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, duration, emit, note, number, progress, stages, table, use_threads
-from mezzotint.cli.flags import Drawing, Drawn, changes_of, parameters_of
+from mezzotint.cli.flags import Drawing, Drawn, alone, changes_of, parameters_of
 from mezzotint.cli.words import good
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def _run(args: Evaluate, threads: int) -> int:
 
     from mezzotint import metrics
     from mezzotint.autoencoders import Encoded
+    from mezzotint.cascades.folder import is_cascade
     from mezzotint.cli import drawing, wanted
     from mezzotint.cli.codes import is_autoencoder
     from mezzotint.cli.eye import kept
@@ -157,6 +158,10 @@ def _run(args: Evaluate, threads: int) -> int:
         raise Refusal("--at names a checkpoint, whose weights are an average: say of which length, with --average")
     asked = measures.chosen([name for name in re.split(r"[\s,]+", args.measures) if name])
     many = parameters_of(given.max_parameters)
+    if is_cascade(args.run):
+        from mezzotint.cli.stages import judge
+
+        raise judge(args.run)
     if is_autoencoder(model_config(args.run)["model"]):
         from mezzotint.cli import reconstruction
 
@@ -372,7 +377,7 @@ def _out(
     home = folder.parent if folder.name == "model" else folder
     given, sampler = args.drawing, method.sampler
     eta = f"-eta{sampler.eta:g}" if hasattr(sampler, "eta") else ""
-    guidance = f"-guidance{1 if given.guidance is None else given.guidance:g}"
+    guidance = f"-guidance{1 if given.guidance is None else alone(given.guidance, 'guidance'):g}"
     levels = f"-levels{given.interval}" if given.interval is not None else ""
     average = f"-ema{given.average:g}-at{images}" if given.average is not None else ""
     settings = json.dumps(method.record(), sort_keys=True).encode()

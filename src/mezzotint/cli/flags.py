@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Optional, Protocol, Union
+from typing import Annotated, Any, Optional, Protocol, Union
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -35,6 +35,33 @@ def changes_of(given: tuple[str, ...] | None) -> list[str]:
     if given == ():
         raise Refusal("--set takes key=value, such as training.batch=64 or sampler.order=3, and was given nothing")
     return list(given or ())
+
+
+def numbers(given: Any, flag: str, kind: type, count: int) -> list[Any]:
+    """One number a stage of a cascade, where one for all of them or one for each is given; None where none is."""
+    from mezzotint.core.errors import Refusal
+
+    try:
+        found = [None if given is None else kind(piece) for piece in str(given).split(",")]
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise Refusal(f"--{flag} is {given!r}, but it is one of {what}, or one a stage such as 2,1") from None
+    found = found * count if len(found) == 1 else found
+    if len(found) != count:
+        raise Refusal(
+            f"--{flag} names {len(found)} numbers, and there are {count} to be said: one for all, or one for each"
+        )
+    return found
+
+
+def alone(given: Any, flag: str) -> Any:
+    """The number of a flag that takes one a stage of a cascade, where there is one model."""
+    from mezzotint.core.errors import Refusal
+
+    if isinstance(given, str):
+        more = ": one a stage is for cascades" if "," in given else ""
+        raise Refusal(f"--{flag} is {given!r}, but it is a number{more}")
+    return given
 
 
 @dataclass(frozen=True)
@@ -73,12 +100,14 @@ class Drawing:
     sampler: Annotated[Optional[str], arg(metavar="NAME", help_behavior_hint="(default: the model's usual one)")] = None
     """heun, multistep, unipc, euler, ddim, churn, ddpm, or any other by name, such as mypackage.samplers.Mine."""
     steps: Annotated[
-        Optional[int],
+        Union[None, int, str],
         arg(metavar="N", help_behavior_hint="(default: ddpm 100, euler and ddim 36, others 18)"),
     ] = None
-    """Intervals; heun and churn ask the model twice in each, the others once."""
-    guidance: Annotated[Optional[float], arg(metavar="SCALE", help_behavior_hint="(default: 1)")] = None
-    """Classifier-free guidance: 1 is the plain model, more follows what was asked more closely, 0 ignores it."""
+    """Intervals; heun and churn ask the model twice in each, the others once. Of a cascade, one number or one a "
+    "stage."""
+    guidance: Annotated[Union[None, float, str], arg(metavar="SCALE", help_behavior_hint="(default: 1)")] = None
+    """Classifier-free guidance: 1 is the plain model, more follows what was asked more closely, 0 ignores it. Of a
+    cascade, one number or one a stage."""
     interval: Annotated[Optional[str], arg(metavar="LOW-HIGH", help_behavior_hint="(default: all)")] = None
     """Guide only between these noise levels, from 0 (clean) to 1 (noise), such as 0.2-0.8."""
     set: Settings = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mezzotint.cli import wanted
-from mezzotint.cli.flags import Drawing, parameters_of
+from mezzotint.cli.flags import Drawing, alone, parameters_of
 from mezzotint.core import config
 from mezzotint.core.blueprint import PARAMETERS, measured
 from mezzotint.core.errors import Refusal, nearest
@@ -208,7 +208,7 @@ class Method:
         }
         if symbols and sampler is not None and "grid" in tree["sampler"] and "grid" in spec(usual):
             tree["sampler"] = {**tree["sampler"], "grid": spec(usual)["grid"]}
-        if flags.steps is not None:
+        if alone(flags.steps, "steps") is not None:
             changes.insert(0, f"{way(tree['sampler'], 'steps')}={flags.steps}")
         tree = config.edit(tree, changes)
         most = parameters_of(flags.max_parameters)
@@ -278,12 +278,13 @@ def _guidance(flags: Drawing, old: Mapping[str, Any], name: str | None, negative
     if name is not None:
         found = part(name, "guidance", "guidance")
         tree = tree if old and tree[PART] == found else {PART: found}
-    if flags.guidance is not None:
-        if flags.guidance - flags.guidance != 0:
-            raise Refusal(f"--guidance is {flags.guidance}, but it is a number; 1 is the plain conditional model")
+    asked = alone(flags.guidance, "guidance")
+    if asked is not None:
+        if asked - asked != 0:
+            raise Refusal(f"--guidance is {asked}, but it is a number; 1 is the plain conditional model")
         scale: Any = tree.get("scale")
         narrow = isinstance(scale, Mapping) and scale.get(PART) == BETWEEN
-        tree = {**tree, "scale": {**scale, "scale": flags.guidance} if narrow else flags.guidance}
+        tree = {**tree, "scale": {**scale, "scale": asked} if narrow else asked}
     return tree
 
 

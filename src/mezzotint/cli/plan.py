@@ -16,7 +16,7 @@ from torch import Tensor
 from mezzotint.autoencoders import Encoded
 from mezzotint.cli import drawing, told, wanted
 from mezzotint.cli.console import note
-from mezzotint.cli.flags import Asked, Output, changes_of, parameters_of
+from mezzotint.cli.flags import Asked, Output, alone, changes_of, parameters_of
 from mezzotint.cli.items import Items, above
 from mezzotint.cli.method import Method
 from mezzotint.cli.symbols import SUFFIX, Shown
@@ -127,7 +127,8 @@ class Plan:
             negative=wish.negative is not None,
             symbols=hasattr(model.denoiser.process, "vocab"),
         )
-        towards = given.guidance is not None and given.guidance < 1  # below 1 it would move to it
+        scale = alone(given.guidance, "guidance")
+        towards = scale is not None and scale < 1  # below 1 it would move to it
         if wish.negative is not None and (towards or not method.negative):
             if args.telling.negative is not None or towards:
                 if not towards and method.guidance is not None:
@@ -151,9 +152,9 @@ class Plan:
             rows=given.rows
             if given.rows is not None
             else old.get("rows") or drawing.rows_of(model.denoiser, known.shape),
-            layout=old["layout"] if same else _layout(output, verb, wish, seeds, known, shown),
+            layout=old["layout"] if same else layout_of(output, verb, wish, seeds, known, shown),
             sheet=_sheet(output.out, verb, shown) if wanted_sheet else None,
-            threads=_threads(old),
+            threads=threads_of(old),
             shape=shape,
             shown=shown,
         )
@@ -333,7 +334,7 @@ def _shape(given: str | None, old: dict[str, Any], model: drawing.Model) -> tupl
     return None if shape == model.shape else shape
 
 
-def _layout(
+def layout_of(
     output: Output, verb: Verb, wish: Told, seeds: list[int], model: drawing.Model, shown: Shown | None
 ) -> dict[str, int]:
     """One column a label or caption; the verb's own number where there is one of them or none."""
@@ -360,7 +361,7 @@ def _sheet(out: str | None, verb: Verb, shown: Shown | None) -> str:
     return out or str(Path(verb.out).with_suffix(SUFFIX))
 
 
-def _threads(old: dict[str, Any]) -> int | None:
+def threads_of(old: dict[str, Any]) -> int | None:
     """As many threads as the picture was made with, where there are as many cores."""
     threads = old.get("threads")
     return threads if isinstance(threads, int) and 1 <= threads <= (os.cpu_count() or 1) else None

@@ -28,6 +28,9 @@ class Sample:
     its data (--items), a column each, which stand above what is drawn. If the data have moved, say where they are with
     --set data.path=...
 
+    Of a cascade all stages are drawn, each told the label or the caption. --steps and --guidance take one number or one
+    a stage, and so does --set, as in --set 14.sampler.order=3.
+
     A model of texts writes them into one .txt, each under its seed; --prompt says how they begin. Symbols that are
     shades are drawn as pictures.
 
@@ -47,6 +50,7 @@ class Sample:
       mezzotint sample runs/streets --items 0-5 --seeds 0-3 --out streets.png
       mezzotint sample runs/shakespeare --prompt "ROMEO:" --seeds 0-3 --out romeo.txt
       mezzotint sample runs/wide --size 48x80 --out wide.png
+      mezzotint sample runs/cascade --levels 0.2 --steps 36,18 --stages --out three.png
       mezzotint sample runs/emoji --caption-file wishes.txt --negative "a face" --guidance 3 --each wishes
     """
 
@@ -60,6 +64,14 @@ class Sample:
     """Of the pictures, in pixels, for networks that take any, as the U-Net of every recipe from pictures does."""
     prompt: Annotated[Optional[str], arg(metavar="TEXT", help_behavior_hint="")] = None
     """How texts begin, for models that write them; the rest is drawn, and sees it from the first step on."""
+    levels: Annotated[Optional[str], arg(metavar="LEVEL", help_behavior_hint="(default: as the cascade says)")] = None
+    """Of a cascade: how noisy small pictures are handed over, from 0 (as drawn) to 1; one number or one a hand-over."""
+    truncated: Flag = False
+    """Of a cascade: stop a stage at that level and hand its state over, instead of noising what it drew."""
+    apart: Flag = False
+    """Of a cascade: keep one stage in memory at a time."""
+    stages: Flag = False
+    """Of a cascade: also write what every stage drew, beside the sheet."""
     telling: Said = Telling()
     drawing: Drawn = Drawing()
     output: Written = Output()
@@ -70,12 +82,14 @@ class Sample:
 def run(args: Sample) -> int:
     """Draw what ``args`` ask for."""
     use_threads(args.drawing.threads)
-    from mezzotint.cli import plan
+    from mezzotint.cli import cascaded, plan
     from mezzotint.cli.making import make
     from mezzotint.cli.symbols import Prompt, completing
     from mezzotint.samplers import Sampling
 
     old = plan.read(args.output.like, plan.SAMPLE)
+    if cascaded.asked(args, old):
+        return cascaded.run(args, old)
     asked = plan.Plan.of(args, plan.SAMPLE, old)
     prompt = args.prompt if args.prompt is not None else old.get("prompt")
     begun = None if prompt is None else Prompt.of(prompt, asked.shown, asked.model)

@@ -24,7 +24,7 @@ class Show:
 
     Of a run: its parts and parameters, its classes, how far it is, and its error by noise level beside the
     best answer that knows only the spread of the data - a full bar means that nothing was learnt there.
-    Of a recipe: its parts.
+    Of a cascade: its stages, how far each is and whether they fit together. Of a recipe: its parts.
 
     examples:
       mezzotint show runs/digits
@@ -46,8 +46,14 @@ class Show:
 def run(args: Show) -> int:
     """Print what ``args.what`` is."""
     use_threads()
+    from mezzotint.cascades.folder import is_cascade
+    from mezzotint.cli.flags import parameters_of
     from mezzotint.core import config
 
+    if is_cascade(args.what):
+        from mezzotint.cli import stages
+
+        return stages.show(args.what, args.json, parameters_of(args.max_parameters), args.config)
     tree, kind = _tree(args.what)
     if args.config or kind == "built-in recipe":
         emit(tree) if args.json else print(config.dumps(tree), end="")

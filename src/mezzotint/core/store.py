@@ -63,8 +63,8 @@ MODEL = (
     "autoencoders",  # a model of their own; Encoded there is a data set, of the room data as well, and refused by that
 )
 """The rooms whose parts a model folder, or a picture that is repeated, may build: none of them reads a file."""
-DATA = ("data", "autoencoders")
-"""The rooms of data sets; what has weights is none, see :func:`data_set`."""
+DATA = ("data", "autoencoders", "operators")
+"""The rooms of data sets, and of what is measured of one; what has weights is none, see :func:`data_set`."""
 _HEADER = 2**24  # bytes of JSON before the weights: about a hundred thousand names
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _TYPES = {

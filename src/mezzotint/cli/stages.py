@@ -1,0 +1,95 @@
+"""``mezzotint show`` of a cascade: its stages, what each is told and takes, and how far each is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mezzotint.cascades.folder import FILE, Member, check, read
+from mezzotint.cli.console import emit, number, printable, table
+from mezzotint.cli.results import Result
+from mezzotint.cli.source import is_run
+from mezzotint.core import config
+from mezzotint.core.blueprint import blueprint
+from mezzotint.core.errors import Refusal
+from mezzotint.core.store import MODEL
+from mezzotint.training.run import Run
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A stage and how far it is.
+
+    Arguments:
+        member: what the folder says of it.
+        parameters: of its model, 0 where there is none yet.
+        result: of its run, None where there is none.
+    """
+
+    member: Member
+    parameters: int = 0
+    result: Result | None = None
+
+    def row(self) -> tuple[str, ...]:
+        """For people."""
+        member, result = self.member, self.result
+        takes = ", ".join(f"{family} of {name}" for family, name in member.takes.items()) or "-"
+        handed = (
+            "-" if not member.takes else "as drawn" if member.augment is None else f"at level {member.level or 0:g}"
+        )
+        seen = "not begun" if result is None else f"{result.images:,} of {max(result.total or 0, result.images):,}"
+        size = " x ".join(map(str, member.shape[1:]))
+        told = ", ".join(member.told) or "-"
+        held = number(None if result is None else result.held_out)
+        return (printable(member.name), size, f"{self.parameters:,}", seen, held, told, takes, handed)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        found = {} if self.result is None else self.result.plain()
+        return {**self.member.plain(), "parameters": self.parameters, "run": found or None}
+
+
+def show(path: str, as_json: bool, parameters: int, recipe: bool = False) -> int:
+    """Print what the cascade in a folder is; stages that do not fit together are said last."""
+    members = read(path)
+    if recipe:
+        tree = config.load(Path(path) / "recipe.yaml")
+        emit(tree) if as_json else print(config.dumps(tree), end="")
+        return 0
+    standing = [_standing(path, member, parameters) for member in members]
+    try:
+        check(path, members, parameters)
+        wrong = None
+    except Refusal as refusal:
+        wrong = str(refusal)
+    if as_json:
+        emit({"what": path, "kind": "a cascade", "stages": [one.plain() for one in standing], "wrong": wrong})
+        return 0
+    total = sum(one.parameters for one in standing)
+    print(f"{path}: a cascade of {len(members)} stages, {total:,} parameters\n")
+    head = ("stage", "size", "parameters", "images seen", "held out", "told", "takes", "handed over")
+    print(table(head, [one.row() for one in standing], 2))
+    print(f"\n{FILE} says all this and may be edited; mezzotint show {path}/{members[0].name} tells more of a stage")
+    if wrong is not None:
+        print(f"it cannot be sampled yet: {wrong}")
+    return 0
+
+
+def _standing(path: str, member: Member, parameters: int) -> Standing:
+    place = str(Path(path) / member.folder)
+    if not is_run(place):
+        return Standing(member)
+    run = Run.open(place)
+    model: Any = blueprint(run.config["model"], MODEL, parameters)
+    return Standing(member, sum(p.numel() for p in model.parameters()), Result.read(run))
+
+
+def judge(path: str) -> Refusal:
+    """What ``mezzotint evaluate`` says of a cascade."""
+    last = read(path)[-1]
+    return Refusal(
+        f"{path!r} is a cascade, and evaluate judges one model: mezzotint evaluate {path}/{last.folder} judges its "
+        f"last stage on true small pictures, and mezzotint sample {path} --seeds 0-999 --npz drawn.npz draws what the "
+        "measures of mezzotint.metrics judge from Python"
+    )
