@@ -10,7 +10,7 @@ from mezzotint.metrics.features import Features, check_apart, load_extractor
 from mezzotint.metrics.fidelity import psnr, psnr_each, ssim, ssim_each
 from mezzotint.metrics.following import following
 from mezzotint.metrics.frechet import frechet, frechet_infinity, frechet_of, gaussian_frechet
-from mezzotint.metrics.judge import Judge, classification_accuracy
+from mezzotint.metrics.judge import Judge
 from mezzotint.metrics.kernel import kernel_distance, kid, kid_subsets
 from mezzotint.metrics.memorisation import cells_of, copying
 from mezzotint.metrics.moments import Moments, gather
@@ -24,6 +24,7 @@ from mezzotint.metrics.report import Report, evaluate, records
 from mezzotint.metrics.score import extractor_score, split_scores
 from mezzotint.metrics.segmentation import class_iou, confusion, mean_iou, pixel_accuracy, segmentation
 from mezzotint.metrics.sliced import sliced_wasserstein
+from mezzotint.metrics.train_on_synthetic import Scores, beside_real, classification_accuracy, train_on_synthetic
 
 __all__ = [
     "Classifier",
@@ -37,6 +38,8 @@ __all__ = [
     "OnnxExtractor",
     "Record",
     "Report",
+    "Scores",
+    "beside_real",
     "cells_of",
     "check_apart",
     "class_iou",
@@ -79,5 +82,6 @@ __all__ = [
     "split_scores",
     "ssim",
     "ssim_each",
+    "train_on_synthetic",
     "unlike",
 ]

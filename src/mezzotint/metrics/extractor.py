@@ -61,6 +61,7 @@ class Extractor:
         seen: int | None = None,
         width: int = 16,
         features: int = 64,
+        classes: int | None = None,
         sha256: str | None = None,
     ) -> Extractor:
         """Train a classifier with cross-entropy (labels smoothed by 0.1) and AdamW on a one-cycle rate.
@@ -71,16 +72,21 @@ class Extractor:
             held_out: pictures and labels for the accuracy in the record.
             seed: of the weights and of the order of pictures; torch's own generator is left as it was.
             seen: pictures seen in training, counted with repetition; by default 14,400, but each at least once.
+            classes: how many answers the classifier has. None: up to the highest label.
             sha256: the fingerprint of the training pictures, where these are shrunk already. None: taken here.
         """
-        images, classes = _labelled(images, labels)
+        images, given = _labelled(images, labels)
+        highest = int(given.max())
+        answers = highest + 1 if classes is None else classes
+        if answers <= highest:
+            raise Refusal(f"a classifier with {answers} answers cannot learn label {highest}; give it {highest + 1}")
         small = shrink(images, SIDE)
         seen = max(IMAGES, len(small)) if seen is None else seen
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             shape = (small.shape[1], small.shape[2], small.shape[3])
-            classifier = Classifier(shape, int(classes.max()) + 1, width=width, features=features)
-            _fit(classifier, small, classes, math.ceil(seen / _BATCH), torch.Generator().manual_seed(seed))
+            classifier = Classifier(shape, answers, width=width, features=features)
+            _fit(classifier, small, given, math.ceil(seen / _BATCH), torch.Generator().manual_seed(seed))
         classifier.eval().requires_grad_(False)
         made = cls(classifier, {})
         accuracy = None if held_out is None else made.accuracy(*held_out).plain()
@@ -88,7 +94,7 @@ class Extractor:
             spec=spec(classifier),
             seed=seed,
             images=seen,
-            train={"count": len(images), "sha256": sha256 or fingerprint(images, classes)},
+            train={"count": len(images), "sha256": sha256 or fingerprint(images, given)},
             held_out=accuracy,
             sha256=made.sha256,
         )
@@ -108,10 +114,14 @@ class Extractor:
         """Penultimate features (N, features) of pictures (N, C, H, W) in [-1, 1], in float64."""
         return self._each(images, self.classifier.features).double().numpy()
 
+    def logits(self, images: Tensor) -> Tensor:
+        """The classifier's answers (N, classes) to pictures (N, C, H, W) in [-1, 1]."""
+        return self._each(images, self.classifier)
+
     def accuracy(self, images: Tensor, labels: Tensor) -> Estimate:
         """Share of pictures whose likeliest class is their label."""
         images, classes = _labelled(images, labels)
-        hits = int((self._each(images, self.classifier).argmax(1) == classes).sum())
+        hits = int((self.logits(images).argmax(1) == classes).sum())
         return share("extractor accuracy", hits, len(classes))
 
     @torch.no_grad()

@@ -61,17 +61,3 @@ class Judge:
         assert classes is not None
         hits = int((self.predict(pictures) == classes.numpy()).sum())
         return share(name, hits, len(pictures), self.count)
-
-
-def classification_accuracy(samples: Tensor, labels: Tensor, images: Tensor, truth: Tensor) -> Estimate:
-    """Classification accuracy score: a judge fitted to samples alone, tested on real held-out pictures.
-
-    It falls both when samples show the wrong class and when they miss part of what a class looks like, which accuracy
-    by a judge cannot see. Set it beside the score of a judge fitted to as many real pictures. Ravuri and Vinyals 2019,
-    "Classification accuracy score for conditional generative models", 1905.10887 (there a ResNet-50).
-
-    Arguments:
-        samples, labels: generated pictures (N, C, H, W) and the classes asked for (N,).
-        images, truth: real held-out pictures (M, C, H, W) and their classes (M,).
-    """
-    return Judge.fit(samples, labels).accuracy(images, truth, "classification accuracy score")

@@ -26,7 +26,7 @@ from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import SIDE, Extractor
 from mezzotint.metrics.features import asked_of
 from mezzotint.metrics.frechet import frechet, frechet_infinity
-from mezzotint.metrics.judge import ROWS, classification_accuracy
+from mezzotint.metrics.judge import ROWS
 from mezzotint.metrics.judge import SIDE as JUDGE_SIDE
 from mezzotint.metrics.kernel import SIZE, SUBSETS, kid
 from mezzotint.metrics.memorisation import LEAST, cells_of, copying
@@ -38,6 +38,7 @@ from mezzotint.metrics.score import SPLITS, extractor_score
 from mezzotint.metrics.seen import PIXEL_SIDE, Seen
 from mezzotint.metrics.sets import Pair, Rows, Sets, Table
 from mezzotint.metrics.sliced import DIRECTIONS, sliced_wasserstein
+from mezzotint.metrics.train_on_synthetic import classification_accuracy
 
 USUAL, ALL = "usual", "all"
 FOLLOWS = "follows"
