@@ -1,6 +1,7 @@
 """Train on synthetic, test on real: plain accuracy on real pictures, chance without classes, less with fewer."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_the_interval_covers_seeds_and_pictures() -> None:
         ({"seen": 0}, "at least one picture"),
     ],
 )
-def test_settings_that_say_nothing_are_refused(real: SimpleNamespace, what: dict[str, int], words: str) -> None:
+def test_settings_that_say_nothing_are_refused(real: SimpleNamespace, what: dict[str, Any], words: str) -> None:
     with pytest.raises(Refusal, match=words):
         train_on_synthetic(real.x, real.y, real.z, real.w, **what)
 
