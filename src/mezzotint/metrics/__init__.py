@@ -24,6 +24,7 @@ from mezzotint.metrics.report import Report, evaluate, records
 from mezzotint.metrics.score import extractor_score, split_scores
 from mezzotint.metrics.segmentation import class_iou, confusion, mean_iou, pixel_accuracy, segmentation
 from mezzotint.metrics.sliced import sliced_wasserstein
+from mezzotint.metrics.sweep import Sweep, sweep
 from mezzotint.metrics.train_on_synthetic import Scores, beside_real, classification_accuracy, train_on_synthetic
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Record",
     "Report",
     "Scores",
+    "Sweep",
     "beside_real",
     "cells_of",
     "check_apart",
@@ -82,6 +84,7 @@ __all__ = [
     "split_scores",
     "ssim",
     "ssim_each",
+    "sweep",
     "train_on_synthetic",
     "unlike",
 ]
