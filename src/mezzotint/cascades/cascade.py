@@ -135,18 +135,20 @@ class Cascade(Part):
             done[stage.name] = self._run(stage, cond, rng, done)
             yield done[stage.name]
 
-    def at(self, levels: Sequence[float], truncated: bool = False) -> Cascade:
+    def at(self, levels: Sequence[float | None], truncated: bool = False) -> Cascade:
         """The same cascade with other levels of corruption, one a stage after the first.
 
         Arguments:
-            levels: shares of noise in [0, 1].
+            levels: shares of noise in [0, 1]; None leaves a hand-over as it is.
             truncated: stop the stage before at the level instead of corrupting what it drew.
         """
         if len(levels) != len(self.stages) - 1:
             raise Refusal(f"{len(self.stages)} stages hand over {len(self.stages) - 1} times, not {len(levels)}")
         stages = list(self.stages)
-        for place, level in enumerate(map(float, levels), 1):
-            stage = stages[place]
+        for place, asked in enumerate(levels, 1):
+            if asked is None:
+                continue
+            stage, level = stages[place], float(asked)
             if not isinstance(stage.augment, Noised):
                 if level:
                     raise Refusal(
