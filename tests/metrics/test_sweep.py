@@ -34,7 +34,8 @@ class Told:
         z, u = cond["low"], cond["low.level"].double()
         alpha = ((1 - u) / (u.square() + (1 - u).square()).sqrt())[:, None, None]  # of a process that keeps variance
         scale = (1 - (self.rho * alpha).square()).sqrt()
-        return (self.rho * alpha * z + scale * rng.normal("x", tuple(z.shape[1:]))).float()
+        x: torch.Tensor = self.rho * alpha * z + scale * rng.normal("x", tuple(z.shape[1:]))
+        return x.float()
 
 
 class Real:
