@@ -51,6 +51,13 @@ def picture(cond: Condition, name: str, rng: Rng) -> Tensor:
     return value if value.is_floating_point() else value.float()
 
 
+def put(cond: Condition, name: str, **values: Tensor) -> Condition:
+    """The condition with other values of a family, whose dropped rows stay dropped."""
+    dropped = ~cond.kept(name) if name in cond.keep else None
+    made = cond | Condition(**values)
+    return made if dropped is None else made.drop(name, rows=dropped)
+
+
 @dataclass(frozen=True)
 class Noised(Augment):
     """A picture corrupted by a process, z_s ~ N(alpha z_0, sigma^2 I), told with its level u = sigma / (alpha + sigma).
@@ -128,7 +135,7 @@ class Noised(Augment):
 
     def told(self, cond: Condition, z: Tensor, level: Tensor) -> Condition:
         """The condition with the picture and its level."""
-        return cond | Condition(**{self.family: z, f"{self.family}.level": level.to(z.device)})
+        return put(cond, self.family, **{self.family: z, f"{self.family}.level": level.to(z.device)})
 
 
 @dataclass(frozen=True)
@@ -167,7 +174,7 @@ class Blurred(Augment):
         sigma = low + (high - low) * rng.uniform("sigma", ())
         blurred = rng.uniform("blur", ()) < self.rate
         made = torch.where(expand(blurred, z).to(z.device), blur(z, sigma, self.size), z)
-        return cond | Condition(**{self.family: made})
+        return put(cond, self.family, **{self.family: made})
 
 
 def blur(z: Tensor, sigma: Tensor, size: int) -> Tensor:
