@@ -23,7 +23,7 @@ _MODES = {
 
 def check(up: int | Sequence[int], resize: str) -> int | tuple[int, ...]:
     """The same factor, one for all axes or one an axis, refused if it is none; and the filter by its name."""
-    sides = (up,) if isinstance(up, int) else tuple(up)
+    sides = tuple(up) if isinstance(up, Sequence) else (up,)
     if not sides or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in sides):
         raise Refusal(f"pictures are enlarged a whole number of times along each axis, at least 1, not {up!r}")
     if resize not in RESIZES:
