@@ -38,7 +38,7 @@ _LOW = 1e-4  # above, the rounding of a squared distance is below 1e-11 of the n
 Numbers = Tensor | Sequence[float] | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
 
-def _numbers(values: Numbers, dtype: torch.dtype = torch.float64) -> Tensor:
+def numbers(values: Numbers, dtype: torch.dtype = torch.float64) -> Tensor:
     """A tensor where it lies, numbers on the CPU whatever the device of the moment: they are computed with at once."""
     return values.to(dtype) if isinstance(values, Tensor) else torch.as_tensor(values, dtype=dtype, device="cpu")
 
@@ -64,7 +64,7 @@ class _Mixture(Denoiser):
             raise Refusal(f"an exact mixture needs a continuous process, not {type(process).__name__}")
         self.process = process
         self.labelled = labels is not None
-        labels = _numbers([0] * count if labels is None else labels, torch.int64)
+        labels = numbers([0] * count if labels is None else labels, torch.int64)
         if labels.shape != (count,):
             raise Refusal(f"{count} components need as many labels, not {tuple(labels.shape)}")
         self.register_buffer("labels", labels)
@@ -111,7 +111,60 @@ class _Mixture(Denoiser):
         return torch.stack(columns, 1).log_softmax(1)
 
 
-class Mixture(_Mixture):
+class Gaussians(_Mixture, ABC):
+    """What exact denoisers of Gaussian mixtures share: the answer, once the components are known."""
+
+    def _answer(
+        self,
+        x: Tensor,
+        t: Tensor,
+        cond: Condition,
+        want: Want,
+        means: Tensor,
+        axes: Tensor,
+        spreads: Tensor,
+        log_weights: Tensor,
+    ) -> Dirac:
+        """Of components with means (.., K, D), variances (.., K, axis) along axes (.., K, axis, D), and log-weights.
+
+        They are the same for all rows, or (B, ...).
+        """
+        flat = x.double().flatten(1).contiguous()  # other strides would add up in another order
+        alpha, sigma = self.process.scales(t, x)
+        if alpha[0].numel() > 1:
+            raise Refusal("an exact mixture answers one time per sample, not one per entry")
+        a, s = alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
+        # In each component's own axes V is diagonal: a^2 spread + s^2.
+        away = flat[:, None, :] - a * means  # (B, K, D)
+        along = (axes * away[:, :, None, :]).sum(-1)  # (B, K, axis)
+        v = a**2 * spreads + s**2
+        safe = torch.where(v > 0, v, 1.0)
+        log_joint = log_weights - 0.5 * ((along**2 / safe + safe.log() + math.log(2 * math.pi)).sum(-1))
+        restricted = log_joint.masked_fill(~self._allowed(cond, len(x)), -torch.inf)
+        share = restricted.softmax(1)  # (B, K)
+        # Where v is 0 (no noise on an axis without spread) the component knows its own value: mu.
+        pull = torch.where(v > 0, a * spreads / safe, 0.0) * along
+        guess = means + (axes * pull[..., None]).sum(-2)  # (B, K, D)
+        mean = (share[..., None] * guess).sum(1)
+        # At the clean end the answer is x itself, also where x lies off every component.
+        clean = (s == 0)[:, 0]
+        mean = torch.where(clean, flat / torch.where(a[:, 0] > 0, a[:, 0], 1.0), mean)
+        have = {}
+        if want:
+            left = torch.where(v > 0, spreads * s**2 / safe, 0.0)
+            inner = (axes[..., :, None] * left[..., None, None] * axes[..., None, :]).sum(-3)
+            off = guess - mean[:, None]
+            covariance = (share[..., None, None] * (inner + off[..., :, None] * off[..., None, :])).sum(1)
+            have = {
+                "log_density": restricted.logsumexp(1),
+                "responsibilities": share,
+                "classes": self._classes(log_joint),
+                "covariance": covariance,
+            }
+        return Dirac(mean.reshape(x.shape).to(x.dtype), self._aux(want, have))
+
+
+class Mixture(Gaussians):
     """The exact denoiser of a Gaussian mixture with full covariances.
 
     Arguments:
@@ -142,13 +195,13 @@ class Mixture(_Mixture):
         shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
-        mu, cov = _numbers(means), _numbers(covariances)
+        mu, cov = numbers(means), numbers(covariances)
         if mu.ndim != 2 or cov.shape != (*mu.shape, mu.shape[1]):
             raise Refusal(f"means are (K, D) and covariances (K, D, D), not {tuple(mu.shape)} and {tuple(cov.shape)}")
         spreads, axes = torch.linalg.eigh(cov)
         if float(spreads.min()) < -1e-9 * max(1.0, float(spreads.max())):
             raise Refusal("a covariance has a negative eigenvalue")
-        w = _numbers([1.0] * len(mu) if weights is None else weights)
+        w = numbers([1.0] * len(mu) if weights is None else weights)
         if w.shape != mu.shape[:1] or not bool((w > 0).all()):
             raise Refusal(f"{len(mu)} components need as many positive weights")
         self._start(process, len(mu), labels)
@@ -162,39 +215,7 @@ class Mixture(_Mixture):
         self.register_buffer("log_weights", (w / w.sum()).log())
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac:
-        flat = x.double().flatten(1).contiguous()  # other strides would add up in another order
-        alpha, sigma = self.process.scales(t, x)
-        if alpha[0].numel() > 1:
-            raise Refusal("an exact mixture answers one time per sample, not one per entry")
-        a, s = alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
-        # In each component's own axes V is diagonal: a^2 spread + s^2.
-        away = flat[:, None, :] - a * self.means  # (B, K, D)
-        along = (self.axes * away[:, :, None, :]).sum(-1)  # (B, K, axis)
-        v = a**2 * self.spreads + s**2
-        safe = torch.where(v > 0, v, 1.0)
-        log_joint = self.log_weights - 0.5 * ((along**2 / safe + safe.log() + math.log(2 * math.pi)).sum(-1))
-        restricted = log_joint.masked_fill(~self._allowed(cond, len(x)), -torch.inf)
-        share = restricted.softmax(1)  # (B, K)
-        # Where v is 0 (no noise on an axis without spread) the component knows its own value: mu.
-        pull = torch.where(v > 0, a * self.spreads / safe, 0.0) * along
-        guess = self.means + (self.axes * pull[..., None]).sum(-2)  # (B, K, D)
-        mean = (share[..., None] * guess).sum(1)
-        # At the clean end the answer is x itself, also where x lies off every component.
-        clean = (s == 0)[:, 0]
-        mean = torch.where(clean, flat / torch.where(a[:, 0] > 0, a[:, 0], 1.0), mean)
-        have = {}
-        if want:
-            left = torch.where(v > 0, self.spreads * s**2 / safe, 0.0)
-            inner = (self.axes[:, :, :, None] * left[..., None, None] * self.axes[:, :, None, :]).sum(2)
-            off = guess - mean[:, None]
-            covariance = (share[..., None, None] * (inner + off[..., :, None] * off[..., None, :])).sum(1)
-            have = {
-                "log_density": restricted.logsumexp(1),
-                "responsibilities": share,
-                "classes": self._classes(log_joint),
-                "covariance": covariance,
-            }
-        return Dirac(mean.reshape(x.shape).to(x.dtype), self._aux(want, have))
+        return self._answer(x, t, cond, want, self.means, self.axes, self.spreads, self.log_weights)
 
 
 class DataSet(_Mixture, ABC):
