@@ -34,6 +34,8 @@ from mezzotint.processes.base import Continuous
 
 _EXACT = 1e-7  # of the spread of z: to that much a z that is told without noise is read, which is what float32 holds
 
+_UNTOLD = 2.0
+
 
 class JointMixture(Gaussians):
     """The exact denoiser of x, told the z of a joint Gaussian mixture of (x, z) with noise.
@@ -162,32 +164,37 @@ class JointMixture(Gaussians):
         return cond
 
     def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Dirac:
-        z, kept, beta, rho = self._told(cond, x)
-        levels, place = torch.unique(torch.stack([beta, rho], 1), dim=0, return_inverse=True)
-        laws = [self._law(*level) for level in levels]
+        z, level = self._told(cond, len(x))
+        levels, place = torch.unique(level, return_inverse=True)
+        beta, rho = self._scales(levels)
+        laws = [self._law(*each) for each in zip(beta, rho, strict=True)]
         axes, spreads = (torch.stack(each)[place] for each in zip(*laws, strict=True))
-        b = beta[:, None, None]
+        b, r = beta[place][:, None, None], rho[place][:, None, None]
         away = z[:, None, :] - b * self.low_means  # (B, K, E)
         along = (self.low_axes * away[:, :, None, :]).sum(-1)  # (B, K, axis)
-        w = self._seen(b, rho[:, None, None])
+        w = self._seen(b, r)
         means = self.means + (self.cross * (b / w * along)[:, :, None, :]).sum(-1)  # (B, K, D)
-        log_weights = self.log_weights - 0.5 * (along**2 / w + w.log()).sum(-1) * kept[:, None]
+        log_weights = self.log_weights - 0.5 * (along**2 / w + w.log()).sum(-1)
         return self._answer(x, t, cond, want, means, axes, spreads, log_weights.log_softmax(1))
 
-    def _told(self, cond: Condition, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(z_u (B, E), whether it counts, beta, rho (B,)) in float64; where it does not count beta is 0, rho 1."""
+    def _told(self, cond: Condition, count: int) -> tuple[Tensor, Tensor]:
+        """z_u (B, E) and its level (B,) in float64; where nothing is told, 0 and a level beyond all."""
         self.prepare(cond)
-        count, like = len(x), self.means
+        like = self.means
         if self.family not in cond:
-            none = like.new_zeros(count)
-            return like.new_zeros(count, self.low_means.shape[1]), none.bool(), none, none + 1
+            return like.new_zeros(count, self.low_means.shape[1]), like.new_full((count,), _UNTOLD)
         kept, z = (each.to(like.device) for each in (cond.kept(self.family), cond[self.family]))
-        z = torch.where(kept[:, None], z.to(like.dtype).flatten(1), 0.0)
-        beta, rho = torch.ones_like(z[:, 0]), torch.zeros_like(z[:, 0])
-        if f"{self.family}.level" in cond and self.corruption is not None:
-            t = self.corruption.time(cond[f"{self.family}.level"].to(like))
+        name = f"{self.family}.level"
+        level = cond[name].to(like) if name in cond else like.new_zeros(count)
+        return torch.where(kept[:, None], z.to(like.dtype).flatten(1), 0.0), torch.where(kept, level, _UNTOLD)
+
+    def _scales(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """(beta, rho) at each level: 1 and 0 where nothing corrupts, 0 and 1 where nothing is told."""
+        beta, rho = torch.ones_like(level), torch.zeros_like(level)
+        if self.corruption is not None:
+            t = self.corruption.time(level.clamp(max=1))
             beta, rho = self.corruption.alpha(t), self.corruption.sigma(t)
-        return z, kept, torch.where(kept, beta, 0.0), torch.where(kept, rho, 1.0)
+        return torch.where(level > 1, 0.0, beta), torch.where(level > 1, 1.0, rho)
 
     def _seen(self, beta: Tensor, rho: Tensor) -> Tensor:
         """The variance of z_u along the axes of each component's z: positive, as noise is never quite 0."""
