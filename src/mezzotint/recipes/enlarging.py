@@ -24,7 +24,7 @@ from mezzotint.evidence.recipe import Arm, Models, Setting, Training, Value
 from mezzotint.evidence.verdict import Figure, Numbers, Seen, Statistic, Verdict, at, ratio
 from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.frechet import frechet
-from mezzotint.metrics.judge import classification_accuracy
+from mezzotint.metrics.train_on_synthetic import classification_accuracy
 from mezzotint.operators.resize import BlockMean
 from mezzotint.recipes import cascaded, classes
 from mezzotint.samplers.heun import Heun
