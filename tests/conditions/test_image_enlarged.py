@@ -133,7 +133,7 @@ def test_with_zero_weights_on_its_channels_it_is_the_model_without_the_picture()
     alone.load_state_dict(
         {name: w[:, :1] if w.shape == first.weight.shape else w for name, w in denoiser.network.state_dict().items()}
     )
-    assert denoiser.encoder is not None
+    assert isinstance(denoiser.encoder, Encoder)
     classes = Encoder(label=Classes(3, 16))
     classes["label"].load_state_dict(denoiser.encoder["label"].state_dict())
     torch.testing.assert_close(asked(Preconditioned(alone, Cosine(), classes).eval(), label), one)
