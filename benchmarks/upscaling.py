@@ -145,7 +145,8 @@ def main() -> None:
         score, apart = figures["psnr"], figures["apart"]
         print(
             f"{name:<32} PSNR {score.value:6.2f} dB [{score.low:.2f}, {score.high:.2f}], over {best} "
-            f"{gain.value:+6.2f} [{gain.low:+.2f}, {gain.high:+.2f}]; shrunk again {apart.value:5.2f} of 255 from what was told"
+            f"{gain.value:+6.2f} [{gain.low:+.2f}, {gain.high:+.2f}]; shrunk again {apart.value:5.2f} of 255 from what "
+            "was told"
         )
         record["arms"][name] = {"psnr": score.plain(), "over bicubic": gain.plain(), "agreement": apart.plain()}
     record["machine"] = {
