@@ -9,6 +9,7 @@ from mezzotint.denoiser.counted import Counted
 from mezzotint.denoiser.enumerated import Enumerated
 from mezzotint.denoiser.enumerated_chain import EnumeratedChain
 from mezzotint.denoiser.exact import Empirical, Mixture
+from mezzotint.denoiser.exact_entries import NormalEntries
 from mezzotint.denoiser.exact_joint import JointMixture
 from mezzotint.denoiser.fractal import Fractal
 from mezzotint.denoiser.markov import Markov
@@ -31,6 +32,7 @@ __all__ = [
     "JointMixture",
     "Markov",
     "Mixture",
+    "NormalEntries",
     "Preconditioned",
     "Raster",
     "Recast",

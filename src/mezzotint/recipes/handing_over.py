@@ -32,12 +32,11 @@ from torch import Tensor
 
 from mezzotint.cascades import Cascade, Stage
 from mezzotint.conditions import Noised
-from mezzotint.core.condition import NONE, Condition, known
-from mezzotint.core.distribution import Gaussian
+from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.rng import Rng
-from mezzotint.denoiser.base import Denoiser, Want
 from mezzotint.denoiser.counted import Counted
 from mezzotint.denoiser.exact import Mixture
+from mezzotint.denoiser.exact_entries import NormalEntries
 from mezzotint.denoiser.exact_joint import JointMixture
 from mezzotint.evidence.recipe import Closed, Setting, Value
 from mezzotint.evidence.verdict import Figure, Numbers, Seen, Statistic, Verdict, at
@@ -71,64 +70,10 @@ def level(a: float) -> float:
     return math.sqrt(1 - a) / (math.sqrt(a) + math.sqrt(1 - a))
 
 
-class Entries(Denoiser):
-    """The exact denoiser of independent normal entries, that answers with their law and not with its mean alone.
-
-    So a step of ``Ancestral`` draws from p(x_s | x_t) itself, and any number of them ends in the law of the data.
-
-    Arguments:
-        process: what corrupts x.
-        shape: of one sample.
-        mean, spread: of each entry; the spread is a standard deviation.
-        rho: the correlation of each entry of x with one of z, which is told under ``low`` and is N(0, 1) as x is; None:
-            nothing is told.
-        corruption: what corrupts z.
-    """
-
-    process: Continuous
-
-    def __init__(
-        self,
-        process: Continuous,
-        shape: tuple[int, ...],
-        mean: float = 0.0,
-        spread: float = 1.0,
-        rho: float | None = None,
-        corruption: Continuous | None = None,
-    ) -> None:
-        super().__init__()
-        self.process, self.shape, self.mean, self.variance = process, tuple(shape), mean, spread**2
-        self.rho, self.corruption = rho, Cosine() if corruption is None else corruption
-
-    @classmethod
-    def example(cls) -> Entries:
-        return cls(EDM(), (1, 3))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.float64
-
-    def prepare(self, cond: Condition) -> Condition:
-        known(cond, () if self.rho is None else ("low",), "this exact denoiser")
-        return cond
-
-    def forward(self, x: Tensor, t: Tensor, cond: Condition = NONE, want: Want = ()) -> Gaussian:
-        self.prepare(cond)
-        mean, variance = torch.full_like(x, self.mean), torch.full_like(x, self.variance)
-        if self.rho is not None:
-            b, r = self.corruption.scales(self.corruption.time(cond["low.level"]), x)
-            gain = self.rho * b / (b**2 + r**2)
-            mean, variance = gain * cond["low"], 1 - gain * b * self.rho + torch.zeros_like(x)
-        a, s = self.process.scales(t, x)
-        whole = a**2 * variance + s**2
-        safe = torch.where(whole > 0, whole, 1.0)
-        return Gaussian(mean + variance * a / safe * (x - a * mean), variance * s**2 / safe)
-
-
 def normals(shape: tuple[int, ...], mean: float, spread: float) -> Cascade:
     """A base of normal entries, right or wrong, and a stage that is told them."""
-    first = Sampling(Ancestral(3, grid=Uniform()), Entries(Cosine(), shape, mean, spread))
-    second = Sampling(Ancestral(2, grid=Uniform()), Entries(Cosine(), shape, rho=RHO))
+    first = Sampling(Ancestral(3, grid=Uniform()), NormalEntries(Cosine(), shape, mean, spread))
+    second = Sampling(Ancestral(2, grid=Uniform()), NormalEntries(Cosine(), shape, rho=RHO, corruption=Cosine()))
     return Cascade((Stage("base", first), Stage("larger", second, augment=Noised(Cosine()))))
 
 
