@@ -16,6 +16,7 @@ from mezzotint.denoiser.markov import Markov
 from mezzotint.denoiser.preconditioned import Preconditioned
 from mezzotint.denoiser.raster import Raster
 from mezzotint.denoiser.recast import Recast
+from mezzotint.denoiser.tiled import Tiled
 from mezzotint.denoiser.tokens import Tokens
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Preconditioned",
     "Raster",
     "Recast",
+    "Tiled",
     "Tokens",
     "Trainable",
     "Wrapper",
