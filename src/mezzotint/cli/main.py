@@ -26,6 +26,7 @@ VERBS = {
     "train": ("mezzotint.cli.train", "train a model on a recipe, on pictures of your own, on digits or on scenes"),
     "sample": ("mezzotint.cli.sample", "make pictures with a trained model, or repeat those of a PNG"),
     "edit": ("mezzotint.cli.edit", "redraw a picture: the part a mask shows, or all of it more or less"),
+    "upscale": ("mezzotint.cli.upscale", "make a picture larger with a super-resolution model, or a cascade's stages"),
     "evaluate": ("mezzotint.cli.evaluate", "judge a model against the pictures it was trained on and ones held out"),
     "extractor": ("mezzotint.cli.extractor", "make what sees the pictures when a model is judged"),
     "reproduce": ("mezzotint.cli.reproduce", "put a published claim to the test, and say whether it holds"),

@@ -257,7 +257,9 @@ def read(path: str | None, verb: Verb) -> dict[str, Any]:
     if path is None:
         return {}
     old = texts.read_settings(path) if path.lower().endswith(SUFFIX) else read_settings(path)
-    made = "edit" if "edit" in old else "sample"
+    made = next((name for name in ("edit", "upscale") if name in old), "sample")
+    if made == "upscale":
+        raise Refusal(f"{path!r} was made by mezzotint upscale, from another picture: ask for it there again")
     if made != verb.name:
         raise Refusal(f"{path!r} was made by mezzotint {made}; repeat it with mezzotint {made} --like")
     model, layout, seeds = (old.get(key) for key in ("model", "layout", "seeds"))

@@ -224,6 +224,28 @@ def decoded(
         yield picture
 
 
+def layers(path: Source, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, bytes | None]:
+    """A picture as its file has it, upright: nothing is laid on anything.
+
+    Returns:
+        colours uint8 (H, W, 1) of a grey file or (H, W, 3), those that are not seen too; the share that is seen, uint8
+        (H, W), None where all of it is; and the ICC profile that says what the colours mean, None where there is none.
+        16-bit grey is scaled as :func:`decode` does, and has no transparency.
+
+    Raises:
+        Refusal: the file is broken, of another kind, or too large; the sentence names it.
+    """
+    with _opened(path, max_pixels) as image:
+        profile = image.info.get("icc_profile")
+        ImageOps.exif_transpose(image, in_place=True)
+        deep = image.mode == "I" or image.mode.startswith("I;16")
+        channels = 1 if deep or image.mode in _GREY else 3
+        if deep or not image.has_transparency_data:
+            return _plain(image, channels, "white"), None, profile or None
+        whole = np.asarray(image.convert("RGBA"))
+        return whole[..., :channels].copy(), whole[..., 3].copy(), profile or None
+
+
 def numbers(path: Source, max_pixels: int) -> NDArray[np.uint8]:
     """The numbers that a map is made of, uint8 (H, W): the values of a grey picture, the places in a palette.
 

@@ -57,8 +57,10 @@ def enlargement(height: int, width: int, side: int = 48) -> int:
     return max(1, round(side / max(height, width)))
 
 
-def save_png(path: str | Path, picture: Pixels, settings: dict[str, Any] | None = None) -> None:
-    """Write (H, W, C) bytes as PNG, with ``settings`` as JSON inside."""
+def save_png(
+    path: str | Path, picture: Pixels, settings: dict[str, Any] | None = None, profile: bytes | None = None
+) -> None:
+    """Write (H, W, C) bytes as PNG, with ``settings`` as JSON inside, and an ICC ``profile`` where there is one."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -68,7 +70,7 @@ def save_png(path: str | Path, picture: Pixels, settings: dict[str, Any] | None 
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     temporary = Path(path).with_name(f".{Path(path).name}.tmp")
     try:
-        image.save(temporary, format="PNG", pnginfo=info)
+        image.save(temporary, format="PNG", pnginfo=info, icc_profile=profile)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
