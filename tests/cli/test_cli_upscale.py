@@ -163,6 +163,13 @@ def test_truth(command: Command, runs: Path, tmp_path: Path) -> None:
         found = command("upscale", runs / "grey", low, *words).json["pictures"][0]["truth"]
         assert found["psnr"] == (ours and pytest.approx(ours, rel=1e-4))
         assert found["bicubic"] == (theirs and pytest.approx(theirs, rel=1e-4))
+    seen = save(tmp_path / "seen.png", np.stack([picture, noise(8, 10, seed=1)], -1))
+    assert command("upscale", runs / "grey", seen, "--out", out, "--overwrite").code == 0
+    with Pillow.open(out) as image:  # laid on white by another program
+        rgba = image.convert("RGBA")
+        Pillow.alpha_composite(Pillow.new("RGBA", rgba.size, "white"), rgba).convert("L").save(tmp_path / "truth.png")
+    words = ("--truth", tmp_path / "truth.png", "--out", out, "--overwrite", "--json")
+    assert command("upscale", runs / "grey", seen, *words).json["pictures"][0]["truth"]["psnr"] is None
     said = command("upscale", runs / "grey", low, "--truth", low, "--out", out, "--overwrite")
     assert "20 x 16" in said.sentence
 

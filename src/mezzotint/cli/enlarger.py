@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mezzotint.cascades import folder as cascade
 from mezzotint.cli import wanted
+from mezzotint.cli.flags import parameters_of
 from mezzotint.cli.plan import Plan, Verb
 from mezzotint.cli.upscale import Upscale
 from mezzotint.conditions import Image, Noised
@@ -59,8 +60,9 @@ class Enlarger:
             if args.stages not in (None, 1):
                 raise Refusal(f"--stages is {args.stages}, and {args.run!r} is one model: name the folder of a cascade")
             return [cls._of(args, args.run, None, None, _levels(args.level, [0.0])[0])]
-        members = [member for member in cascade.read(args.run) if member.takes]
-        cascade.check(args.run, cascade.read(args.run))
+        whole = cascade.read(args.run)
+        cascade.check(args.run, whole, parameters_of(args.drawing.max_parameters))
+        members = [member for member in whole if member.takes]
         count = 1 if args.stages is None else args.stages
         if not 1 <= count <= len(members):
             raise Refusal(
@@ -68,9 +70,9 @@ class Enlarger:
             )
         members = members[-count:]
         levels = _levels(args.level, [0.0, *(member.level or 0.0 for member in members[1:])])
-        for flag, given, family in (("label", args.label, "label"), ("caption", args.telling.caption, "caption")):
+        for family, given in (("label", args.label), ("caption", args.telling.caption or args.telling.caption_file)):
             if given is not None and not any(family in member.told for member in members):
-                raise Refusal(f"no stage of {args.run!r} that draws here is told a {flag}: leave out --{flag}")
+                raise Refusal(f"no stage of {args.run!r} that draws here is told a {family}: leave out --{family}")
         made = []
         for member, level in zip(members, levels, strict=True):
             heard = args if "label" in member.told else replace(args, label=None)
