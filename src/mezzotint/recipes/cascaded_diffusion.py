@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mezzotint import evidence as ev
 from mezzotint.evidence import Recipe
-from mezzotint.recipes import enlarging
+from mezzotint.recipes import enlarging, handing_over
 
 SMALL = ev.Trained(
     criterion="""At the level of noise that one half of the held-out pictures chooses, on the other half: Fréchet
@@ -29,6 +29,7 @@ RECIPE = Recipe(
         },
     },
     sizes={
+        "exact": handing_over.EXACT,
         "small": SMALL,
         "full": replace(SMALL, minutes=900, setting=enlarging.LARGE, departures=enlarging.LESS),
     },
