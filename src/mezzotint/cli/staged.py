@@ -148,10 +148,10 @@ def _written(args: Train, sizes: list[int], before: Trees) -> Trees:
         data = train.read(args, {})
     if args.width is not None and args.width < 1:
         raise Refusal(f"--width is {args.width}, but a network needs at least one channel")
-    more: dict[str, Any] = dict(train.batch(changes))
+    more: dict[str, Any] = {} if before else dict(train.batch(changes))
     if args.width is not None or before:
         more["width"] = args.width if args.width is not None else [train.width(one["model"]) for one in before.values()]
-    if args.images is not None:
+    if args.images is not None and not before:  # whose training is as it was, but for what is edited afterwards
         more["images"] = _images(args.images)
     how = args.augment or (_augment(before) if before else "noise")
     trainings = cascaded.usual(data, sizes, augment=how, **more)
