@@ -66,7 +66,8 @@ def pictures(folder: Path) -> Path:
 
 
 def images(path: Path) -> np.ndarray:
-    return np.load(path)["images"]
+    found: np.ndarray = np.load(path)["images"]
+    return found
 
 
 def test_one_recipe_prints_and_trains_all_stages(command: Command, runs: Path, tmp_path: Path) -> None:
