@@ -5,7 +5,9 @@ With x_0 ~ N(m, v), the same for every entry, and x_t = alpha x_0 + sigma noise,
     x_0 given x_t ~ N(m + v alpha / (alpha^2 v + sigma^2) (x_t - alpha m),  v sigma^2 / (alpha^2 v + sigma^2)).
 
 Where z of correlation rho is told as z_u = beta z + tau noise, x_0 and z standard normal, they are replaced by
-m = rho beta z_u / (beta^2 + tau^2) and v = 1 - rho^2 beta^2 / (beta^2 + tau^2). Source: the standard Gaussian identities.
+m = rho beta z_u / (beta^2 + tau^2) and v = 1 - rho^2 beta^2 / (beta^2 + tau^2).
+
+Source: the standard Gaussian identities.
 """
 
 from __future__ import annotations
