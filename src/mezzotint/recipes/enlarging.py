@@ -39,13 +39,13 @@ LARGE = SETTING | {
     "sizes": (7, 28), "widths": (64, 96), "images": 4_000_000, "base": 1_000_000, "steps": 18, "samples": 10_000,
     "batch": 500,
 }  # fmt: skip
-DEPARTURES = """Fashion-MNIST, 7 to 14 pixels (the paper: ImageNet, 16 to 64). Class-conditional and not guided, labels
-dropped a tenth of the time in every arm (the paper: never). U-Nets of 0.16 and 0.34 M parameters, a single model of
-0.32 M that costs as much to train, EDM in place of VP, Heun with 15 evaluations a stage and fewer of a base that is
-stopped (the paper: 100 to 4,000); noise of levels sigma / (alpha + sigma) along the cosine process. A base that is
-deliberately short, 375 steps of 128 beside 703. 2,000 samples, 200 a class; the level is chosen on the samples it is reported for,
-against other pictures; distances in the features of a classifier of the same clothes, CAS by support vectors. Intervals
-over seeds are stricter than the page's means of three."""
+DEPARTURES = """Fashion-MNIST, 7 to 14 pixels (the paper: ImageNet, 16 to 64). Class-conditional and not guided,
+labels dropped a tenth of the time in every arm (the paper: never). U-Nets of 0.16 and 0.34 M parameters, a single
+model of 0.32 M that costs as much to train, EDM in place of VP, Heun with 15 evaluations a stage and fewer of a base
+that is stopped (the paper: 100 to 4,000); noise of levels sigma / (alpha + sigma) along the cosine process. A base
+that is deliberately short, 375 steps of 128 beside 703. 2,000 samples, 200 a class; the level is chosen on the
+samples it is reported for, against other pictures; distances in the features of a classifier of the same clothes, CAS
+by support vectors. Intervals over seeds are stricter than the page's means of three."""
 LESS = """Class-conditional without guidance, EDM in place of VP, Heun; distances in the features of a classifier of the
 same pictures. Scenes in three stages by --set pictures=scenes sizes=[16,32,64] widths=[96,96,64]."""
 
