@@ -28,6 +28,8 @@ OWN = {"Arrays", "Folder", "Table", "Shards", "HuggingFace", "TextFile", "Bucket
     "Shaded",
     "Untold",
     "Encoded",
+    "Derived",
+    "Measured",
 }
 """Sets of whoever brought them, and sets around another."""
 
