@@ -15,6 +15,7 @@ import argparse
 import json
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ from mezzotint.core import Condition, Refusal, Rng  # noqa: E402
 from mezzotint.core.spec import spec  # noqa: E402
 from mezzotint.data import Derived, FashionMNIST  # noqa: E402
 from mezzotint.denoiser import Preconditioned  # noqa: E402
+from mezzotint.guidance import Projection  # noqa: E402
 from mezzotint.metrics.estimate import Estimate, mean  # noqa: E402
 from mezzotint.metrics.fidelity import psnr_each  # noqa: E402
 from mezzotint.metrics.pictures import subset  # noqa: E402
 from mezzotint.networks import UNet  # noqa: E402
 from mezzotint.objectives import Denoising  # noqa: E402
 from mezzotint.operators import BlockMean  # noqa: E402
-from mezzotint.processes import Continuous, Cosine  # noqa: E402
+from mezzotint.processes import Cosine  # noqa: E402
 from mezzotint.samplers import Heun, Sampling  # noqa: E402
 from mezzotint.training import Trainer, train  # noqa: E402
 
@@ -78,11 +80,8 @@ def filters(low: Tensor, operator: BlockMean, sides: tuple[int, ...]) -> dict[st
 def draws(pipeline: Sampling, told: Condition, level: float, count: int, batch: int) -> tuple[Tensor, Tensor]:
     """One draw of each picture, and the mean of ``count``."""
     part, families = picture_part(pipeline)
-    told, rng = told.take(*families)[0], Rng(range(len(told)))
-    process = pipeline.denoiser.process
-    if not isinstance(process, Continuous):
-        raise Refusal(f"the low resolution is noised by a process of real numbers, not by {process}")
-    augment = Noised(process, level=level)
+    told, rng = told.take(*families, "observed")[0], Rng(range(len(told)))
+    augment = Noised(level=level)
     first, total = torch.empty(0), torch.zeros(())
     for k in range(count):
         keys, pieces = rng.at("draw", k), []
@@ -132,6 +131,9 @@ def main() -> None:
         low = operator.forward(truth)
         told = told | Condition(low=low)
         arms = filters(low, operator, sides)
+        held = replace(pipeline, denoiser=Projection(pipeline.denoiser, operator))
+        one, several = draws(held, told | Condition(**{"observed.y": low}), 0.0, options.draws, options.batch)
+        arms |= {"stage, held to it, one draw": one, f"stage, held to it, mean of {options.draws}": several}
         for level in options.level or [0.0]:
             one, several = draws(pipeline, told, level, options.draws, options.batch)
             arms[f"stage, level {level:g}, one draw"] = one

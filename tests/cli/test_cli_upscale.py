@@ -102,7 +102,8 @@ def x_of(picture: Bytes) -> torch.Tensor:
 def test_a_picture_of_its_own_size_is_what_its_sampler_draws(command: Command, runs: Path, tmp_path: Path) -> None:
     """Nothing is cut, filled up or blended; one picture a seed, and the settings in it."""
     picture, out = noise(8, 8), tmp_path / "a.png"
-    said = command("upscale", runs / "grey", save(tmp_path / "low.png", picture), "--seeds", "2,5", "--out", out)
+    low = save(tmp_path / "low.png", picture)
+    said = command("upscale", runs / "grey", low, "--seeds", "2,5", "--free", "--out", out)
     assert said.code == 0 and "1 window" in said.out, said
     pipeline = Sampling(Euler(STEPS), Chunked(mz.load(runs / "grey"), 8))
     x = pipeline(Condition(low=x_of(picture).expand(2, -1, -1, -1)), Rng([2, 5]))
@@ -143,12 +144,30 @@ def test_what_lies_far_away_is_not_felt(command: Command, runs: Path, tmp_path: 
 def test_agreement_is_said_as_it_is(command: Command, runs: Path, tmp_path: Path) -> None:
     """A silent model draws noise alone; what is printed is what anybody finds who takes means of four pixels."""
     picture, out = noise(9, 7), tmp_path / "a.png"
-    said = command("upscale", runs / "silent", save(tmp_path / "low.png", picture), "--out", out, "--json")
+    low = save(tmp_path / "low.png", picture)
+    said = command("upscale", runs / "silent", low, "--free", "--out", out, "--json")
     large = made(said, out).astype(float)
     down = (large[::2, ::2] + large[1::2, ::2] + large[::2, 1::2] + large[1::2, 1::2]) / 4
     found = said.json["pictures"][0]["agreement"]
     assert found["mean_absolute"] == pytest.approx(np.abs(down - picture).mean(), rel=1e-5)
     assert found["psnr"] == pytest.approx(10 * np.log10(255**2 / ((down - picture) ** 2).mean()), rel=1e-5)
+
+
+def test_a_picture_is_held_to(command: Command, runs: Path, tmp_path: Path) -> None:
+    """Means of cells are the picture to the rounding of bytes, but where white or black ends a cell; a noisy picture is
+    not held to.
+    """
+    picture, out = noise(9, 7), tmp_path / "a.png"
+    low = save(tmp_path / "low.png", picture)
+    large = made(command("upscale", runs / "grey", low, "--out", out), out)
+    cells = large.reshape(9, 2, 7, 2).transpose(0, 2, 1, 3).reshape(9, 7, 4).astype(float)
+    inside = ((cells > 0) & (cells < 255)).all(-1)
+    assert inside.sum() > 10 and np.abs(cells.mean(-1) - picture)[inside].max() <= 0.5
+    assert cells.std(-1).max() > 5  # the rest is the model's
+    assert read_settings(out)["upscale"]["stages"][0]["held"] is True
+    words = ("--level", "0.2", "--out", tmp_path / "b.png")
+    assert not np.array_equal(made(command("upscale", runs / "grey", low, *words), tmp_path / "b.png"), large)
+    assert read_settings(tmp_path / "b.png")["upscale"]["stages"][0]["held"] is False
 
 
 def test_truth(command: Command, runs: Path, tmp_path: Path) -> None:
@@ -282,7 +301,7 @@ def test_a_cascade_draws_what_it_draws_from_samples(command: Command, runs: Path
     """Its stages, handed a picture instead of a sample, at their own levels: the pixels of ``Cascade`` itself."""
     picture, out = noise(4, 4), tmp_path / "a.png"
     low = save(tmp_path / "low.png", picture)
-    words = ("--stages", 2, "--seeds", 7, "--rows", 8, "--out", out)
+    words = ("--stages", 2, "--seeds", 7, "--rows", 8, "--free", "--out", out)
     large = made(command("upscale", runs / "three", low, *words), out)
     settings = {name: {"rows": 8} for name in ("4", "8", "24")}
     whole = cascade.load(runs / "three", levels=[0.0, cascade.LEVEL], stages=settings)

@@ -24,11 +24,15 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.store import MODEL
 from mezzotint.denoiser import Denoiser, Tiled
+from mezzotint.guidance import Projection
+from mezzotint.operators import BlockMean
 from mezzotint.samplers import Sampling
 from mezzotint.training.run import Run
 
 UPSCALE = Verb("upscale", "upscaled.png", False, lambda count: count, 1)
 _EIGHT = 8
+HELD = "held"
+"""The family of what answers are held to; no model is told it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Enlarger:
         augment: what corrupts the smaller picture, at the level to which it is corrupted; None: nothing does.
         tile: (height, width) of a window.
         overlap: the least that windows share; None: the usual.
+        held: bend every answer so that, brought down by means of cells, it is the smaller picture.
     """
 
     name: str | None
@@ -52,6 +57,7 @@ class Enlarger:
     augment: Noised | None
     tile: tuple[int, int]
     overlap: int | None
+    held: bool
 
     @classmethod
     def all(cls, args: Upscale) -> list[Enlarger]:
@@ -59,7 +65,8 @@ class Enlarger:
         if not cascade.is_cascade(args.run):
             if args.stages not in (None, 1):
                 raise Refusal(f"--stages is {args.stages}, and {args.run!r} is one model: name the folder of a cascade")
-            return [cls._of(args, args.run, None, None, _levels(args.level, [0.0])[0])]
+            level = _levels(args.level, [0.0])[0]
+            return [cls._of(args, args.run, None, None, level, not (args.free or level))]
         whole = cascade.read(args.run)
         cascade.check(args.run, whole, parameters_of(args.drawing.max_parameters))
         members = [member for member in whole if member.takes]
@@ -73,16 +80,20 @@ class Enlarger:
         for family, given in (("label", args.label), ("caption", args.telling.caption or args.telling.caption_file)):
             if given is not None and not any(family in member.told for member in members):
                 raise Refusal(f"no stage of {args.run!r} that draws here is told a {family}: leave out --{family}")
-        made = []
+        made: list[Enlarger] = []
         for member, level in zip(members, levels, strict=True):
             heard = args if "label" in member.told else replace(args, label=None)
             if "caption" not in member.told:
                 heard = replace(heard, telling=replace(heard.telling, caption=None, caption_file=None, negative=None))
-            made.append(cls._of(heard, str(Path(args.run, member.folder)), member.name, member.augment, level))
+            # A picture that is said to be noisy is not held to; what a stage before has drawn is.
+            held = not args.free and bool(made or not level)
+            made.append(cls._of(heard, str(Path(args.run, member.folder)), member.name, member.augment, level, held))
         return made
 
     @classmethod
-    def _of(cls, args: Upscale, path: str, name: str | None, augment: Noised | None, level: float) -> Enlarger:
+    def _of(
+        cls, args: Upscale, path: str, name: str | None, augment: Noised | None, level: float, held: bool
+    ) -> Enlarger:
         plan = Plan.of(replace(args, run=path), UPSCALE, {})
         model, shape = plan.model, plan.model.denoiser.shape
         family, part = _told(plan)
@@ -109,7 +120,7 @@ class Enlarger:
             )
         if level:
             augment = replace(augment or _trained(path) or Noised(family=family), level=level)
-        return cls(name, plan, family, up, augment if level else None, tile, args.overlap)
+        return cls(name, plan, family, up, augment if level else None, tile, args.overlap, held)
 
     @property
     def channels(self) -> int:
@@ -141,9 +152,10 @@ class Enlarger:
         return Tiled(denoiser, self.tile, self.overlap, {self.family: self.up}, self.plan.rows)
 
     @cached_property
-    def _denoiser(self) -> Tiled:
-        """Windows of the guided model, so that the guidance is asked about windows too."""
-        return self._tiled(self.plan.method.guided(self.plan.model.denoiser, self.plan.rows))
+    def _denoiser(self) -> Denoiser:
+        """Windows of the guided model, so that the guidance is asked about windows too; the whole is held to."""
+        tiled = self._tiled(self.plan.method.guided(self.plan.model.denoiser, self.plan.rows))
+        return Projection(tiled, BlockMean(self.up), HELD) if self.held else tiled
 
     def __call__(self, low: Tensor, cond: Condition, rng: Rng) -> Tensor:
         """Pictures (B, C, up H, up W) of smaller ones (B, C, H, W).
@@ -163,6 +175,8 @@ class Enlarger:
         told = told | Condition(**{self.family: whole})
         if self.augment is not None:
             told = self.augment(told, None, own.at("augment"))
+        if self.held:
+            told = told | Condition(**{f"{HELD}.y": whole})
         shape = (self.channels, *(n * up for n, up in zip(whole.shape[-2:], self.up, strict=True)))
         x = Sampling(self.plan.method.sampler, self._denoiser, shape=shape)(told, own).cpu().float()
         return x[..., : high * self.up[0], : wide * self.up[1]]
@@ -177,6 +191,7 @@ class Enlarger:
             "up": list(self.up),
             "level": 0.0 if self.augment is None else self.augment.level,
             **plan.method.record(),
+            "held": self.held,
             "rows": plan.rows,
             "tile": list(self.tile),
             "overlap": list(self._tiled(plan.model.denoiser).overlap),

@@ -23,7 +23,8 @@ class Upscale:
     overlap and are blended at every step; what is smaller is continued by its edges, and cut again.
 
     What comes back is one of many pictures that have this one as their small version: other seeds, other details. How
-    well it agrees is printed: it is brought down again by means of cells, and compared with the picture.
+    well it agrees is printed: it is brought down again by means of cells, and compared with the picture. It is held to
+    that while it is drawn (--free: it is not).
 
     Grey and colour stay what they are, whichever the model draws. Transparency is enlarged by linear interpolation.
     EXIF orientation is applied; an ICC profile is kept where it still holds, and other metadata are not.
@@ -51,6 +52,9 @@ class Upscale:
     ] = None
     """Share of noise, 0 to 1, that the picture is corrupted to before the model sees it; the more, the more it
     invents. Several stages take one each, such as 0,0.2; one alone is for the picture."""
+    free: Flag = False
+    """Let the model alone say what is drawn, which may stray from the picture. Without it every answer on the way is
+    bent so that it is the picture when it is brought down by means of cells, unless --level says that this is noisy."""
     tile: Annotated[
         Optional[str], arg(metavar="HEIGHTxWIDTH", help_behavior_hint="(default: the pictures it was trained on)")
     ] = None
