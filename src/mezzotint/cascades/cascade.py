@@ -27,9 +27,10 @@ import torch
 from torch import Tensor
 
 from mezzotint.cascades.stage import Opens, Stage, small, unheard, wanted
-from mezzotint.conditions.augment import Noised
+from mezzotint.conditions.augment import Augment, Noised
 from mezzotint.conditions.classes import Classes
 from mezzotint.conditions.encoder import Encoder
+from mezzotint.conditions.enlarge import sides_of
 from mezzotint.conditions.image import Image
 from mezzotint.core.condition import NONE, Condition
 from mezzotint.core.errors import Refusal, nearest
@@ -81,20 +82,19 @@ class Cascade(Part):
             raise Refusal("a cascade is one stage or more: Cascade((Stage('base', ...), Stage('larger', ...)))")
         names: list[str] = []
         for stage in stages:
+            if stage.name in names:  # first: stages are told apart by it from here on
+                raise Refusal(f"two stages are called {stage.name!r}; a name is how later stages know one")
             for family, source in self.takes(stage).items():
                 if source not in names:
                     raise Refusal(
                         f"stage {stage.name!r} is to be handed {source!r} as {family!r}, which is no stage before it: "
                         f"{nearest(source, names) if names else 'it is the first'}"
                     )
-            if stage.name in names:
-                raise Refusal(f"two stages are called {stage.name!r}; a name is how later stages know one")
             names.append(stage.name)
         shapes = {stage.name: _shape(stage.pipeline) for stage in stages}
         for stage in stages:
             for family, source in self.takes(stage).items():
-                if shapes[source] is not None:
-                    fits(stage.name, stage.pipeline, family, source, shapes[source])
+                fits(stage.name, stage.pipeline, family, source, shapes[source], stage.augment)
 
     def takes(self, stage: Stage) -> dict[str, str]:
         """The earlier stage a stage is handed, by family."""
@@ -156,6 +156,11 @@ class Cascade(Part):
                         "it augment=Noised(process) and a model that was trained so"
                     )
                 continue
+            if stage.augment.family not in self.takes(stage):
+                raise Refusal(
+                    f"stage {stage.name!r} is handed {', '.join(map(repr, self.takes(stage))) or 'nothing'}, and its "
+                    f"augmentation is of {stage.augment.family!r}: let it be of what the stage is handed"
+                )
             if not truncated:
                 stages[place] = replace(stage, augment=replace(stage.augment, level=level))
                 continue
@@ -195,7 +200,7 @@ class Cascade(Part):
         augment, states = stage.augment, False
         for family, source in self.takes(stage).items():
             handed = made[source]
-            fits(stage.name, pipeline, family, source, tuple(handed.x.shape[1:]))
+            fits(stage.name, pipeline, family, source, tuple(handed.x.shape[1:]), stage.augment)
             # Whatever the outer condition said of this family was about another picture.
             told = told.take(family)[1] | Condition(**{family: handed.x})
             if handed.t > 0:
@@ -232,8 +237,19 @@ def _shape(pipeline: Any) -> tuple[int, ...] | None:
     return tuple(getattr(pipeline, "shape", None) or denoiser.shape)
 
 
-def fits(name: str, pipeline: Any, family: str, source: str, shape: Sequence[int] | None) -> None:
-    """Refuse a stage whose model is told pictures of another shape than it is handed."""
+def fits(
+    name: str, pipeline: Any, family: str, source: str, shape: Sequence[int] | None, augment: Augment | None = None
+) -> None:
+    """Refuse a stage whose model is told pictures of another shape than it is handed.
+
+    Arguments:
+        name: of the stage.
+        pipeline: of the stage.
+        family: under which it is handed a picture.
+        source: the stage that draws that.
+        shape: of what it draws; None: that is not known yet.
+        augment: of the stage, which may enlarge what is handed over.
+    """
     known = unheard(pipeline, family)
     if known is not None:
         heard = f"knows {', '.join(known)}" if known else "is told nothing"
@@ -242,8 +258,15 @@ def fits(name: str, pipeline: Any, family: str, source: str, shape: Sequence[int
             f"first is a super-resolution model, with Image(channels, up=2) as {family!r}"
         )
     due = wanted(pipeline, family)
-    if due is not None and shape is not None and due != tuple(shape):
+    if due is None or shape is None:
+        return
+    drawn = came = tuple(shape)
+    if isinstance(augment, Noised) and augment.family == family:
+        sides = sides_of(augment.up, len(drawn) - 1)
+        came = (drawn[0], *(side * n for side, n in zip(sides, drawn[1:], strict=True)))
+    if came != due:
+        larger = "" if came == drawn else f", which its augmentation enlarges to {came}"
         raise Refusal(
-            f"stage {name!r} expects {family!r} of the shape {due}, and stage {source!r} draws {tuple(shape)}: the "
+            f"stage {name!r} expects {family!r} of the shape {due}, and stage {source!r} draws {drawn}{larger}: the "
             "sizes and channels of neighbouring stages have to agree"
         )

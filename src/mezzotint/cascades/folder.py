@@ -9,6 +9,7 @@ channels or without the picture before is refused with what was expected. The fi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -150,6 +151,11 @@ def _member(tree: Any, where: str, before: Sequence[str]) -> Member:
         raise Refusal(
             f"{where} has a {type(augment).__name__} for its augment, and at sampling that is a Noised or none"
         )
+    if augment is not None and augment.family not in takes:
+        raise Refusal(
+            f"{where} has an augment of {augment.family[:50]!r}, but takes {', '.join(map(repr, takes)) or 'nothing'}: "
+            "what is corrupted is what is taken"
+        )
     level = tree.get("level")
     if level is not None and (type(level) not in (int, float) or not 0 <= level <= 1 or augment is None):
         raise Refusal(f"{where} has the level {level!r}, but one lies in [0, 1], and stands beside an augment")
@@ -158,7 +164,8 @@ def _member(tree: Any, where: str, before: Sequence[str]) -> Member:
 
 def _within(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    return bool(parts) and ".." not in parts and not name.startswith("/") and not PureWindowsPath(name).anchor
+    odd = ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or PureWindowsPath(name).anchor
+    return bool(parts) and not odd
 
 
 def check(path: str | Path, members: Sequence[Member], parameters: int = PARAMETERS) -> tuple[Denoiser, ...]:
@@ -172,7 +179,8 @@ def check(path: str | Path, members: Sequence[Member], parameters: int = PARAMET
         models[member.name] = _model(path, member, parameters)
     for member in members:
         for family, name in member.takes.items():
-            fits(member.name, Sampling(Heun(1), models[member.name]), family, name, tuple(models[name].shape))
+            pipeline = Sampling(Heun(1), models[member.name])
+            fits(member.name, pipeline, family, name, tuple(models[name].shape), member.augment)
         _heard(path, member, models[member.name])
     return tuple(models.values())
 
@@ -215,10 +223,13 @@ def load(
 
 def _model(path: str | Path, member: Member, parameters: int) -> Denoiser:
     place = Path(path) / member.folder
-    if place.is_symlink() or not place.is_dir():
+    inner = len(PurePosixPath(member.folder).parts)
+    linked = any(one.is_symlink() for one in (place, *place.parents[: inner - 1]))
+    if linked or not place.is_dir():
+        what = "goes through a link, which may lead elsewhere" if linked else "is no folder"
         raise Refusal(
-            f"the stage {member.name!r} is to lie in {str(place)!r}, which is no folder; train it (mezzotint train "
-            f"{path} --resume), bring it back, or mend its 'folder' in {FILE}"
+            f"the stage {member.name!r} is to lie in {str(place)!r}, which {what}; train it (mezzotint train "
+            f"{shlex.quote(str(path))} --resume), bring it back, or mend its 'folder' in {FILE}"
         )
     model = blueprint(model_config(place)["model"], MODEL, parameters)
     if not isinstance(model, Denoiser):
