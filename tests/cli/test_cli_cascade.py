@@ -16,7 +16,7 @@ import mezzotint as mz
 from mezzotint.cascades import load
 from mezzotint.core import config
 from mezzotint.core.store import load_tensors
-from mezzotint.training.pictures import pixels, read_settings
+from mezzotint.training.pictures import pixels, read_settings, save_png
 
 Command = Callable[..., Any]
 QUICK = (
@@ -167,6 +167,30 @@ def test_what_it_is(command: Command, runs: Path, copy: Path) -> None:
     said = command("show", copy)
     assert "not begun" in said.out and "--resume" in said.out
     assert "evaluate judges one model" in command("evaluate", runs).sentence
+
+
+def test_a_cascade_of_model_folders_from_a_stranger(command: Command, copy: Path) -> None:
+    """What is there without a run is counted; names that would move the cursor are written out."""
+    shutil.move(copy / "8" / "model", copy / "model")
+    edited(copy, folder="model", name="8\x1b[2J")
+    said = command("show", copy)
+    assert "not known" in said.out and "not begun" not in said.out and "\x1b" not in said.out
+    found = command("show", copy, "--json").json["stages"][-1]
+    assert found["run"] is None
+    assert found["parameters"] == sum(p.numel() for p in mz.load(copy / "model").parameters())
+
+
+def test_settings_of_a_strangers_picture(command: Command, runs: Path, tmp_path: Path) -> None:
+    """Whatever they are, they are refused in words."""
+    out = tmp_path / "a.png"
+    assert command("sample", runs, "--label", "3", "--seeds", "0", "--steps", 1, "--out", out).code == 0
+    for place, value in (("levels", ["a", 0.1]), ("levels", [None, 0.1]), ("rows", True), ("average", "x")):
+        settings = read_settings(out)
+        home = {"rows": settings["cascade"]["stages"][0], "average": settings["model"]}
+        home.get(place, settings["cascade"])[place] = value
+        save_png(tmp_path / "b.png", np.zeros((8, 8, 1), np.uint8), settings)
+        said = command("sample", "--like", tmp_path / "b.png", "--out", tmp_path / "c.png")
+        assert "does not say how a cascade made it" in said.sentence, place
 
 
 def test_stages_that_do_not_fit_say_what_they_expect(command: Command, copy: Path, tmp_path: Path) -> None:

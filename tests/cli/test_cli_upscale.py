@@ -287,7 +287,9 @@ def test_level(command: Command, runs: Path, tmp_path: Path) -> None:
         for level in (None, "0", "0.3", "1") if name == "one" else ("0.3", "1"):
             out = tmp_path / f"{name}-{level}.png"
             words = () if level is None else ("--level", level)
-            results[name, level] = made(command("upscale", runs / "grey", low, *words, "--out", out), out)
+            said = command("upscale", runs / "grey", low, *words, "--out", out)
+            results[name, level] = made(said, out)
+            assert ("cosine process" in said.err) == (level in ("0.3", "1"))  # a model folder does not say its own
     assert np.array_equal(results["one", None], results["one", "0"])
     assert not np.array_equal(results["one", "0.3"], results["one", "0"])
     assert np.array_equal(results["one", "1"], results["two", "1"])

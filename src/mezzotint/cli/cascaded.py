@@ -210,13 +210,17 @@ def _before(old: Mapping[str, Any], path: str) -> dict[str, Any]:
     if not old:
         return {}
     said = old.get("cascade")
-    stages = said.get("stages") if isinstance(said, dict) else None
-    whole = isinstance(said, dict) and isinstance(stages, list) and isinstance(said.get("levels"), list)
+    stages, levels = (said.get(key) if isinstance(said, dict) else None for key in ("stages", "levels"))
+    whole = isinstance(stages, list) and isinstance(levels, list)
+    whole = whole and all(type(level) in (int, float) for level in levels or ())
+    whole = whole and type(old.get("model", {}).get("average")) in (int, float, type(None))
     for one in stages or ():
         whole = whole and isinstance(one, dict) and isinstance(one.get("name"), str) and "sha256" in one
-        whole = whole and isinstance(one.get("sampler"), dict) and isinstance(one.get("rows"), int)
+        whole = whole and isinstance(one.get("sampler"), dict) and type(one.get("rows")) is int
     if not whole:
-        raise Refusal(f"that picture was not made by a cascade, and {path!r} is one: name the model it was made by")
+        raise Refusal(
+            f"that picture does not say how a cascade made it, and {path!r} is one: name the model it was made by"
+        )
     return cast(dict[str, Any], said)
 
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mezzotint.cascades import folder as cascade
-from mezzotint.cli import wanted
+from mezzotint.cli import drawing, wanted
+from mezzotint.cli.console import note, printable
 from mezzotint.cli.flags import parameters_of
 from mezzotint.cli.plan import Plan, Verb
 from mezzotint.cli.upscale import Upscale
@@ -108,7 +109,7 @@ class Enlarger:
             ("label", "--label", plan.told.labels),
             ("caption", "--caption", plan.told.captions),
         ):
-            if known in _families(plan) and given is None and known not in model.denoiser.nulls:
+            if known in drawing.families(plan.model.denoiser) and given is None and known not in model.denoiser.nulls:
                 raise Refusal(f"the model in {path!r} never learnt to draw without a {known}; name one with {flag}")
         for other in model.more:
             if other != family and other not in model.denoiser.nulls:
@@ -119,7 +120,11 @@ class Enlarger:
                 f"the model in {path!r} is not told how noisy its picture is, so --level has to be 0: leave it out"
             )
         if level:
-            augment = replace(augment or _trained(path) or Noised(family=family), level=level)
+            if augment is None and (augment := _trained(path, family)) is None:
+                where = printable(path)
+                note(f"note: how {where} was trained is not known; the picture is corrupted along the cosine process")
+                augment = Noised(family=family)
+            augment = replace(augment, level=level)
         return cls(name, plan, family, up, augment if level else None, tile, args.overlap, held)
 
     @property
@@ -171,7 +176,8 @@ class Enlarger:
         # At the sides that are cut off again, and its edges go on: a model asked about a smaller picture than it knows
         # answers worse, and some networks know one size only.
         whole = F.pad(low, (0, more[1], 0, more[0]), mode="replicate") if any(more) else low
-        told = cond.take(*(name for name in _families(self.plan) if name != self.family))[0]
+        known = drawing.families(self.plan.model.denoiser)
+        told = cond.take(*(name for name in known if name != self.family))[0]
         told = told | Condition(**{self.family: whole})
         if self.augment is not None:
             told = self.augment(told, None, own.at("augment"))
@@ -198,15 +204,10 @@ class Enlarger:
         }
 
 
-def _families(plan: Plan) -> tuple[str, ...]:
-    encoder: Any = getattr(plan.model.denoiser, "encoder", None)
-    return () if encoder is None else tuple(encoder.families)
-
-
 def _told(plan: Plan) -> tuple[str, Image]:
     """The family by which a model is told the smaller picture; a model that is told none is refused."""
     encoder: Any = getattr(plan.model.denoiser, "encoder", None)
-    parts = {name: encoder[name] for name in _families(plan)}
+    parts = {name: encoder[name] for name in drawing.families(plan.model.denoiser)}
     found = {name: part for name, part in parts.items() if isinstance(part, Image) and _times(part) > 1}
     if not found:
         path, shape = plan.model.path, tuple(plan.model.denoiser.shape)
@@ -223,8 +224,8 @@ def _times(part: Image) -> int:
     return math.prod((part.up,) if isinstance(part.up, int) else part.up)
 
 
-def _trained(path: str) -> Noised | None:
-    """The augmentation that a run was trained with, where that is known."""
+def _trained(path: str, family: str) -> Noised | None:
+    """The augmentation of a smaller picture that a run was trained with, where that is known."""
     try:
         tree: Any = Run.open(path).config
     except Refusal:  # a model folder says nothing of its training
@@ -232,7 +233,8 @@ def _trained(path: str) -> Noised | None:
     for key in ("training", "objective", "augment"):
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     found = None if tree is None else measured(tree, MODEL)
-    return found if isinstance(found, Noised) else None
+    # A picture that is enlarged before is none that this model is told, whatever the file says.
+    return found if isinstance(found, Noised) and found.family == family and found.up in (1, (1, 1)) else None
 
 
 def _tile(text: str, up: tuple[int, int]) -> tuple[int, int]:

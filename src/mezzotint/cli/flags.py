@@ -103,8 +103,8 @@ class Drawing:
         Union[None, int, str],
         arg(metavar="N", help_behavior_hint="(default: ddpm 100, euler and ddim 36, others 18)"),
     ] = None
-    """Intervals; heun and churn ask the model twice in each, the others once. Of a cascade, one number or one a "
-    "stage."""
+    """Intervals; heun and churn ask the model twice in each, the others once. Of a cascade, one number or one a
+    stage."""
     guidance: Annotated[Union[None, float, str], arg(metavar="SCALE", help_behavior_hint="(default: 1)")] = None
     """Classifier-free guidance: 1 is the plain model, more follows what was asked more closely, 0 ignores it. Of a
     cascade, one number or one a stage."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mezzotint.cli.source import is_run
 from mezzotint.core import config
 from mezzotint.core.blueprint import blueprint
 from mezzotint.core.errors import Refusal
-from mezzotint.core.store import MODEL
+from mezzotint.core.store import MODEL, model_config
 from mezzotint.training.run import Run
 
 
@@ -24,7 +25,7 @@ class Standing:
     Arguments:
         member: what the folder says of it.
         parameters: of its model, 0 where there is none yet.
-        result: of its run, None where there is none.
+        result: of its run, None where there is none, or a model alone.
     """
 
     member: Member
@@ -34,13 +35,14 @@ class Standing:
     def row(self) -> tuple[str, ...]:
         """For people."""
         member, result = self.member, self.result
-        takes = ", ".join(f"{family} of {name}" for family, name in member.takes.items()) or "-"
+        takes = printable(", ".join(f"{family} of {name}" for family, name in member.takes.items())) or "-"
         handed = (
             "-" if not member.takes else "as drawn" if member.augment is None else f"at level {member.level or 0:g}"
         )
-        seen = "not begun" if result is None else f"{result.images:,} of {max(result.total or 0, result.images):,}"
+        unseen = "not known" if self.parameters else "not begun"  # a model folder says nothing of its training
+        seen = unseen if result is None else f"{result.images:,} of {max(result.total or 0, result.images):,}"
         size = " x ".join(map(str, member.shape[1:]))
-        told = ", ".join(member.told) or "-"
+        told = printable(", ".join(member.told)) or "-"
         held = number(None if result is None else result.held_out)
         return (printable(member.name), size, f"{self.parameters:,}", seen, held, told, takes, handed)
 
@@ -70,26 +72,29 @@ def show(path: str, as_json: bool, parameters: int, recipe: bool = False) -> int
     print(f"{path}: a cascade of {len(members)} stages, {total:,} parameters\n")
     head = ("stage", "size", "parameters", "images seen", "held out", "told", "takes", "handed over")
     print(table(head, [one.row() for one in standing], 2))
-    print(f"\n{FILE} says all this and may be edited; mezzotint show {path}/{members[0].name} tells more of a stage")
+    first = shlex.quote(str(Path(path) / members[0].folder))
+    print(f"\n{FILE} says all this and may be edited; mezzotint show {printable(first)} tells more of a stage")
     if wrong is not None:
-        print(f"it cannot be sampled yet: {wrong}")
+        print(f"it cannot be sampled yet: {printable(wrong)}")
     return 0
 
 
 def _standing(path: str, member: Member, parameters: int) -> Standing:
     place = str(Path(path) / member.folder)
-    if not is_run(place):
+    run = Run.open(place) if is_run(place) else None
+    try:
+        tree = model_config(place) if run is None else run.config
+    except Refusal:  # nothing is there yet; what else is wrong is said beneath the table
         return Standing(member)
-    run = Run.open(place)
-    model: Any = blueprint(run.config["model"], MODEL, parameters)
-    return Standing(member, sum(p.numel() for p in model.parameters()), Result.read(run))
+    model: Any = blueprint(tree["model"], MODEL, parameters)
+    return Standing(member, sum(p.numel() for p in model.parameters()), None if run is None else Result.read(run))
 
 
 def judge(path: str) -> Refusal:
     """What ``mezzotint evaluate`` says of a cascade."""
-    last = read(path)[-1]
+    last = shlex.quote(str(Path(path) / read(path)[-1].folder))
     return Refusal(
-        f"{path!r} is a cascade, and evaluate judges one model: mezzotint evaluate {path}/{last.folder} judges its "
-        f"last stage on true small pictures, and mezzotint sample {path} --seeds 0-999 --npz drawn.npz draws what the "
+        f"{path!r} is a cascade, and evaluate judges one model: mezzotint evaluate {last} judges its last stage on "
+        f"true small pictures, and mezzotint sample {shlex.quote(path)} --seeds 0-999 --npz drawn.npz draws what the "
         "measures of mezzotint.metrics judge from Python"
     )
