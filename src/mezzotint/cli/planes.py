@@ -55,13 +55,16 @@ class Planes:
     deep: bool = False
 
     @classmethod
-    def of(cls, path: str) -> Planes:
-        """Read a file; one of several frames is refused."""
+    def of(cls, path: str, factor: tuple[int, int] = (1, 1)) -> Planes:
+        """Read a file that is to be made larger by a factor; several frames, and too large a result, are refused."""
         if not Path(path).is_file():
             raise Refusal(f"there is no picture {path!r}")
         header = Header.of(Path(path), MAX_PIXELS)
         if header.animated:
             raise Refusal(f"{path!r} is an animation, and upscale makes one picture larger: save one of its frames")
+        high, wide = header.size[1] * factor[0], header.size[0] * factor[1]
+        if high * wide > MAX_PIXELS:  # before anything is unpacked
+            raise Refusal(f"the result would be {wide} x {high} pixels, and {MAX_PIXELS:,} pixels are the most")
         colours, share, profile = layers(Path(path), MAX_PIXELS)
         share = None if share is None or (share == 255).all() else share
         if profile is not None and _KINDS.get(profile[16:20]) != colours.shape[-1]:

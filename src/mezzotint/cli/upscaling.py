@@ -53,14 +53,13 @@ class Upscaling:
             raise Refusal(f"--out is {args.out!r}, and what is written is a PNG: name a file that ends in .png")
         if args.telling.items is not None:
             raise Refusal("--items names pictures of the model's data, and upscale is about one of yours: leave it out")
-        planes, stages = Planes.of(args.image), Enlarger.all(args)
+        stages = Enlarger.all(args)
+        high, wide = (math.prod(stage.up[axis] for stage in stages) for axis in (0, 1))
+        planes = Planes.of(args.image, (high, wide))
         made = cls(planes, stages)
         channels = {stage.channels for stage in stages}
         if len(channels) > 1:
             raise Refusal("some of these stages draw grey and some colour; take one stage, by its own folder")
-        high, wide = made.size
-        if high * wide > MAX_PIXELS:
-            raise Refusal(f"the result would be {wide} x {high} pixels, and {MAX_PIXELS:,} pixels are the most")
         if args.drawing.rows is None:
             stages = [stage.sized(size) for stage, size in zip(stages, made.sizes, strict=True)]
         return cls(planes, stages, None if args.truth is None else made._truth(args.truth))
