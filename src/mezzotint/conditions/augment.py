@@ -2,7 +2,7 @@
 
 A model that was trained on true conditions and is handed another model's pictures compounds their faults: it has never
 seen any. So it is trained on corrupted conditions, of which the faults are a kind (conditioning augmentation, Ho et al.
-2022, "Cascaded diffusion models for high fidelity image generation", arXiv 2106.15282, section 4).
+2022, "Cascaded diffusion models for high fidelity image generation", arXiv 2106.15282).
 
 An augmentation is a value, ``(cond, t, rng) -> cond``; nothing depends on a mode of training or evaluation. The
 objective applies it with every batch anew, from a stream of its own, and a pipeline that wants it at sampling too calls
@@ -64,7 +64,7 @@ class Noised(Augment):
 
     One model is trained for all levels, and the best is found by a sweep afterwards: s is uniform on the clock of the
     process, a row's own, and 0 now and then so that a picture as it is does not surprise the model. The noise belongs
-    to sampling too: there the level is a number. Source: arXiv 2106.15282, section 4.1.
+    to sampling too: there the level is a number. Source: arXiv 2106.15282.
 
     Arguments:
         process: what corrupts; one that preserves variance (``Cosine``, ``VP``) hands on numbers of one size.
@@ -143,7 +143,7 @@ class Blurred(Augment):
     """A picture blurred by a Gaussian kernel, some of the time; in training only, and nothing is told of it.
 
     For larger pictures, where noise hides too much: sigma is uniform in a range, a row's own, on a kernel of ``size``
-    entries an axis, and its edges are repeated. Source: arXiv 2106.15282, section 4.2.
+    entries an axis, and its edges are repeated. Source: arXiv 2106.15282.
 
     Arguments:
         family: which condition.

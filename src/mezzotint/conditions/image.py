@@ -2,7 +2,7 @@
 
 It enters the network as further channels beside x, at the same size, so that each place is told what the picture shows
 there (cascades: Image Super-Resolution via Iterative Refinement, arXiv 2104.07636, section 2.3; Cascaded Diffusion
-Models, arXiv 2106.15282, section 2; masked pictures: Palette, arXiv 2111.05826). Where it was dropped, a learnt
+Models, arXiv 2106.15282; masked pictures: Palette, arXiv 2111.05826). Where it was dropped, a learnt
 constant for each channel stands in. It starts at 2, outside of the usual range [-1, 1] of pictures, so that no picture,
 a grey one least of all, is mistaken for none.
 

@@ -12,7 +12,7 @@ and what is known of x_0 given x_t is the answer of :class:`~mezzotint.denoiser.
 told itself, at level 1 of a process that ends in noise nothing is. The levels, and so the covariances, differ from row
 to row.
 
-Source: the standard Gaussian identities; Ho et al. 2022, "Cascaded diffusion models" (2106.15282, section 4), for what
+Source: the standard Gaussian identities; Ho et al. 2022, "Cascaded diffusion models" (2106.15282), for what
 is told.
 """
 

@@ -1,7 +1,7 @@
 """A sweep: a measure of what a cascade draws, over the levels at which one stage is handed what an earlier one drew.
 
 One super-resolution model is trained for all levels of corruption, and the best is found afterwards by trying them (Ho
-et al. 2022, "Cascaded diffusion models for high fidelity image generation", arXiv 2106.15282, section 4.1). Not
+et al. 2022, "Cascaded diffusion models for high fidelity image generation", arXiv 2106.15282). Not
 truncated, what is corrupted is the same for all levels, so the stages before are run once and what they drew is kept;
 truncated, each level is a run of its own of the stage that is stopped there.
 

@@ -18,7 +18,7 @@ lower, and here it rises first.
 ``drawn``: the same through samplers, as a histogram of cells that are equally likely under the law of the sums; ``kl``
 is its divergence, and ``errors`` how far that lies above what chance gives, in standard errors.
 
-Source: Ho et al. 2022, "Cascaded diffusion models" (2106.15282, section 4); the closed forms are ours.
+Source: Ho et al. 2022, "Cascaded diffusion models" (2106.15282); the closed forms are ours.
 """
 
 from __future__ import annotations
