@@ -138,7 +138,8 @@ def test_the_picture_is_the_cascade_of_its_parts(command: Command, runs: Path, t
 
 def test_a_picture_is_repeated_and_does_not_feel_its_neighbours(command: Command, runs: Path, tmp_path: Path) -> None:
     a, b, c = (tmp_path / name for name in ("a.png", "b.npz", "c.npz"))
-    first = ("sample", runs, "--label", "3", "--seeds", "0-9", "--truncated", "--levels", "0.3", "--steps", 4)
+    asked = ("--label", "3", "--seeds", "0-9", "--rows", 8)
+    first = ("sample", runs, *asked, "--truncated", "--levels", "0.3", "--steps", 4)
     assert command(*first, "--out", a, "--npz", c).code == 0
     assert command("sample", "--like", a, "--apart", "--out", tmp_path / "again.png", "--npz", b).code == 0
     assert np.array_equal(images(b), images(c))

@@ -38,11 +38,13 @@ class Live:
     def __enter__(self) -> Self:
         gc.collect()  # what is garbage already is not this block's
         self._before = _parameters()  # held, so that none of their places is given to another
+        gc.freeze()  # a look goes through what came since, and not through all that was ever imported
         self._handle = register_module_forward_pre_hook(self._asked)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._handle.remove()
+        gc.unfreeze()
         self._before = []
 
     def look(self) -> int:
@@ -60,7 +62,7 @@ class Live:
 
 
 def _parameters() -> list[nn.Parameter]:
-    """Every parameter there is; those without storage, as plans of models have, left out."""
+    """Every parameter that is not frozen; those without storage, as plans of models have, left out."""
     # Not isinstance, which asks every object in memory for its class and wakes those that load something then.
     return [p for p in gc.get_objects() if type(p) is nn.Parameter and p.device.type != "meta"]
 
