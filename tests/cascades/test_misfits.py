@@ -69,6 +69,10 @@ def test_stages_that_do_not_fit() -> None:
     for truncated in (False, True):
         with pytest.raises(Refusal, match="is handed 'low', and its augmentation is of 'sketch'"):
             other.at((0.2,), truncated)
+    stopped = Cascade(stages(Noised())).at((0.3,), truncated=True)
+    for level, truncated in ((0.2, False), (0.0, False), (0.1, True)):
+        with pytest.raises(Refusal, match="'base' is stopped on its way already"):
+            stopped.at((level,), truncated)
 
 
 @pytest.fixture(scope="module")

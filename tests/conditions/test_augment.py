@@ -105,6 +105,8 @@ def test_the_kernel_sums_to_one_and_a_constant_stays() -> None:
     assert kernel[3, 0, 3:6, 3:6].numpy() == pytest.approx(1 / 9, abs=1e-4)
     flat = torch.full((4, 3, 5, 8), 0.3)
     assert blur(flat, sigma, 5).numpy() == pytest.approx(0.3, abs=1e-6)
+    coarse = torch.full((4, 3, 5, 8), 0.3, dtype=torch.bfloat16)
+    assert torch.equal(blur(coarse, sigma, 5), coarse)
 
 
 def test_half_the_rows_are_blurred_by_sigmas_of_the_range() -> None:

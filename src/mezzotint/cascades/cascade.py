@@ -148,6 +148,12 @@ class Cascade(Part):
         for place, asked in enumerate(levels, 1):
             if asked is None:
                 continue
+            for name in self.takes(stages[place]).values():
+                if _stopped(self._stage(name).pipeline):
+                    raise Refusal(
+                        f"stage {name!r} is stopped on its way already: ask for other levels of the cascade that runs "
+                        "to its end, from which this one was made"
+                    )
             stage, level = stages[place], float(asked)
             if not isinstance(stage.augment, Noised):
                 if level:
@@ -172,6 +178,9 @@ class Cascade(Part):
             stages[before] = replace(stages[before], pipeline=stopped.until(level))
             stages[place] = replace(stage, augment=replace(stage.augment, level=None))
         return replace(self, stages=tuple(stages))
+
+    def _stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
 
     @cached_property
     def _open(self) -> tuple[ExitStack, dict[str, Pipeline]]:
@@ -227,6 +236,11 @@ class Cascade(Part):
         t = torch.full((len(handed.x),), handed.t, dtype=torch.float64)
         x, level = augment.received(handed.x, t, handed.process)
         return augment.told(NONE, x, level)
+
+
+def _stopped(pipeline: Any) -> bool:
+    """Whether a pipeline, open or not, ends above its level 0."""
+    return bool(getattr(pipeline, "ends", 0.0) or (isinstance(pipeline, Opens) and getattr(pipeline, "level", 0.0)))
 
 
 def _shape(pipeline: Any) -> tuple[int, ...] | None:

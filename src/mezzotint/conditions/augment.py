@@ -188,9 +188,10 @@ def blur(z: Tensor, sigma: Tensor, size: int) -> Tensor:
     half = size // 2
     offsets = torch.arange(-half, half + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (offsets / sigma.double().cpu()[:, None]).square())
-    kernel = (kernel / kernel.sum(1, keepdim=True)).to(z)  # (B, size)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(z.device, torch.promote_types(z.dtype, torch.float32))
+    kind, z = z.dtype, z.to(kernel.dtype)  # in bfloat16 the weights would not sum to 1
     for axis in range(2, z.ndim):
         places = torch.arange(z.shape[axis], device=z.device)
         shifted = (z.index_select(axis, (places + int(k)).clamp(0, z.shape[axis] - 1)) for k in offsets)
         z = torch.stack([expand(kernel[:, k], z) * part for k, part in enumerate(shifted)]).sum(0)
-    return z
+    return z.to(kind)
