@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mezzotint.cascades import Cascade, Member, Stage, load
-from mezzotint.cascades.folder import write
+from mezzotint.cascades.folder import LEVEL, read, write
 from mezzotint.conditions import Encoder, Image, Noised
 from mezzotint.conditions.enlarge import enlarged
 from mezzotint.core import Condition, Refusal, Rng, config
@@ -110,3 +110,13 @@ def test_a_strangers_folder(folder: Path, tmp_path: Path, change: Callable[[Any,
     (home / "cascade.yaml").write_text(config.dumps(tree))
     with pytest.raises(Refusal, match=why):
         load(home)
+
+
+def test_a_level_that_nobody_says(folder: Path, tmp_path: Path) -> None:
+    tree = config.load(folder / "cascade.yaml")
+    for said, due in ((None, LEVEL), (0.0, 0.0), (0.3, 0.3)):
+        last = {**tree["stages"][1], "level": said}
+        home = tmp_path / str(said)
+        home.mkdir()
+        (home / "cascade.yaml").write_text(config.dumps({**tree, "stages": [tree["stages"][0], last]}))
+        assert [member.level for member in read(home)] == [None, due]

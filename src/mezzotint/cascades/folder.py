@@ -159,6 +159,8 @@ def _member(tree: Any, where: str, before: Sequence[str]) -> Member:
     level = tree.get("level")
     if level is not None and (type(level) not in (int, float) or not 0 <= level <= 1 or augment is None):
         raise Refusal(f"{where} has the level {level!r}, but one lies in [0, 1], and stands beside an augment")
+    if level is None and augment is not None:
+        level = LEVEL
     return Member(name, folder, tuple(shape), tuple(told), takes, augment, level)
 
 

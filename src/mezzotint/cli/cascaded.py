@@ -21,7 +21,7 @@ from mezzotint.cascades import Cascade, Member, Stage, Stored
 from mezzotint.cascades.folder import check, is_cascade, read
 from mezzotint.cli import drawing, told
 from mezzotint.cli.console import note
-from mezzotint.cli.flags import Output, changes_of, numbers, parameters_of
+from mezzotint.cli.flags import Output, changes_of, numbers, of_stage, parameters_of
 from mezzotint.cli.items import Items
 from mezzotint.cli.making import make
 from mezzotint.cli.method import Method
@@ -287,13 +287,7 @@ def _methods(
     steps, scales = numbers(given.steps, "steps", int, count), numbers(given.guidance, "guidance", float, count)
     made = []
     for k, one in enumerate(stored):
-        mine = []
-        for change in changes:
-            first, _, rest = change.strip().partition(".")
-            if first in names and first == names[k]:
-                mine.append(rest)
-            elif first not in names:
-                mine.append(change)
+        mine = of_stage(list(changes), names[k], list(names))
         flags = replace(given, steps=steps[k], guidance=scales[k])
         old = before["stages"][k] if before else None
         made.append(Method.of(flags, mine, one.usual(), old, negative))
@@ -307,6 +301,8 @@ def _methods(
 def _levels(args: Sample, members: Sequence[Member], before: Mapping[str, Any]) -> tuple[list[float], bool]:
     """How noisy pictures are handed over, one a stage after the first, and whether stages are stopped there."""
     truncated = args.truncated or bool(before.get("truncated"))
+    if args.truncated and not any(member.augment is not None for member in members):
+        raise Refusal("no stage of this cascade was trained with noise, so none can be stopped for it: no --truncated")
     if args.levels is None:
         usual = [member.level or 0.0 for member in members[1:]]
         return ([float(level) for level in before["levels"]] if before else usual), truncated

@@ -15,7 +15,7 @@ from torch import Tensor
 from mezzotint.cascades import folder as cascade
 from mezzotint.cli import drawing, wanted
 from mezzotint.cli.console import note, printable
-from mezzotint.cli.flags import parameters_of
+from mezzotint.cli.flags import changes_of, numbers, of_stage, parameters_of
 from mezzotint.cli.plan import Plan, Verb
 from mezzotint.cli.upscale import Upscale
 from mezzotint.conditions import Image, Noised
@@ -82,8 +82,12 @@ class Enlarger:
             if given is not None and not any(family in member.told for member in members):
                 raise Refusal(f"no stage of {args.run!r} that draws here is told a {family}: leave out --{family}")
         made: list[Enlarger] = []
-        for member, level in zip(members, levels, strict=True):
-            heard = args if "label" in member.told else replace(args, label=None)
+        drawn = args.drawing
+        steps, scales = numbers(drawn.steps, "steps", int, count), numbers(drawn.guidance, "guidance", float, count)
+        for k, (member, level) in enumerate(zip(members, levels, strict=True)):
+            mine = of_stage(changes_of(drawn.set), member.name, [one.name for one in whole])
+            own = replace(args, drawing=replace(drawn, steps=steps[k], guidance=scales[k], set=tuple(mine) or None))
+            heard = own if "label" in member.told else replace(own, label=None)
             if "caption" not in member.told:
                 heard = replace(heard, telling=replace(heard.telling, caption=None, caption_file=None, negative=None))
             # A picture that is said to be noisy is not held to; what a stage before has drawn is.

@@ -54,6 +54,18 @@ def numbers(given: Any, flag: str, kind: type, count: int) -> list[Any]:
     return found
 
 
+def of_stage(changes: list[str], name: str, names: list[str]) -> list[str]:
+    """The edits of ``--set`` that are a stage's: those that begin with its name, without it, and those with none."""
+    found = []
+    for change in changes:
+        first, _, rest = change.strip().partition(".")
+        if first not in names:
+            found.append(change)
+        elif first == name:
+            found.append(rest)
+    return found
+
+
 def alone(given: Any, flag: str) -> Any:
     """The number of a flag that takes one a stage of a cascade, where there is one model."""
     from mezzotint.core.errors import Refusal

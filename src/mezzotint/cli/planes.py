@@ -69,7 +69,7 @@ class Planes:
         share = None if share is None or (share == 255).all() else share
         if profile is not None and _KINDS.get(profile[16:20]) != colours.shape[-1]:
             profile = None  # of inks, or of the colours of a picture that has become grey
-        return cls(path, sha256(Path(path)), colours, share, profile, header.mode[:1] in ("I", "F"))
+        return cls(path, sha256(Path(path)), colours, share, profile, _deep(Path(path), header))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -144,3 +144,13 @@ def beneath(x: Tensor, seen: Tensor) -> Tensor:
 
 def _by(x: Tensor, factor: tuple[int, int]) -> Tensor:
     return enlarged(x[None], factor)[0]
+
+
+def _deep(path: Path, header: Header) -> bool:
+    """Whether a file has more than eight bits a channel; of a coloured PNG only its header says so, byte 24 of it."""
+    if header.mode[:1] in ("I", "F"):
+        return True
+    if header.format != "PNG":
+        return False
+    with path.open("rb") as file:
+        return file.read(25)[24:] == bytes([16])

@@ -34,7 +34,7 @@ class Show:
     """
 
     what: Annotated[Positional[str], arg(metavar="WHAT", help_behavior_hint="")]
-    """A run folder, a model folder, a recipe (.yaml), or digits."""
+    """A run folder, a model folder, the folder of a cascade, a recipe (.yaml), or digits."""
     max_parameters: Parameters = None
     """Refuse a model with more parameters than this; it is counted and not made."""
     config: Flag = False

@@ -242,6 +242,8 @@ def _mine(changes: Sequence[str], name: str, names: Sequence[str], tree: Mapping
         behind, data = f"{behind}source.", data.get("source")
     for change in changes:
         first, _, rest = change.strip().partition(".")
+        if first not in (*names, "training", "data", "model") and first.isdecimal():
+            raise Refusal(f"--set {change.strip()}: there is no stage {first!r}, the stages are {', '.join(names)}")
         if first in names and not change.strip().startswith(("training.", "data.", "model.")):
             if first != name:
                 continue

@@ -69,7 +69,9 @@ def show(path: str, as_json: bool, parameters: int, recipe: bool = False) -> int
         emit({"what": path, "kind": "a cascade", "stages": [one.plain() for one in standing], "wrong": wrong})
         return 0
     total = sum(one.parameters for one in standing)
-    print(f"{path}: a cascade of {len(members)} stages, {total:,} parameters\n")
+    begun = sum(one.result is not None or one.parameters > 0 for one in standing)
+    far = "" if begun == len(standing) else f" in the {begun} that have begun"
+    print(f"{path}: a cascade of {len(members)} stages, {total:,} parameters{far}\n")
     head = ("stage", "size", "parameters", "images seen", "held out", "told", "takes", "handed over")
     print(table(head, [one.row() for one in standing], 2))
     first = shlex.quote(str(Path(path) / members[0].folder))
