@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 
 from mezzotint.conditions import Attributes, Encoder, Image, Layout
+from mezzotint.conditions.layout import edges_of
 from mezzotint.core import Condition, Refusal, Rng, build, spec
 from mezzotint.denoiser import Preconditioned
 from mezzotint.networks import UNet
@@ -62,6 +64,64 @@ def test_layouts_are_of_any_space_and_stand_beside_pictures(space: tuple[int, ..
 def test_layouts_that_are_none_are_refused(layout: torch.Tensor, why: str) -> None:
     with pytest.raises(Refusal, match=why):
         Encoder(layout=Layout(4)).prepare(Condition(layout=layout))
+
+
+@pytest.mark.parametrize("space", [(9,), (5, 7), (3, 4, 5)])
+def test_edges_lie_on_both_sides_of_where_instances_part(space: tuple[int, ...]) -> None:
+    """Against every pair of neighbours, one after another."""
+    which = torch.randint(3, (2, *space))
+    due = torch.zeros(2, *space, dtype=torch.bool)
+    for place in itertools.product(*map(range, space)):
+        for axis in range(len(space)):
+            other = tuple(p + (k == axis) for k, p in enumerate(place))
+            if other[axis] < space[axis]:
+                differ = which[(slice(None), *place)] != which[(slice(None), *other)]
+                due[(slice(None), *place)] |= differ
+                due[(slice(None), *other)] |= differ
+    assert torch.equal(edges_of(which), due)
+    assert not edges_of(torch.full((1, *space), 7)).any()
+    mirrored = edges_of(which.flip(-1)).flip(-1)
+    assert torch.equal(mirrored, due)
+
+
+def test_edges_are_a_channel_beside_the_things() -> None:
+    part, keep = lively(Layout(3, 5, "decoder", edges=True)), torch.tensor([True, False])
+    layout = torch.tensor([[[0, 0, 1], [0, 0, 1]]] * 2)
+    which = torch.tensor([[[0, 1, 2], [0, 1, 2]]] * 2)
+    found = part({"layout": layout, "layout.instances": which}, keep).maps["decoder"]
+    assert part.width == 6 and found.shape == (2, 6, 2, 3)
+    assert torch.equal(found[0, 5], torch.ones(2, 3))  # two things of one kind that touch, and the third beside them
+    plain = Layout(3, 5, "decoder")
+    plain.table, plain.null = part.table, torch.nn.Parameter(part.null[:5])
+    assert torch.equal(found[:, :5], plain({"layout": layout}, keep).maps["decoder"])
+    assert torch.equal(found[1], part.null[:, None, None].expand(6, 2, 3))  # the null says something of edges, too
+    told_so = part({"layout": layout, "layout.edges": edges_of(which)[:, None]}, keep).maps["decoder"]
+    assert torch.equal(told_so, found)
+    assert not part({"layout": layout}, keep).maps["decoder"][0, 5].any()
+    with pytest.raises(Refusal, match="are at the places of the layout"):
+        Encoder(layout=part).prepare(Condition(layout=layout, **{"layout.instances": which[:, :1]}))
+    with pytest.raises(Refusal, match="beside the layout that they are of"):
+        Encoder(layout=part).prepare(Condition(**{"layout.instances": which}))
+    with pytest.raises(Refusal, match="is one value, not"):  # a part that was not made for them
+        Encoder(layout=plain).prepare(Condition(layout=layout, **{"layout.instances": which}))
+
+
+def test_numbers_of_things_have_no_order() -> None:
+    """Things renumbered, and the rows of the table with them: the same picture."""
+    model = lively(
+        Preconditioned(
+            UNet((1, 6, 8), 16, vector=None, decoder_maps=4, hidden=4), EDM(), Encoder(layout=Layout(5, 4, "decoder"))
+        )
+    ).eval()
+    order = torch.tensor([3, 0, 4, 1, 2])
+    layout = torch.randint(5, (2, 6, 8))
+    x, t = torch.randn(2, 1, 6, 8), torch.full((2,), 0.01, dtype=torch.float64)
+    with torch.no_grad():
+        before = model(x, t, Condition(layout=layout)).mean
+        table = model.encoder["layout"].table.weight
+        table[order] = table[:5].clone()
+        assert torch.equal(model(x, t, Condition(layout=order[layout])).mean, before)
+        assert not torch.equal(model(x, t, Condition(layout=layout)).mean, before)
 
 
 def told(part: Attributes, **values: Any) -> torch.Tensor:

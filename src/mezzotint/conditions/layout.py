@@ -5,6 +5,10 @@ further channels beside x, as the one-hot maps of pix2pix do (Isola et al., arXi
 a layout of many things narrow. A place of which nothing is said has a learnt vector, too, and where the layout was
 dropped, a learnt constant for each channel stands in everywhere. The two are not the same: "anything may be here" is
 something to know of a place, and a picture drawn without a layout is told nothing at all.
+
+Two things of one kind that touch are one patch of a layout. Where it is known which is which, the map of instances says
+where one ends: a place is on an edge if a neighbour along an axis is of another instance, both sides of it alike
+(pix2pixHD, arXiv 1711.11585; semantic diffusion, arXiv 2207.00050). That is one channel more.
 """
 
 from __future__ import annotations
@@ -32,24 +36,51 @@ class Layout(ConditionPart):
         count: how many things, at most 255; values are integers (B, *space) at the size of x, 0 .. count - 1, and 255
             where nothing is said.
         channels: of the vectors that stand for things.
-        port: where the network takes them; ``input`` is concatenation to x.
+        port: where the network takes them; ``input`` is concatenation to x, ``decoder`` spatially-adaptive norms.
+        edges: one channel more says where instances end: read from ``layout.instances``, integers (B, *space), or from
+            ``layout.edges``, true and false (B, *space) or (B, 1, *space). Zero where neither is told.
+
+    Attributes:
+        width: channels of its maps, ``channels`` or one more.
     """
 
-    def __init__(self, count: int, channels: int = 16, port: str = "input") -> None:
+    def __init__(self, count: int, channels: int = 16, port: str = "input", edges: bool = False) -> None:
         super().__init__()
         if not 1 <= count <= UNSAID or channels < 1:
             raise Refusal(f"Layout needs 1 to {UNSAID} things and a positive width, not {count} and {channels}")
-        self.count, self.channels, self.port = count, channels, port
+        self.count, self.channels, self.port, self.edges = count, channels, port, edges
+        self.width = channels + edges
         self.table = nn.Embedding(count + 1, channels)  # the last one where nothing is said
-        self.null = nn.Parameter(torch.zeros(channels))
+        self.null = nn.Parameter(torch.zeros(self.width))
 
     def _check(self, layout: Tensor) -> Tensor:
         if layout.ndim < 2 or layout.dtype == torch.bool or layout.is_floating_point() or layout.is_complex():
             raise Refusal(f"layouts are integers (B, *space), not {layout.dtype} of shape {tuple(layout.shape)}")
         return layout
 
+    def _split(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+        """The layout, and where instances end as true and false (B, *space), or None where that is not told."""
+        more = {name.partition(".")[2]: value for name, value in values.items() if "." in name} if self.edges else {}
+        known = {"instances", "edges"}
+        rest = {n: v for n, v in values.items() if not self.edges or n.partition(".")[2] not in known}
+        layout = only(rest)
+        found = more.get("edges")
+        if found is None and "instances" in more:
+            found = edges_of(more["instances"])
+        if found is None:
+            return layout, None
+        if layout is None:
+            raise Refusal("edges and instances are told beside the layout that they are of; give it, too")
+        if found.shape == (len(layout), 1, *layout.shape[1:]):
+            found = found[:, 0]
+        if found.shape != layout.shape:
+            raise Refusal(
+                f"edges and instances are at the places of the layout, {tuple(layout.shape)}, not {tuple(found.shape)}"
+            )
+        return layout, found
+
     def prepare(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        layout = only(values)
+        layout, _ = self._split(values)
         if layout is not None:
             wrong = self._check(layout)[((layout < 0) | (layout >= self.count)) & (layout != UNSAID)]
             if len(wrong):
@@ -60,13 +91,32 @@ class Layout(ConditionPart):
         return {}
 
     def forward(self, values: Mapping[str, Tensor], keep: Tensor) -> Context:
-        layout, told = only(values), self.null.expand(len(keep), -1)  # (B, C): the same at every place
+        layout, edges = self._split(values)
+        told = self.null.expand(len(keep), -1)  # (B, C): the same at every place
         if layout is not None:
             if layout.device.type == "cpu":  # on an accelerator this would wait for it; prepare() has looked already
                 self.prepare(values)
             things = self._check(layout).long()
             vectors = self.table(torch.where(things == UNSAID, self.count, things)).movedim(-1, 1)
+            if self.edges:
+                lines = torch.zeros_like(vectors[:, :1]) if edges is None else edges[:, None].to(vectors.dtype)
+                vectors = torch.cat((vectors, lines), 1)
             ones = (1,) * (layout.ndim - 1)
             told = torch.where(keep.reshape(-1, 1, *ones), vectors, told.reshape(*told.shape, *ones))
         self.saw(keep, told)
         return Context(maps={self.port: told})
+
+
+def edges_of(instances: Tensor) -> Tensor:
+    """Where instances end, bool (B, *space): a neighbour along an axis of space is of another one.
+
+    Arguments:
+        instances: which is at each place, integers (B, *space).
+    """
+    found = torch.zeros_like(instances, dtype=torch.bool)
+    for axis in range(1, instances.ndim):
+        count = instances.shape[axis] - 1
+        differ = instances.narrow(axis, 1, count) != instances.narrow(axis, 0, count)
+        for first in (0, 1):
+            found.narrow(axis, first, count).logical_or_(differ)
+    return found

@@ -75,24 +75,31 @@ def told(context: Context, rows: int, width: int | None) -> Told | None:
     return (tokens, mask) if tokens.shape[1] else None
 
 
-def joined(x: Tensor, context: Context, channels: int) -> Tensor:
+def joined(x: Tensor, context: Context, channels: int, others: Sequence[str] = ()) -> Tensor:
     """x (B, C, *space) beside the maps at the port ``input``, (B, C + channels, *space).
 
     Maps (B, channels) without space are the same everywhere, as the null of a picture is.
+
+    Arguments:
+        others: further ports of this network.
     """
     for port in context.maps:
-        if port != "input" or not channels:
-            raise Refusal(f"this network has no port for maps at {port!r}; build it with maps=channels for 'input'")
-    if not channels:
-        return x
+        if port not in others and (port != "input" or not channels):
+            hint = f"; it has {', '.join(map(repr, others))}" if others else "; build it with maps=channels for 'input'"
+            raise Refusal(f"this network has no port for maps at {port!r}{hint}")
+    return torch.cat((x, maps_at(x, context, "input", channels)), dim=1) if channels else x
+
+
+def maps_at(x: Tensor, context: Context, port: str, channels: int) -> Tensor:
+    """The maps (B, channels, *space) at a port, at the size of x and in its precision."""
     due = (x.shape[0], channels, *x.shape[2:])
-    found = context.maps.get("input")
+    found = context.maps.get(port)
     if found is not None and found.shape == due[:2]:
         found = found[(..., *(None,) * (x.ndim - 2))].expand(due)
     if found is None or found.shape != due:
         given = "none" if found is None else tuple(found.shape)
-        raise Refusal(f"this network takes maps {due} at 'input', not {given}; have the encoder make them so")
-    return torch.cat((x, found.to(x.dtype)), dim=1)
+        raise Refusal(f"this network takes maps {due} at {port!r}, not {given}; have the encoder make them so")
+    return found.to(x.dtype)
 
 
 def in_precision(network: torch.nn.Module, x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@
     h   = act(norm(h + W e))                 or added before the norm                              (DDPM, DDPM++)
     out = (skip(resample(x)) + conv(dropout(h))) * gain
 
+Where a map is told, both norms are spatially adaptive and read it (:mod:`.spatial_norm`).
+
 The last convolution starts at zero, so a deep network starts as its straight path. Sources: Diffusion Models Beat GANs,
 arXiv 2105.05233, section 3 (adaptive group norm, resampling inside the block); Score-Based Generative Modeling through
 SDEs, arXiv 2011.13456, appendix H (gain sqrt(1/2)).
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mezzotint.networks.space import convolution, grown, halved, norm
+from mezzotint.networks.spatial_norm import SpatialNorm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu": F.gelu, "relu": F.relu, "mish": F.mish}
 
@@ -37,6 +40,8 @@ class Style:
         activation: a name in ``ACTIVATIONS``.
         dropout: probability before the last convolution.
         gain: multiplies every sum of two branches.
+        maps: channels of the map that blocks with spatial norms are told; 0: there is none.
+        hidden: channels inside these norms.
     """
 
     dims: int
@@ -49,6 +54,12 @@ class Style:
     activation: str
     dropout: float
     gain: float
+    maps: int = 0
+    hidden: int = 128
+
+    def spatial(self, channels: int) -> SpatialNorm:
+        """The norm for so many channels that is told a map."""
+        return SpatialNorm(self.dims, channels, self.maps, self.hidden, self.groups, self.least, self.eps)
 
     def norm(self, channels: int) -> nn.GroupNorm:
         """The norm for so many channels."""
@@ -63,6 +74,7 @@ class Residual(nn.Module):
         style: shared choices.
         resample: ``halved``, ``grown`` or None.
         project: a 1x1 convolution on the straight path even where the channels agree.
+        told: both norms are told a map.
     """
 
     def __init__(
@@ -72,23 +84,32 @@ class Residual(nn.Module):
         style: Style,
         resample: Callable[..., Tensor] | None = None,
         project: bool = False,
+        told: bool = False,
     ) -> None:
         super().__init__()
+        self.told = told
+        made: Callable[[int], nn.Module] = style.spatial if told else style.norm
         self.resample = resample
         self.film = style.film
         self.gain = style.gain
         self.act = ACTIVATIONS[style.activation]
-        self.norm1 = style.norm(inputs)
+        self.norm1 = made(inputs)
         self.conv1 = convolution(style.dims, inputs, outputs)
         self.modulate = nn.Linear(style.level, outputs * (2 if style.film else 1))
-        self.norm2 = style.norm(outputs)
+        self.norm2 = made(outputs)
         self.dropout = nn.Dropout(style.dropout)
         self.conv2 = convolution(style.dims, outputs, outputs, zero=True)
         self.skip = convolution(style.dims, inputs, outputs, kernel=1) if project or inputs != outputs else None
 
-    def forward(self, x: Tensor, e: Tensor, size: Sequence[int] | None = None) -> Tensor:
-        """Features (B, outputs, *space) of x (B, inputs, *space) and e (B, level), activated; ``size`` if it grows."""
-        h = self.act(self.norm1(x))
+    def forward(self, x: Tensor, e: Tensor, size: Sequence[int] | None = None, maps: Tensor | None = None) -> Tensor:
+        """Features (B, outputs, *space) of x (B, inputs, *space) and e (B, level), activated.
+
+        Arguments:
+            size: of the features, if it grows.
+            maps: (B, style.maps, *any size), if it is told.
+        """
+        more = (maps,) if self.told else ()
+        h = self.act(self.norm1(x, *more))
         if self.resample is grown:
             h, x = grown(h, size or ()), grown(x, size or ())
         elif self.resample is halved:
@@ -97,9 +118,9 @@ class Residual(nn.Module):
         m = self.modulate(e).unflatten(1, (-1, *(1,) * (x.ndim - 2)))  # (B, outputs or 2 outputs, 1, ...)
         if self.film:
             scale, shift = m.chunk(2, dim=1)
-            h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+            h = torch.addcmul(shift, self.norm2(h, *more), 1 + scale)
         else:
-            h = self.norm2(h + m)
+            h = self.norm2(h + m, *more)
         h = self.conv2(self.dropout(self.act(h)))
         y: Tensor = (x if self.skip is None else self.skip(x)) + h
         return y if self.gain == 1.0 else y * self.gain

@@ -28,9 +28,10 @@ from mezzotint.networks.attention import Attention, heads_of
 from mezzotint.networks.context import EMPTY, Context, Output
 from mezzotint.networks.cross_attention import CrossAttention, SpatialCrossAttention
 from mezzotint.networks.embed import Fourier, Level, Sinusoid
-from mezzotint.networks.inputs import Told, check_rank, check_wanted, joined, per_sample, told
+from mezzotint.networks.inputs import Told, check_rank, check_wanted, joined, maps_at, per_sample, told
 from mezzotint.networks.residual import ACTIVATIONS, Residual, Style
 from mezzotint.networks.space import Down, Up, channels_last, convolution, grown, halved
+from mezzotint.networks.spatial_norm import resized
 
 MIDDLES = ("attention", "unnormed", "plain", "none")
 RESAMPLES = ("convolution", "inside", "mean")
@@ -39,15 +40,17 @@ RESAMPLES = ("convolution", "inside", "mean")
 class Block(nn.Module):
     """A residual block and, where asked for, attention after it: of the map to itself, then to the context's tokens."""
 
-    def __init__(self, inputs: int, outputs: int, style: Style, attention: bool, tokens: int | None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, style: Style, attention: bool, tokens: int | None, told: bool = False
+    ) -> None:
         super().__init__()
-        self.residual = Residual(inputs, outputs, style)
+        self.residual = Residual(inputs, outputs, style, told=told)
         self.attention = Attention(outputs, style.norm(outputs), style.head, style.gain) if attention else None
         self.cross = None if tokens is None else _reader(outputs, style, tokens)
 
-    def forward(self, x: Tensor, e: Tensor, said: Told | None) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor, said: Told | None, maps: Tensor | None = None) -> Tensor:
         """Features (B, outputs, *space)."""
-        h: Tensor = self.residual(x, e)
+        h: Tensor = self.residual(x, e, None, maps)
         if self.attention is not None:
             h = self.attention(h)
         return h if self.cross is None or said is None else self.cross(h, *said)
@@ -89,6 +92,9 @@ class UNet(Module):
             them where it has self-attention.
         early: the vector enters before the noise MLP instead of after it (DDPM++).
         maps: channels of ``context.maps["input"]``, concatenated to x; they come at x's size, or as (B, maps).
+        decoder_maps: channels of ``context.maps["decoder"]``, which the middle and the way up are told by spatially
+            adaptive norms at every level (:mod:`.spatial_norm`); the way down sees x alone. They come as ``maps`` do.
+        hidden: channels inside these norms, the dial for what they cost.
         outputs: channels of the answer; None: as many as ``shape`` has.
         embedding: waves of the noise, or None for ``Sinusoid(width)``, which fits ln(sigma)/4 in about [-2, 2].
         film: the level scales and shifts after each second norm (ADM) instead of being added before it (DDPM).
@@ -125,6 +131,8 @@ class UNet(Module):
         cross: Sequence[int] | None = None,
         early: bool = False,
         maps: int = 0,
+        decoder_maps: int = 0,
+        hidden: int = 128,
         outputs: int | None = None,
         embedding: Sinusoid | Fourier | None = None,
         film: bool = True,
@@ -164,6 +172,8 @@ class UNet(Module):
             ("groups", 1, groups),
             ("least", 1, least),
             ("maps", 0, maps),
+            ("decoder_maps", 0, decoder_maps),
+            ("hidden", 1, hidden),
             ("tokens", 1, tokens),
         ):
             if given is not None and given < least_allowed:
@@ -176,15 +186,16 @@ class UNet(Module):
 
         self.shape = tuple(shape)
         self.dims = len(shape) - 1
-        self.maps, self.tokens = maps, tokens
-        style = Style(self.dims, 4 * width, film, groups, least, eps, head, activation, dropout, gain)
+        self.maps, self.decoder_maps, self.tokens = maps, decoder_maps, tokens
+        shared = (self.dims, 4 * width, film, groups, least, eps, head, activation, dropout, gain)
+        style, spatial = Style(*shared, decoder_maps, hidden), decoder_maps > 0
         self.activation = ACTIVATIONS[activation]
         self.level = Level(embedding or Sinusoid(width), 4 * width, vector, early)
         self.enter = convolution(self.dims, shape[0] + maps, width)
 
-        def block(inputs: int, k: int, attend: bool) -> Block:
+        def block(inputs: int, k: int, attend: bool, told: bool = False) -> Block:
             reads = attend if reading is None else k in reading
-            return Block(inputs, channels[k], style, attend, tokens if reads else None)
+            return Block(inputs, channels[k], style, attend, tokens if reads else None, told)
 
         kept = [width]
         down: list[Stage] = []
@@ -201,7 +212,7 @@ class UNet(Module):
         self.mid: nn.ModuleList | None = None
         self.mid_cross: SpatialCrossAttention | None = None
         if middle != "none":
-            self.mid = nn.ModuleList([Residual(C, C, style), Residual(C, C, style)])
+            self.mid = nn.ModuleList([Residual(C, C, style, told=spatial) for _ in range(2)])
             if middle != "plain":
                 normed = style.norm(C) if middle == "attention" else nn.Identity()
                 self.mid.insert(1, Attention(C, normed, head, gain))
@@ -213,11 +224,11 @@ class UNet(Module):
             members = []
             for i in range(blocks + 1):
                 attend = k in upwards and (i == blocks or not attention_last)
-                members.append(block(before + kept.pop(), k, attend))
+                members.append(block(before + kept.pop(), k, attend, spatial))
                 before = C
             grow: nn.Module | None = None
             if k > 0:
-                grow = Residual(C, C, style, grown, project) if inside else Up(self.dims, C, learnt)
+                grow = Residual(C, C, style, grown, project, spatial) if inside else Up(self.dims, C, learnt)
             up.append(Stage(members, grow))
 
         self.down: Sequence[Stage] = nn.ModuleList(down)  # type: ignore[assignment]
@@ -240,7 +251,7 @@ class UNet(Module):
         Arguments:
             x: (B, C, *space), any size.
             noise: (B,), or one value per sample in any shape of B entries, or one value for all.
-            context: ``vector``, ``tokens`` with ``mask`` and ``maps["input"]`` as declared.
+            context: ``vector``, ``tokens`` with ``mask``, ``maps["input"]`` and ``maps["decoder"]`` as declared.
             want: names from ``wants``.
 
         Raises:
@@ -253,7 +264,9 @@ class UNet(Module):
         e = self.activation(self.level(per_sample(noise, x), context.vector))
         aux: dict[str, Tensor] = {}
 
-        h = channels_last(self.enter(joined(x, context, self.maps)))
+        ports = ("decoder",) if self.decoder_maps else ()
+        h = channels_last(self.enter(joined(x, context, self.maps, ports)))
+        maps = channels_last(maps_at(x, context, "decoder", self.decoder_maps)) if self.decoder_maps else None
         kept = [h]
         for k, stage in enumerate(self.down):
             for block in stage.blocks:
@@ -267,7 +280,7 @@ class UNet(Module):
 
         for layer in self.mid or ():
             if not isinstance(layer, Attention):
-                h = layer(h, e)
+                h = layer(h, e, None, maps)
                 continue
             h = layer(h)
             if self.mid_cross is not None and said is not None:
@@ -277,12 +290,14 @@ class UNet(Module):
 
         for k in reversed(range(len(self.up))):
             stage = self.up[k]
+            here = None if maps is None else resized(maps, h.shape[2:])  # once a level
             for block in stage.blocks:
-                h = block(torch.cat((h, kept.pop()), dim=1), e, said)
+                h = block(torch.cat((h, kept.pop()), dim=1), e, said, here)
             if (name := f"up.{k}") in want:
                 aux[name] = h
             if stage.resample is not None:
-                h = stage.resample(h, e, kept[-1].shape[2:])
+                told_too = (maps,) if isinstance(stage.resample, Residual) else ()
+                h = stage.resample(h, e, kept[-1].shape[2:], *told_too)
 
         sample: Tensor = self.leave(F.silu(self.norm(h)))
         return Output(sample, aux) if want else sample

@@ -64,7 +64,7 @@ def parts(data: Data) -> dict[str, ConditionPart]:
 
 def channels(part: ConditionPart) -> int:
     """The channels of maps that a part adds to what a network reads."""
-    return part.channels if isinstance(part, Image | Layout) else 0
+    return part.width if isinstance(part, Layout) else part.channels if isinstance(part, Image) else 0
 
 
 def _whole(value: Tensor) -> bool:
