@@ -11,7 +11,7 @@ The last convolution starts at zero, so a fresh network answers exactly zero. On
 diffusers' UNet2DModel (``film=False``), DDPM++ (``gain``, ``project``) and ADM (``film``, ``resample="inside"``).
 Sources: Denoising Diffusion Probabilistic Models, arXiv 2006.11239, appendix B; Diffusion Models Beat GANs on Image
 Synthesis, arXiv 2105.05233, section 3; Elucidating the Design Space, arXiv 2206.00364, table 1 and appendix F;
-cross-attention: Latent Diffusion, arXiv 2112.10752, section 3.3.
+cross-attention: Latent Diffusion, arXiv 2112.10752, section 3.3; maps in the decoder: arXiv 2207.00050.
 """
 
 from __future__ import annotations
