@@ -7,7 +7,7 @@ its own. Stages that stay on the disk until they are asked let a cascade run in 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,13 +124,7 @@ class Stored(Part):
         """The sampler: its own, or else the model's."""
         if self.sampler is not None:
             return self.sampler
-        found = model_config(self.folder).get("sampler")
-        made: Any = Heun(STEPS) if found is None else measured(found, MODEL, self.parameters)
-        if not isinstance(made, Sampler):
-            raise Refusal(
-                f"the config of {self.folder!r} names {type(made).__name__} as the model's sampler, which it is not"
-            )
-        return made
+        return usual(self.folder, model_config(self.folder), self.parameters)
 
     def guided(self, denoiser: Denoiser) -> Denoiser:
         """The model under its guidance."""
@@ -176,3 +170,18 @@ class Stored(Part):
                 f"none of {self.average}: take one of these"
             )
         return inside(newest, f"{self.average_name}.safetensors")
+
+
+def usual(folder: str, config: Mapping[str, Any], parameters: int = PARAMETERS) -> Sampler:
+    """The sampler that the config of a model's folder names; Heun's where it names none.
+
+    Arguments:
+        folder: whose config it is.
+        config: of the model.
+        parameters: how many anything in it may have.
+    """
+    found = config.get("sampler")
+    made: Any = Heun(STEPS) if found is None else measured(found, MODEL, parameters)
+    if not isinstance(made, Sampler):
+        raise Refusal(f"the config of {folder!r} names {type(made).__name__} as the model's sampler, which it is not")
+    return made

@@ -18,17 +18,19 @@ import torch
 from torch import Tensor
 
 from mezzotint.autoencoders.base import Autoencoder
+from mezzotint.cascades.folder import families
+from mezzotint.cascades.stored import usual
 from mezzotint.cli.console import printable
 from mezzotint.core import ranks
-from mezzotint.core.blueprint import PARAMETERS, measured
+from mezzotint.core.blueprint import PARAMETERS
 from mezzotint.core.condition import Condition
 from mezzotint.core.errors import Refusal
 from mezzotint.core.pipeline import Pipeline
 from mezzotint.core.rng import Rng
 from mezzotint.core.stop import Stopped, poll
-from mezzotint.core.store import MODEL, WEIGHTS, load_model, model_config, model_folder, settled, sha256
+from mezzotint.core.store import WEIGHTS, load_model, model_config, model_folder, settled, sha256
 from mezzotint.denoiser.base import Denoiser
-from mezzotint.samplers import Heun, Sampler
+from mezzotint.samplers import Sampler
 from mezzotint.training import Run, reconstruct
 from mezzotint.training.preview import quiet
 
@@ -108,9 +110,7 @@ def load(
         digest = _fingerprint(denoiser)
     else:
         images = None
-    sampler = measured(found["sampler"], MODEL, parameters) if "sampler" in found else Heun(steps=18)
-    if not isinstance(sampler, Sampler):
-        raise Refusal(f"the config of {path!r} names {type(sampler).__name__} as the model's sampler, which it is not")
+    sampler = usual(path, found, parameters)
     classes = classes_of(denoiser, found.get("classes") or ())
     captions = tuple(found.get("captions") or ())
     denoiser.to(place(device))
@@ -123,12 +123,6 @@ def _fingerprint(model: torch.nn.Module) -> str:
     from mezzotint.metrics.pictures import fingerprint
 
     return fingerprint(*(value for _, value in sorted(model.state_dict().items())))
-
-
-def families(denoiser: Denoiser) -> tuple[str, ...]:
-    """The condition families that a model knows."""
-    encoder: Any = getattr(denoiser, "encoder", None)
-    return tuple(encoder.families) if encoder is not None else ()
 
 
 def classes_of(denoiser: Denoiser, names: Any) -> tuple[str, ...]:

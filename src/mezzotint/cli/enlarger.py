@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mezzotint.cascades import folder as cascade
-from mezzotint.cli import drawing, wanted
+from mezzotint.cascades.folder import families
+from mezzotint.cli import wanted
 from mezzotint.cli.console import note, printable
 from mezzotint.cli.flags import changes_of, numbers, of_stage, parameters_of
 from mezzotint.cli.plan import Plan, Verb
@@ -113,7 +114,7 @@ class Enlarger:
             ("label", "--label", plan.told.labels),
             ("caption", "--caption", plan.told.captions),
         ):
-            if known in drawing.families(plan.model.denoiser) and given is None and known not in model.denoiser.nulls:
+            if known in families(plan.model.denoiser) and given is None and known not in model.denoiser.nulls:
                 raise Refusal(f"the model in {path!r} never learnt to draw without a {known}; name one with {flag}")
         for other in model.more:
             if other != family and other not in model.denoiser.nulls:
@@ -180,7 +181,7 @@ class Enlarger:
         # At the sides that are cut off again, and its edges go on: a model asked about a smaller picture than it knows
         # answers worse, and some networks know one size only.
         whole = F.pad(low, (0, more[1], 0, more[0]), mode="replicate") if any(more) else low
-        known = drawing.families(self.plan.model.denoiser)
+        known = families(self.plan.model.denoiser)
         told = cond.take(*(name for name in known if name != self.family))[0]
         told = told | Condition(**{self.family: whole})
         if self.augment is not None:
@@ -211,7 +212,7 @@ class Enlarger:
 def _told(plan: Plan) -> tuple[str, Image]:
     """The family by which a model is told the smaller picture; a model that is told none is refused."""
     encoder: Any = getattr(plan.model.denoiser, "encoder", None)
-    parts = {name: encoder[name] for name in drawing.families(plan.model.denoiser)}
+    parts = {name: encoder[name] for name in families(plan.model.denoiser)}
     found = {name: part for name, part in parts.items() if isinstance(part, Image) and _times(part) > 1}
     if not found:
         path, shape = plan.model.path, tuple(plan.model.denoiser.shape)

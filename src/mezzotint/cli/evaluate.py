@@ -127,7 +127,7 @@ def _run(args: Evaluate, threads: int) -> int:
 
     from mezzotint import metrics
     from mezzotint.autoencoders import Encoded
-    from mezzotint.cascades.folder import is_cascade
+    from mezzotint.cascades.folder import families, is_cascade
     from mezzotint.cli import drawing, wanted
     from mezzotint.cli.codes import is_autoencoder
     from mezzotint.cli.eye import kept
@@ -200,7 +200,7 @@ def _run(args: Evaluate, threads: int) -> int:
     count = min(len(train), MOST) if args.count is None else args.count
     out = _out(args, count, method, model.images, edited=bool(mine), extractor=named)
     page = _page(args, out)
-    cond, origins = _told(train, count, drawing.families(model.denoiser))
+    cond, origins = _told(train, count, families(model.denoiser))
     labels = cond["label"] if "label" in cond else None
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:

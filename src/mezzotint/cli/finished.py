@@ -44,6 +44,11 @@ def finish(args: Train, done: Run, folder: str, seconds: float) -> None:
     if result.picture is not None:
         shown = "texts of fixed seeds" if text else "a grid of fixed seeds"
         print(f"{'held-out pictures above what comes back of them' if back else shown}: {result.picture}")
+    onwards(commands)
+
+
+def onwards(commands: Mapping[str, str]) -> None:
+    """Print what may be done next."""
     print("\nto go on:")
     for what, command in commands.items():
         print(f"  {what:<8} {command}", flush=True)

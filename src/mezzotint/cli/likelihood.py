@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mezzotint.cascades.folder import families
 from mezzotint.cli import drawing
 from mezzotint.cli.console import duration, emit, number, progress, table
 from mezzotint.cli.evaluate import Evaluate
@@ -121,7 +122,7 @@ def costs(denoiser: Denoiser, asks: Objective, data: Data, rows: Numbers, seed: 
 
     Every process computes all of them: what is measured is small beside what is drawn.
     """
-    families = drawing.families(getattr(denoiser, "denoiser", denoiser))
+    known = families(getattr(denoiser, "denoiser", denoiser))
     found: list[Tensor] = []
     at_once = 128
     with progress("measuring", "samples") as meter:
@@ -129,7 +130,7 @@ def costs(denoiser: Denoiser, asks: Objective, data: Data, rows: Numbers, seed: 
             poll()
             some = rows[first : first + at_once]
             x, told = data[some]
-            heard = denoiser.prepare(told.take(*families)[0].to(denoiser.device))
+            heard = denoiser.prepare(told.take(*known)[0].to(denoiser.device))
             keys = Rng([seed]).at("likelihood").repeat(len(some)).at(torch.from_numpy(some))
             x, total = x.to(denoiser.device), torch.zeros(len(some), dtype=torch.float64)
             for draw in range(DRAWS):

@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from mezzotint.autoencoders import Encoded
+from mezzotint.cascades.folder import families
 from mezzotint.cli import drawing, told, wanted
 from mezzotint.cli.console import note
 from mezzotint.cli.flags import Asked, Output, alone, changes_of, parameters_of
@@ -115,7 +116,7 @@ class Plan:
             verb.every,
             old,
             known,
-            lambda: Items.of_run(model.path, drawing.families(model.denoiser), known.shape, moved),
+            lambda: Items.of_run(model.path, families(model.denoiser), known.shape, moved),
         )
         same = old and wish == told.before(old) and seeds == old["seeds"] and output.columns is None
         wanted_sheet = output.out is not None or (output.each is None and output.npz is None)

@@ -331,6 +331,7 @@ def _over(run: Run, tree: Mapping[str, Any]) -> bool:
 
 def _finish(args: Train, done: Mapping[str, Run], folder: str, seconds: float) -> None:
     """Say what came of it and how to go on."""
+    from mezzotint.cli.finished import onwards
     from mezzotint.cli.results import Result
 
     results = {name: Result.read(run) for name, run in done.items()}
@@ -349,6 +350,4 @@ def _finish(args: Train, done: Mapping[str, Run], folder: str, seconds: float) -
     for name, result in results.items():
         held = f"on held-out pictures {number(result.held_out)}"
         print(f"  {name:<8} {result.images:,} images, loss {number(result.loss)}, {held}")
-    print("\nto go on:")
-    for what, command in commands.items():
-        print(f"  {what:<8} {command}", flush=True)
+    onwards(commands)
