@@ -25,7 +25,7 @@ from mezzotint.core.spec import spec
 from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.evidence.verdict import Figure, Numbers, Seen, Verdict
-from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.features import Features
 from mezzotint.training.trainer import Trainer
 
 SIZES = ("exact", "small", "full")
@@ -189,11 +189,19 @@ class Arm:
             exact denoisers.
         pipeline: from the trained models to what is called for samples.
         facts: further columns of this arm, numbers of the models themselves and not of their samples: what they cost.
+        at: a share of a training, in (0, 1], by its name: the model is then the first average as the checkpoint nearest
+            to there has it, so that arms may be compared along their training. Others are as exported at the end.
     """
 
     trainings: Mapping[str, Training]
     pipeline: Callable[[Models], Pipeline]
     facts: Callable[[Models], Mapping[str, float]] = nothing_further
+    at: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, share in self.at.items():
+            if name not in self.trainings or not 0 < share <= 1:
+                raise Refusal(f"an arm is taken at a share in (0, 1] of one of its trainings, not {name!r} at {share!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +257,7 @@ class Trained:
         dials: which of them may be made smaller where the time does not suffice; cost grows in proportion to them, and
             all of them are in the setting. Without trained models that is ``("samples",)``.
         cond: ``setting -> Condition`` of as many rows as there are samples.
-        judge: ``setting -> Extractor``, trained once for all arms and seeds; what judges must not guide.
+        judge: ``setting -> Features``, an extractor, trained once for all arms and seeds; what judges must not guide.
         data: ``setting -> data sets`` that the judge, the measure and pipelines read, for the keys of what is kept.
         figures: curves for the sheet.
     """
@@ -264,7 +272,7 @@ class Trained:
     setting: Mapping[str, Value]
     dials: tuple[str, ...] = ("images", "samples")
     cond: Callable[[Setting], Condition] = unconditional
-    judge: Callable[[Setting], Extractor] | None = None
+    judge: Callable[[Setting], Features] | None = None
     data: Callable[[Setting], Sequence[Data]] = nothing
     figures: Callable[[Seen], list[Figure]] | None = None
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.core.condition import Condition
+from mezzotint.core.config import count
 from mezzotint.core.errors import Refusal
 from mezzotint.core.folder import check_folder, sha256, write_text
 from mezzotint.core.rng import Rng
@@ -33,7 +34,8 @@ from mezzotint.core.stop import poll
 from mezzotint.core.store import load_model, load_tensors, model_folder, save_tensors
 from mezzotint.evidence import keys
 from mezzotint.evidence.recipe import Arm, Setting, Trained, Training
-from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.features import Features, load_extractor
+from mezzotint.training.checkpoint import reconstruct
 from mezzotint.training.run import CHECKPOINTS, Run
 from mezzotint.training.start import train
 
@@ -122,8 +124,9 @@ class Work:
 
     def cell_key(self, arm: str, seed: int) -> str:
         """The key of an arm's numbers at a seed."""
-        trained = {name: keys.of(one, seed) for name, one in sorted(self.arms[arm].trainings.items())}
-        return keys.digest(arm, seed, trained, self.judge_key)
+        chosen = self.arms[arm]
+        trained = {name: keys.of(one, seed) for name, one in sorted(chosen.trainings.items())}
+        return keys.digest(arm, seed, trained, self.judge_key, *([dict(chosen.at)] if chosen.at else []))
 
     def estimated(self, jobs: int) -> Estimate | None:
         """What was estimated before, so that a run which was stopped goes on at once, or None."""
@@ -192,16 +195,19 @@ class Work:
             raise Refusal(f"the model in {str(folder)!r} was damaged and is removed; start again to train it anew")
         return folder
 
-    def judged(self) -> Extractor | None:
+    def judged(self) -> Features | None:
         """The judge, trained where it is not there."""
         if self.experiment.judge is None:
             return None
         folder = self.folder / "judge" / self.judge_key
         if _whole(folder):
-            return Extractor.load(folder)
+            return load_extractor(folder)
         extractor = self.experiment.judge(self.setting)
-        if not isinstance(extractor, Extractor):
-            raise Refusal(f"a judge is a metrics.Extractor, which can be kept, but this recipe's is {extractor!r:.80}")
+        if not isinstance(extractor, Features):
+            raise Refusal(
+                f"a judge is an extractor such as metrics.Extractor, which can be kept, but this recipe's is "
+                f"{extractor!r:.80}"
+            )
         extractor.save(folder)
         return extractor
 
@@ -213,6 +219,8 @@ class Work:
         chosen = self.arms[arm]
         folders = {name: self._finished(training, seed) for name, training in chosen.trainings.items()}
         models = {name: load_model(folder, device()) for name, folder in folders.items()}
+        for name, share in chosen.at.items():
+            taken(folders[name], chosen.trainings[name], share, models[name])
         pipeline, total, batch = chosen.pipeline(models), self.setting.samples, self.setting.batch
         rng, pieces = sample_keys(seed, total), list[Tensor]()
         with torch.no_grad():
@@ -239,6 +247,22 @@ class Work:
         save_tensors(folder / f".{key}.tmp", {"x": x[: max(SHOWN[0], SHOWN[1] // max(1, x[0].numel()))]})
         (folder / f".{key}.tmp").replace(folder / f"{key}.safetensors")
         write_text(folder / f"{key}.json", json.dumps(found, indent=1))
+
+
+def taken(folder: Path, training: Training, share: float, model: Any) -> None:
+    """Put the first average of the checkpoint at a share of a training into a model.
+
+    Raises:
+        Refusal: no checkpoint lies within a hundredth of the run from there.
+    """
+    run, total = Run(folder), count(training.training.images)
+    found = min(run.checkpoints(), key=lambda images: abs(images - share * total))
+    if abs(found - share * total) > total / 100 + training.training.batch:
+        raise Refusal(
+            f"no checkpoint lies at {share:g} of {total} images, the nearest is that of {found}: let the trainer save "
+            "as often as it is asked for"
+        )
+    reconstruct(run, training.training.averages[0], model, found)
 
 
 def everything(arm: Arm) -> Iterator[tuple[Names, Training]]:

@@ -4,6 +4,7 @@ from mezzotint.training.checkpoint import reconstruct
 from mezzotint.training.ema import PowerAverage
 from mezzotint.training.inverse_root import InverseRoot
 from mezzotint.training.mirror import Mirror
+from mezzotint.training.phase import Phase
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress
 from mezzotint.training.run import Run
@@ -14,6 +15,7 @@ from mezzotint.training.trainer import Trainer
 __all__ = [
     "InverseRoot",
     "Mirror",
+    "Phase",
     "PowerAverage",
     "Progress",
     "Rate",

@@ -6,7 +6,8 @@ draw the same numbers, and a batch split over processes or into pieces is the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,7 @@ from mezzotint.training.checkpoint import Place, average_name, restore
 from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit
+from mezzotint.training.phase import Phase, starts
 from mezzotint.training.preview import tried
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress, Recorder
@@ -49,13 +51,17 @@ PLAIN = ("NO", "MULTI_CPU", "MULTI_GPU")
 class Turn(nn.Module):
     """The objective and the model as one module, so that what distributes modules sees one forward pass."""
 
-    def __init__(self, objective: Objective, model: Learner) -> None:
+    def __init__(self, objective: Objective, model: Learner, later: Sequence[Objective] = ()) -> None:
         super().__init__()
-        self.objective, self.model = objective, model
+        self.objective, self.model, self.later = objective, model, nn.ModuleList(later)
 
-    def forward(self, x: Tensor, cond: Condition, rng: Rng) -> tuple[Tensor, Loss]:
+    def of(self, phase: int) -> Objective:
+        """What is minimised in a phase, the first being 0."""
+        return cast(Objective, self.later[phase - 1]) if phase else self.objective
+
+    def forward(self, x: Tensor, cond: Condition, rng: Rng, phase: int = 0) -> tuple[Tensor, Loss]:
         """The values (B,), where what distributes modules looks for tensors, and the loss they are of."""
-        loss: Loss = self.objective(self.model, x, self.model.prepare(cond), rng)
+        loss: Loss = self.of(phase)(self.model, x, self.model.prepare(cond), rng)
         return loss.value, loss
 
 
@@ -81,6 +87,7 @@ class Trainer(Part):
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
         shard: cut weights, averages and optimiser into one piece a process (FSDP2) instead of a copy each (DDP); one
             process alone has nothing to cut.
+        then: further phases, each from a share of the run on; ``objective`` and ``rate`` are of the first.
     """
 
     objective: Objective
@@ -101,6 +108,7 @@ class Trainer(Part):
     patience: int = 20
     tensorboard: bool = False
     shard: bool = False
+    then: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -120,6 +128,10 @@ class Trainer(Part):
                     f"training.{name} is {getattr(self, name)!r}, but it has to be a part of the kind {kind.__name__}"
                 )
                 raise Refusal(wrong + ("; the rate itself is training.rate.peak" if name == "rate" else ""))
+        object.__setattr__(self, "then", tuple(self.then) if isinstance(self.then, tuple | list) else (self.then,))
+        for phase in self.then:
+            if not isinstance(phase, Phase):
+                raise Refusal(f"training.then is a list of training.Phase(begins, objective, rate), not {phase!r:.60}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise Refusal(f"betas are two numbers in [0, 1), not {self.betas}")
         if self.clip < 0 or self.workers < 0 or self.patience < 1:
@@ -131,6 +143,7 @@ class Trainer(Part):
                 f"training for {self.images} images is less than one batch of {self.batch}: train for more, or make "
                 f"training.batch smaller"
             )
+        starts(self.then, -(-count(self.images) // self.batch))
 
     def every(self) -> dict[str, int]:
         """The intervals of log lines, checkpoints and pictures, in steps."""
@@ -204,7 +217,7 @@ class Trainer(Part):
         denoiser.to(device).train().requires_grad_(True)
         denoiser.lower(PRECISIONS[self.precision])
         averages = [PowerAverage(denoiser, length) for length in self.averages]
-        turn = Turn(self.objective, denoiser).to(device)
+        turn = Turn(self.objective, denoiser, [phase.objective for phase in self.then]).to(device)
         weights = [p for p in turn.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
         main = accelerator.is_main_process
@@ -232,6 +245,8 @@ class Trainer(Part):
         else:
             optimizer, weights = shards.optimizer, [p for p in turn.parameters() if p.requires_grad]
         total = -(-count(self.images) // self.batch)
+        ends = starts(self.then, total)
+        rates = (self.rate, *(phase.rate for phase in self.then))
         mine = np.arange(self.batch)[rank::ranks]
         places, keys = torch.from_numpy(mine), Rng([self.seed]).at("training")
         recorder = Recorder(
@@ -245,7 +260,9 @@ class Trainer(Part):
 
         batches = feed(data, self.seed, step, total, self.batch, mine, self.workers)
         for x, cond in recorder.timed(batches):
-            rate = self.rate((step + 1) * self.batch, total * self.batch)
+            phase = bisect_right(ends, step)
+            begun = ends[phase - 1] if phase else 0
+            rate = rates[phase]((step + 1 - begun) * self.batch, (ends[phase] - begun) * self.batch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             torch.manual_seed(int(keys.at("layers", step, rank).keys[0]))  # dropout layers draw from torch's generator
@@ -258,7 +275,7 @@ class Trainer(Part):
                 if shards is not None:
                     shards.sync(last)
                 with nullcontext() if last or shards is not None else accelerator.no_sync(wrapped):
-                    _, loss = wrapped(x[rows], cond[rows] if cond else cond, rng[rows])
+                    _, loss = wrapped(x[rows], cond[rows] if cond else cond, rng[rows], phase)
                     # Gradients are averaged over processes, so each counts its share of the batch that many times.
                     accelerator.backward(loss.value.sum() * ranks / self.batch)
                 value += loss.value.detach().double().sum() * ranks / self.batch
@@ -272,10 +289,10 @@ class Trainer(Part):
                 for average in averages:
                     average.update(denoiser, step)
                 for loss in shots:
-                    self.objective.update(cast(Any, denoiser), loss)
+                    turn.of(phase).update(cast(Any, denoiser), loss)
                 recorder.good(mean, shots)
             else:  # the batch is spent: the same one again would fail again
-                where = culprit(turn, partial(turn, x, cond, rng))
+                where = culprit(turn, partial(turn, x, cond, rng, phase))
                 recorder.skipped(step * self.batch, where, mean, norm)
                 skips.bad(where)
             optimizer.zero_grad()
