@@ -23,6 +23,7 @@ from mezzotint.evidence.recipe import Setting
 from mezzotint.evidence.record import Record
 from mezzotint.evidence.reproduce import Request, reproduce
 from mezzotint.evidence.work import Work, sample_keys
+from mezzotint.training import Run
 
 MINE = Path(__file__).with_name("mine.py")
 SOURCE = str(Path(mz.__file__).resolve().parent.parent)
@@ -244,7 +245,7 @@ def test_what_goes_wrong_in_a_worker_is_said_with_its_place(tmp_path: Path) -> N
     [
         ("[1.0]", "None", "numbers by name"),
         ("{'x': torch.ones(2)}", "None", "plain numbers, but its 'x' is a Tensor"),
-        ("{'x': 1.0}", "lambda s: 3", "a judge is a metrics.Extractor"),
+        ("{'x': 1.0}", "lambda s: 3", "a judge is an extractor such as metrics.Extractor"),
     ],
 )
 def test_what_a_measure_and_a_judge_have_to_return(tmp_path: Path, measure: str, judge: str, sentence: str) -> None:
@@ -253,6 +254,30 @@ def test_what_a_measure_and_a_judge_have_to_return(tmp_path: Path, measure: str,
     work = Work(small, "small", Setting(small.setting), loaded.code, tmp_path / "work")
     with pytest.raises(Refusal, match=sentence):
         work.measure("real", 1, lambda share: None)
+
+
+def test_an_arm_may_be_taken_on_the_way(whole: tuple[Path, Record]) -> None:
+    folder = whole[0] / "work" / "mine.py"
+    loaded = load(str(MINE))
+    experiment = loaded.recipe.sizes["small"]
+    setting = Request(loaded, "small").setting
+    long = experiment.arms(setting)["long"]
+    ways = {"long": long, **{str(share): replace(long, at={"model": share}) for share in (0.5, 1.0, 0.35)}}
+    work = Work(replace(experiment, arms=lambda s: ways), "small", setting, loaded.code, folder)
+    for arm in ("long", "0.5", "1.0"):
+        work.measure(arm, 1, lambda share: None)
+    samples = {arm: work.shown(arm, 1) for arm in ("long", "0.5", "1.0")}
+    assert torch.equal(samples["long"], samples["1.0"]) and not torch.equal(samples["long"], samples["0.5"])
+    run = Run.open(work.run(long.trainings["model"], 1))
+    model = load_model(run.path)
+    files, state = run.files(min(run.checkpoints(), key=lambda images: abs(images - 2_000)))
+    model.load_state_dict(load_tensors(files[state["averages"][0]["file"]]))  # the average as it was tracked
+    x = mz.samplers.Sampling(mz.samplers.Heun(3), model)(work.cond[:24], sample_keys(1, 48)[:24])
+    torch.testing.assert_close(samples["0.5"][:24], x, rtol=0, atol=1e-5)
+    with pytest.raises(Refusal, match=r"no checkpoint lies at 0.35 of 4000 images"):
+        work.measure("0.35", 1, lambda share: None)
+    with pytest.raises(Refusal, match="not 'other' at 0.5"):
+        replace(long, at={"other": 0.5})
 
 
 def test_a_count_of_samples_is_one_at_least() -> None:

@@ -13,7 +13,7 @@ where one ends: a place is on an edge if a neighbour along an axis is of another
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,16 +39,27 @@ class Layout(ConditionPart):
         port: where the network takes them; ``input`` is concatenation to x, ``decoder`` spatially-adaptive norms.
         edges: one channel more says where instances end: read from ``layout.instances``, integers (B, *space), or from
             ``layout.edges``, true and false (B, *space) or (B, 1, *space). Zero where neither is told.
+        things: what the numbers mean, a name each, so that a model knows what a palette of names asks for; or ().
 
     Attributes:
         width: channels of its maps, ``channels`` or one more.
     """
 
-    def __init__(self, count: int, channels: int = 16, port: str = "input", edges: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        channels: int = 16,
+        port: str = "input",
+        edges: bool = False,
+        things: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         if not 1 <= count <= UNSAID or channels < 1:
             raise Refusal(f"Layout needs 1 to {UNSAID} things and a positive width, not {count} and {channels}")
+        if things and (isinstance(things, str) or len(set(things)) != count or len(things) != count):
+            raise Refusal(f"things are a name for each of {count} numbers, each another one, not {list(things)!r:.80}")
         self.count, self.channels, self.port, self.edges = count, channels, port, edges
+        self.things = tuple(things)
         self.width = channels + edges
         self.table = nn.Embedding(count + 1, channels)  # the last one where nothing is said
         self.null = nn.Parameter(torch.zeros(self.width))

@@ -68,6 +68,11 @@ class Data(Part, ABC):
         """Names of the classes by label, or () where there are none."""
 
     @property
+    def things(self) -> tuple[str, ...]:
+        """Names of what the numbers of a layout mean, or () where nobody says."""
+        return ()
+
+    @property
     @abstractmethod
     def labels(self) -> Rows | None:
         """Class of every picture of this split, int64 (N,), or None."""

@@ -40,6 +40,10 @@ class Wrapped(Data, ABC):
         return self.source.classes
 
     @property
+    def things(self) -> tuple[str, ...]:
+        return self.source.things
+
+    @property
     def labels(self) -> Rows | None:
         return self.source.labels
 

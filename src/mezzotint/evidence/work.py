@@ -253,11 +253,11 @@ def taken(folder: Path, training: Training, share: float, model: Any) -> None:
     """Put the first average of the checkpoint at a share of a training into a model.
 
     Raises:
-        Refusal: no checkpoint lies within a hundredth of the run from there.
+        Refusal: no checkpoint lies within a twentieth of the run from there.
     """
     run, total = Run(folder), count(training.training.images)
     found = min(run.checkpoints(), key=lambda images: abs(images - share * total))
-    if abs(found - share * total) > total / 100 + training.training.batch:
+    if abs(found - share * total) > total / 20 + training.training.batch:
         raise Refusal(
             f"no checkpoint lies at {share:g} of {total} images, the nearest is that of {found}: let the trainer save "
             "as often as it is asked for"

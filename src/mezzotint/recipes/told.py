@@ -6,6 +6,7 @@
 | ``caption`` | ``Text``, its tokens and its vector |
 | ``attributes``, words and numbers (B,) | ``Attributes``, its vector |
 | integers (B, H, W) at the size of the pictures, such as ``layout`` | ``Layout``, channels beside the picture |
+| the same with ``layout.instances`` or ``layout.edges`` beside it | ``Layout``, and where instances end |
 | pictures, maps and masks (B, C, H, W) at their size, such as ``image``, ``mask``, ``depth`` | ``Image``, the same |
 
 Anything else, such as keypoints, boxes or a picture at another size, is refused by name.
@@ -43,14 +44,16 @@ def parts(data: Data) -> dict[str, ConditionPart]:
     made: dict[str, ConditionPart] = {}
     for name in cond.families:
         values = {key: value for key, value in cond.values.items() if family(key) == name}
-        value = values.get(name) if len(values) == 1 else None
+        ends = {key.partition(".")[2] for key in values} - {""}
+        edges = len(ends) == 1 and ends < {"instances", "edges"}
+        value = values.get(name) if len(values) == 1 or edges else None
         if name == "label" and data.classes:
             made[name] = Classes(len(data.classes))
         elif name == "attributes" and all(value.ndim == 1 for value in values.values()):
             made[name] = _attributes(data, values)
         elif value is not None and value.shape[1:] == x.shape[2:] and _whole(value):
-            made[name] = Layout(_things(data, name))
-        elif value is not None and value.ndim == x.ndim and value.shape[2:] == x.shape[2:]:
+            made[name] = Layout(_things(data, name), edges=edges, things=_names(data, name))
+        elif value is not None and not edges and value.ndim == x.ndim and value.shape[2:] == x.shape[2:]:
             made[name] = Image(value.shape[1])
         elif name != "caption":
             shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in values.items())
@@ -84,10 +87,14 @@ def _conditions(data: Data) -> Iterator[Condition]:
         yield from (split.condition(some) for some in together(rows, split.buckets, most))
 
 
+def _names(data: Data, name: str) -> tuple[str, ...]:
+    """What the numbers of a layout mean, where the data say so."""
+    return data.things if name == "layout" else ()
+
+
 def _things(data: Data, name: str) -> int:
     """How many things a layout tells apart: those that the data name, else up to the largest number in any map."""
-    named = getattr(data, "things", ())
-    if named and name == "layout":
+    if named := _names(data, name):
         return len(named)
     said = (value[value != UNSAID] for cond in _conditions(data) if (value := cond[name]).numel())
     return 1 + max((int(numbers.max()) for numbers in said if len(numbers)), default=0)
