@@ -122,10 +122,16 @@ def describe(record: dict[str, Any]) -> str:
     """An extractor in a few lines."""
     kind = record.get("kind", "classifier")
     lines = [f"{kind}, sha256 {record['sha256'][:12]}"]
-    if kind == "classifier":
+    if kind in ("classifier", "segmenter"):
         seen = record["train"]
         lines.append(f"trained on {seen['count']:,} pictures ({seen['sha256'][:12]}), {record['images']:,} seen")
-        if record.get("held_out"):
+        if record.get("held_out") and kind == "segmenter":
+            for name, right in record["held_out"].items():
+                lines.append(
+                    f"{name} {number(right['value'])} [{number(right['low'])}, {number(right['high'])}] "
+                    f"on {right['count']:,} held-out pictures"
+                )
+        elif record.get("held_out"):
             right = record["held_out"]
             lines.append(
                 f"accuracy {number(right['value'])} [{number(right['low'])}, {number(right['high'])}] "

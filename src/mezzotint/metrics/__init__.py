@@ -3,6 +3,7 @@
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.metrics.coverage import coverage, density, precision, recall
 from mezzotint.metrics.diversity import pairwise_distance
+from mezzotint.metrics.encoder_decoder import EncoderDecoder
 from mezzotint.metrics.energy import energy_distance
 from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import Extractor
@@ -23,6 +24,7 @@ from mezzotint.metrics.record import Difference, Record, compare, unlike
 from mezzotint.metrics.report import Report, evaluate, records
 from mezzotint.metrics.score import extractor_score, split_scores
 from mezzotint.metrics.segmentation import class_iou, confusion, mean_iou, pixel_accuracy, segmentation
+from mezzotint.metrics.segmenter import Segmenter
 from mezzotint.metrics.sliced import sliced_wasserstein
 from mezzotint.metrics.sweep import Sweep, sweep
 from mezzotint.metrics.train_on_synthetic import Scores, beside_real, classification_accuracy, train_on_synthetic
@@ -30,6 +32,7 @@ from mezzotint.metrics.train_on_synthetic import Scores, beside_real, classifica
 __all__ = [
     "Classifier",
     "Difference",
+    "EncoderDecoder",
     "Estimate",
     "Extractor",
     "Features",
@@ -40,6 +43,7 @@ __all__ = [
     "Record",
     "Report",
     "Scores",
+    "Segmenter",
     "Sweep",
     "beside_real",
     "cells_of",

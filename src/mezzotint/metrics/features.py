@@ -1,9 +1,10 @@
 """What sees pictures for a measure, whoever trained it, and why it must not be what guided them.
 
-An extractor turns pictures into features and has a record with the SHA-256 of its weights. There are three: our own
-classifier (:class:`~mezzotint.metrics.Extractor`), a layer of any network of ours
-(:class:`~mezzotint.metrics.NetworkExtractor`), and an ONNX file (:class:`~mezzotint.metrics.OnnxExtractor`). Each is
-saved as a folder, and :func:`load_extractor` reads whichever it is.
+An extractor turns pictures into features and has a record with the SHA-256 of its weights. There are four: our own
+classifier (:class:`~mezzotint.metrics.Extractor`), our own segmenter (:class:`~mezzotint.metrics.Segmenter`), a layer
+of any network of ours (:class:`~mezzotint.metrics.NetworkExtractor`), and an ONNX file
+(:class:`~mezzotint.metrics.OnnxExtractor`). Each is saved as a folder, and :func:`load_extractor` reads whichever it
+is.
 
 A sampler that climbs a network's opinion finds pictures that this network likes, good or not. Judged by the same
 network they look better than they are, and the more so the harder they were guided. So judges differ from guides:
@@ -58,6 +59,7 @@ def load_extractor(path: str | Path) -> Features:
     from mezzotint.metrics.extractor import Extractor
     from mezzotint.metrics.network import NetworkExtractor
     from mezzotint.metrics.onnx_file import OnnxExtractor
+    from mezzotint.metrics.segmenter import Segmenter
 
     folder = Path(path)
     try:
@@ -68,6 +70,8 @@ def load_extractor(path: str | Path) -> Features:
         return NetworkExtractor.load(folder)
     if kind == "onnx":
         return OnnxExtractor.load(folder)
+    if kind == "segmenter":
+        return Segmenter.load(folder)
     if kind != "classifier":
         raise Refusal(
             f"{str(folder)!r} holds an extractor of kind {str(kind)[:50]!r}, which this version does not know"

@@ -1,0 +1,241 @@
+"""A recorded segmenter: what stands in a picture, place by place, and what a picture is like, learnt from layouts.
+
+A model that paints to layouts is judged by a network that finds layouts in pictures and that was trained on real ones.
+As an :class:`~mezzotint.metrics.Extractor` it is a thing with a record: how it was trained, on which pictures, how well
+it does on pictures it never saw, which is the ceiling of what it can say of samples, and the SHA-256 of its weights.
+Its coarsest maps are features, so that data without labels have features that are their own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.blueprint import blueprint
+from mezzotint.core.bounded import read_json
+from mezzotint.core.errors import Refusal
+from mezzotint.core.spec import build, spec
+from mezzotint.core.stop import poll
+from mezzotint.core.store import check_folder, fill_module, load_tensors, save_tensors, write_folder
+from mezzotint.data.resize import nearest
+from mezzotint.metrics.encoder_decoder import EncoderDecoder
+from mezzotint.metrics.estimate import Estimate
+from mezzotint.metrics.features import RECORD
+from mezzotint.metrics.pictures import checked, fingerprint, shrink
+from mezzotint.metrics.segmentation import UNSAID, Maps, mean_iou, pixel_accuracy
+
+SIDE = 64
+IMAGES = 24_000
+LEVELS = 3
+_BATCH = 32
+_RATE = 4e-3
+_PIXELS = 2**19
+"""Pixels that are looked at at once, which bounds the memory their logits take."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained encoder and decoder with its record; make one with :meth:`train` or :meth:`load`.
+
+    Arguments:
+        network: frozen.
+        record: plain data: ``kind``, ``spec``, ``seed``, ``images`` (seen in training), ``train`` (fingerprint and
+            count), ``ignored``, ``held_out`` (``miou`` and ``pixel_accuracy`` with intervals, or None) and ``sha256``
+            of the weights.
+    """
+
+    network: EncoderDecoder
+    record: dict[str, Any]
+
+    @classmethod
+    def train(
+        cls,
+        images: Tensor,
+        layouts: Maps,
+        held_out: tuple[Tensor, Maps] | None = None,
+        *,
+        classes: int | None = None,
+        seed: int = 0,
+        seen: int | None = None,
+        width: int = 32,
+        ignored: int = UNSAID,
+        sha256: str | None = None,
+    ) -> Segmenter:
+        """Train with cross-entropy on every pixel that the layouts say something of, and AdamW on a one-cycle rate.
+
+        Arguments:
+            images: training pictures (N, C, H, W) in [-1, 1]; above 64 pixels a side they are shrunk by area, and their
+                layouts by nearest.
+            layouts: the classes of their pixels, whole numbers (N, H, W), 0 to ``classes - 1`` or ``ignored``.
+            held_out: pictures and layouts for the measures in the record.
+            classes: how many answers it has. None: up to the highest number in the layouts.
+            seed: of the weights and of the order of pictures; torch's own generator is left as it was.
+            seen: pictures seen in training, counted with repetition; by default 24,000, but each at least once.
+            width: channels at full size.
+            ignored: the number of pixels of which nothing is said.
+            sha256: the fingerprint of the training pictures, where these are shrunk already. None: taken here.
+
+        Raises:
+            Refusal: pictures and layouts do not fit, or the layouts say nothing, or more than there are classes.
+        """
+        images, said = _told(images, layouts, "the training pictures")
+        kept = said != ignored
+        if not kept.any():
+            raise Refusal("the layouts of the training pictures say nothing of any pixel, so there is nothing to learn")
+        lowest, highest = int(said[kept].min()), int(said[kept].max())
+        answers = highest + 1 if classes is None else classes
+        if lowest < 0 or highest >= min(answers, UNSAID):
+            raise Refusal(
+                f"layouts hold {lowest} to {highest}, but with {answers} classes they must hold 0 to "
+                f"{min(answers, UNSAID) - 1}, or {ignored} where nothing is said"
+            )
+        small = shrink(images, SIDE)
+        maps = brought(said, (small.shape[2], small.shape[3]))
+        seen = max(IMAGES, len(small)) if seen is None else seen
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            network = EncoderDecoder(small.shape[1], answers, width=width, levels=LEVELS)
+            _fit(network, small, maps, ignored, math.ceil(seen / _BATCH), torch.Generator().manual_seed(seed))
+        network.eval().requires_grad_(False)
+        made = cls(network, {})
+        made.record.update(
+            kind="segmenter",
+            spec=spec(network),
+            seed=seed,
+            images=seen,
+            train={"count": len(images), "sha256": sha256 or fingerprint(images, said)},
+            ignored=ignored,
+            resize=f"by area to at most {SIDE} a side",
+            sha256=made.sha256,
+        )
+        scores = {} if held_out is None else made.scores(*held_out)
+        made.record["held_out"] = {name: found.plain() for name, found in scores.items()} or None
+        return made
+
+    @property
+    def networks(self) -> Sequence[torch.nn.Module]:
+        """The encoder and decoder."""
+        return (self.network,)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights, by name in the order of the network."""
+        return fingerprint(*self.network.state_dict().values())
+
+    @property
+    def classes(self) -> int:
+        """How many answers it has for a pixel."""
+        return int(self.network.head.out_channels)
+
+    def features(self, images: Tensor) -> NDArray[np.float64]:
+        """The coarsest maps averaged over space, (N, D), of pictures (N, C, H, W) in [-1, 1], in float64."""
+        return self._each(images, lambda x, _: self.network.features(x)).double().numpy()
+
+    def segment(self, images: Tensor) -> NDArray[np.uint8]:
+        """The likeliest class of every pixel, uint8 (N, H, W), of pictures (N, C, H, W) in [-1, 1].
+
+        Above 64 pixels a side pictures are looked at shrunk by area, and the logits are enlarged linearly.
+        """
+        return self._each(images, self._answer).numpy()
+
+    def scores(self, images: Tensor, layouts: Maps) -> dict[str, Estimate]:
+        """``miou`` and ``pixel_accuracy`` on pictures (N, C, H, W) and their own layouts (N, H, W)."""
+        pictures, said = _told(images, layouts, "the pictures to segment")
+        seen, ignored = self.segment(pictures), self.record["ignored"]
+        return {made.name: made for made in (f(seen, said, self.classes, ignored) for f in (mean_iou, pixel_accuracy))}
+
+    def _answer(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        logits: Tensor = self.network(x)
+        if logits.shape[-2:] != size:
+            logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+        return logits.argmax(1).to(torch.uint8)
+
+    @torch.no_grad()
+    def _each(self, images: Tensor, look: Any) -> Tensor:
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        rows = max(1, _PIXELS // max(1, size[0] * size[1]))
+        pieces = (images[at : at + rows].detach().cpu().float() for at in range(0, len(images), rows))
+        return torch.cat([look(shrink(piece, SIDE), size) for piece in pieces])
+
+    def save(self, path: str | Path) -> Path:
+        """Write a folder with ``extractor.json`` (the record), the weights as safetensors, and a manifest of hashes."""
+
+        def fill(folder: Path) -> None:
+            (folder / RECORD).write_text(json.dumps(self.record, indent=1), encoding="utf-8")
+            save_tensors(folder / "model.safetensors", self.network.state_dict())
+
+        return write_folder(path, fill, replace=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Segmenter:
+        """Read a folder written by :meth:`save`; what is damaged or not what its record says is refused."""
+        folder = Path(path)
+        check_folder(folder)
+        try:
+            record = read_json(folder / RECORD)
+            tree, digest = record["spec"], record["sha256"]
+            kind, _ = record["kind"], record["ignored"]
+        except (Refusal, LookupError, TypeError):
+            raise Refusal(f"{str(folder)!r} holds no segmenter: its {RECORD} is missing or unreadable") from None
+        planned, file = blueprint(tree, ("metrics",)), folder / "model.safetensors"
+        if kind != "segmenter" or not isinstance(planned, EncoderDecoder):
+            raise Refusal(f"{str(folder)!r} does not describe a segmenter")
+        tensors = load_tensors(file, like=planned)
+        network: EncoderDecoder = build(tree, ("metrics",))
+        fill_module(network, tensors, repr(str(file)))
+        made = cls(network.eval().requires_grad_(False), record)
+        if made.sha256 != digest:
+            raise Refusal(f"the weights in {str(folder)!r} are not those its record names; train the segmenter again")
+        return made
+
+
+def brought(layouts: Tensor, size: tuple[int, int]) -> Tensor:
+    """Layouts (N, h, w) at (height, width): each pixel is the one of ``layouts`` in whose area its centre lies."""
+    if tuple(layouts.shape[-2:]) == size:
+        return layouts
+    return torch.from_numpy(nearest(layouts.numpy()[..., None], size, "stretch")[..., 0])
+
+
+def _told(images: Tensor, layouts: Maps, what: str) -> tuple[Tensor, Tensor]:
+    """Pictures as they would be shown, and their layouts as uint8 or int64 (N, H, W)."""
+    pictures, _ = checked(images, None, what)
+    maps = torch.as_tensor(layouts).detach().cpu()
+    if maps.is_floating_point() or maps.dtype == torch.bool or maps.shape != (len(images), *images.shape[2:]):
+        raise Refusal(
+            f"{what} {tuple(images.shape)} need layouts of whole numbers of shape "
+            f"{(len(images), *images.shape[2:])}, not {maps.dtype} of {tuple(maps.shape)}"
+        )
+    return pictures, maps if maps.dtype == torch.uint8 else maps.long()
+
+
+def _fit(
+    network: EncoderDecoder, images: Tensor, maps: Tensor, ignored: int, steps: int, generator: torch.Generator
+) -> None:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.01, fused=True)
+    rows = torch.empty(0, dtype=torch.int64)
+    for step in range(steps):
+        poll()
+        if len(rows) < min(_BATCH, len(images)):
+            rows = torch.randperm(len(images), generator=generator)
+        batch, rows = rows[:_BATCH], rows[_BATCH:]
+        # Up for a fifth of the way, then down along a half cosine.
+        way = (step + 1) / steps
+        rate = way / 0.2 if way < 0.2 else 0.5 * (1 + math.cos(math.pi * (way - 0.2) / 0.8))
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * rate
+        said = maps[batch].long()
+        loss = F.cross_entropy(network(images[batch]), said, ignore_index=ignored, reduction="sum")
+        optimizer.zero_grad()
+        # By the pixels that are judged; a batch of which nothing is said moves nothing, where a mean would be NaN.
+        torch.autograd.backward(loss / (said != ignored).sum().clamp(min=1))
+        optimizer.step()
