@@ -1,38 +1,22 @@
 """What is told of a picture, as a picture: maps of classes in fixed colours, masks, pictures and points.
 
-The colours are those of the label maps of PASCAL VOC, a rule and not a choice: of the number of a class, bits 0, 3 and
-6 are the highest bits of red, bits 1, 4 and 7 of green, bits 2 and 5 of blue, from the top down. So every class has one
-colour everywhere, 0 is black, and 255, which says nothing, is cream.
-
-Source: the development kit of Everingham et al., "The PASCAL Visual Object Classes Challenge 2012"
-(``VOClabelcolormap``).
+The colours of maps are those of the label maps of PASCAL VOC (:data:`mezzotint.data.palette.COLOURS`): every class has
+one colour everywhere, 0 is black, and 255, which says nothing, is cream.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.core.condition import Condition, family
+from mezzotint.data.palette import COLOURS
 
 _CANVAS = 96  # pixels of the longer side on which points are drawn, at least about so many
 _PAPER = 242
 _AROUND = 30  # radii of a point to a side
 _SEEN, _HIDDEN = 2.0, 1.0
-
-
-def _table() -> NDArray[np.uint8]:
-    number, colours = np.arange(256), np.zeros((256, 3), dtype=np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((number >> (3 * place + channel) & 1) << (7 - place)).astype(np.uint8)
-    return colours
-
-
-COLOURS = _table()
-"""Red, green and blue (256, 3) by the number of a class."""
 
 
 def maps(cond: Condition, size: tuple[int, int]) -> dict[str, Tensor]:

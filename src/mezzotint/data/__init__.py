@@ -22,9 +22,11 @@ from mezzotint.data.flowers import Flowers
 from mezzotint.data.folder import Folder
 from mezzotint.data.fractal import Fractal
 from mezzotint.data.huggingface import HuggingFace
+from mezzotint.data.map_file import layout_file
 from mezzotint.data.mitbih import MITBIH
 from mezzotint.data.mnist import MNIST
 from mezzotint.data.olivetti import Olivetti
+from mezzotint.data.palette import Palette
 from mezzotint.data.recorded import Recorded
 from mezzotint.data.root import find
 from mezzotint.data.scenes.scenes import Scenes
@@ -62,6 +64,7 @@ __all__ = [
     "Fractal",
     "HuggingFace",
     "Olivetti",
+    "Palette",
     "Recorded",
     "SceneVideos",
     "Scenes",
@@ -73,4 +76,5 @@ __all__ = [
     "Untold",
     "check",
     "find",
+    "layout_file",
 ]

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data import picture as files
+from mezzotint.data.palette import UNSAID
 from mezzotint.data.records import Records
-from mezzotint.data.resize import fit, moved
+from mezzotint.data.resize import check_aspect, fit, moved
 from mezzotint.data.resize import nearest as taken
 from mezzotint.data.transparency import shade
 
 Array = NDArray[Any]
-UNSAID = 255
-"""What a layout says where it says nothing."""
 MAPS = ("layout", "image", "mask")
 
 
@@ -101,11 +100,11 @@ class Decoder:
                 continue
             if name == "image":
                 with files.decoded(found, self.image_channels, self.max_pixels, self.under, turns) as pixels:
-                    _check_aspect(found, pixels.shape[:2], have)
+                    check_aspect(repr(str(found)), pixels.shape[:2], have)
                     made["image"] = self._fitted(pixels)
             else:
                 numbers = files.numbers(found, self.max_pixels) if name == "layout" else self._white(found)
-                _check_aspect(found, numbers.shape, have)
+                check_aspect(repr(str(found)), numbers.shape, have)
                 under = UNSAID if name == "layout" else 0
                 made[name] = taken(numbers[..., None], size, self.resize, under)[..., 0].astype(made[name].dtype)
         if "keypoints" in wanted:
@@ -135,12 +134,3 @@ def picture(records: Records, column: str, row: int, path: str) -> files.Source:
     if found is None:
         raise Refusal(f"the record {records.names[row]!r} of {path!r} has no picture ({column})")
     return found
-
-
-def _check_aspect(found: files.Source, map_: tuple[int, ...], have: tuple[int, ...]) -> None:
-    """Refuse a map of another aspect than its picture's, by more than a pixel: it cannot lie on it."""
-    if abs(map_[0] * have[1] - map_[1] * have[0]) > max(*map_, *have):
-        raise Refusal(
-            f"{str(found)!r} is {map_[1]} x {map_[0]} pixels and its picture {have[1]} x {have[0]}, so it does not "
-            "lie on it; maps have the aspect of their picture"
-        )

@@ -246,25 +246,51 @@ def layers(path: Source, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np
         return whole[..., :channels].copy(), whole[..., 3].copy(), profile or None
 
 
-def numbers(path: Source, max_pixels: int) -> NDArray[np.uint8]:
-    """The numbers that a map is made of, uint8 (H, W): the values of a grey picture, the places in a palette.
+def numbers(path: Source, max_pixels: int, most: int = 255) -> NDArray[Any]:
+    """The numbers that a map is made of, (H, W): the values of a grey picture, the places in a palette.
+
+    Arguments:
+        path: the file.
+        max_pixels: the largest width times height that is unpacked.
+        most: the largest number that a map may hold; the result is uint8 up to 255, uint16 up to 65535.
 
     Raises:
-        Refusal: the file is broken or too large, a JPEG, or its pixels are colours or numbers beyond 255.
+        Refusal: the file is broken or too large, a JPEG, or its pixels are colours or numbers beyond ``most``.
     """
-    with _opened(path, max_pixels) as image:
-        if image.format == "JPEG":
-            raise Refusal(f"the map {str(path)!r} is a JPEG, which changes the numbers it keeps; save maps as PNG")
-        ImageOps.exif_transpose(image, in_place=True)
+    with _map(path, max_pixels) as image:
         if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
             raise Refusal(
                 f"the map {str(path)!r} has pixels of the kind {image.mode}, but a map is a grey picture or one with a "
-                "palette, whose numbers are what it tells"
+                "palette, whose numbers are what it tells; where its colours are, name the palette that says what "
+                "they mean"
             )
         values = np.asarray(image)
-        if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= 255:
-            raise Refusal(f"the map {str(path)!r} holds the number {values.max()}, and the numbers of a map end at 255")
-        return values.astype(np.uint8)
+        if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= most:
+            odd = values.min() if values.min() < 0 else values.max()
+            raise Refusal(f"the map {str(path)!r} holds the number {odd}, and the numbers of a map end at {most}")
+        return values.astype(np.uint8 if most <= 255 else np.uint16)
+
+
+def colours(path: Source, max_pixels: int) -> NDArray[np.uint8]:
+    """The colours that a map is painted in, uint8 (H, W, 4): red, green, blue, and how much of them is seen.
+
+    Raises:
+        Refusal: the file is broken or too large, or a JPEG.
+    """
+    with _map(path, max_pixels) as image:
+        return np.asarray(image.convert("RGBA"))
+
+
+@contextmanager
+def _map(path: Source, max_pixels: int) -> Iterator[Image.Image]:
+    """A map, upright; refused where its kind of file changes what it keeps."""
+    with _opened(path, max_pixels) as image:
+        if image.format == "JPEG":
+            raise Refusal(
+                f"the map {str(path)!r} is a JPEG, which changes the numbers and the colours it keeps; save maps as PNG"
+            )
+        ImageOps.exif_transpose(image, in_place=True)
+        yield image
 
 
 def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:

@@ -127,6 +127,22 @@ def check_resize(resize: str) -> None:
         raise Refusal(f"there is no resize policy {resize!r}: {closest(str(resize), RESIZES)}")
 
 
+def check_aspect(what: str, have: Sequence[int], want: Sequence[int], whose: str = "its picture") -> None:
+    """Refuse what lies on another and has not its aspect, by more than a pixel.
+
+    Arguments:
+        what: what a refusal calls it.
+        have: its (height, width).
+        want: of what it lies on.
+        whose: what that is called.
+    """
+    if abs(have[0] * want[1] - have[1] * want[0]) > max(*have, *want):
+        raise Refusal(
+            f"{what} is {have[1]} x {have[0]} pixels and {whose} {want[1]} x {want[0]}, so it does not lie on it; "
+            "maps have the aspect of their picture"
+        )
+
+
 def sides(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """A size as (height, width): a number means a square, None stays None."""
     if size is None:
