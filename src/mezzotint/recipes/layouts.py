@@ -18,7 +18,6 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build, spec
 from mezzotint.data.data import Data
 from mezzotint.evidence.recipe import Training
-from mezzotint.networks.unet import UNet
 from mezzotint.recipes import classes
 from mezzotint.training.phase import Phase
 from mezzotint.training.rate import Rate
@@ -46,6 +45,7 @@ def usual(
     edges: bool = True,
     second: float = SECOND,
     dropped: float = DROPPED,
+    saves: int = 4,
 ) -> Training:
     """The training of an EDM model of ``data`` that follows their layouts.
 
@@ -63,6 +63,7 @@ def usual(
         edges: whether the model is told where instances end, where the data know it.
         second: the share of the run that is the second phase; 0 for none.
         dropped: how often the layout, and whatever else is told, is dropped in it.
+        saves: checkpoints on the way.
 
     Raises:
         Refusal: the data tell no layout.
@@ -85,6 +86,7 @@ def usual(
     network = _again(model.network, maps=maps, **decoder)
     encoder = type(model.encoder)(**{**told, "layout": layout})
     trainer = _phased(cast(Any, made.training), peak, second, dropped)
+    trainer = replace(trainer, save=max(trainer.batch, count(images) // saves))
     return Training(_again(model, network=network, encoder=encoder), made.data, trainer)
 
 
