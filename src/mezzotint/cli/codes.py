@@ -20,8 +20,9 @@ from mezzotint.data import Data
 CACHE = "codes"
 """The folder of caches inside the run of an autoencoder."""
 KINDS = {"vq": "symbols", "kl": "real numbers"}
-MODELS = ("chain", "masked", "raster")
-"""Models of symbols, by what ``--model`` calls them."""
+LAYOUT = "layout"
+MODELS = ("chain", "masked", "raster", LAYOUT)
+"""Models of symbols, and one of pictures from layouts, by what ``--model`` calls them."""
 
 
 def is_autoencoder(tree: Any) -> bool:
@@ -92,7 +93,7 @@ def _encode(data: Encoded) -> None:
 def tree(
     data: Data, autoencoder: str | None, model: str | None, *, images: int, seed: int, **more: Any
 ) -> dict[str, Any]:
-    """The config of the usual training: of an autoencoder, of a named model of symbols, or of what suits the data.
+    """The config of the usual training: of an autoencoder, of a named model, or of what suits the data.
 
     Arguments:
         data: pictures, codes or other samples.
@@ -107,6 +108,10 @@ def tree(
         from mezzotint.recipes import codes
 
         return codes.of_data(data, seed, kind=autoencoder, images=images, **more)
+    if model == LAYOUT:
+        from mezzotint.recipes import layouts
+
+        return layouts.of_data(data, seed=seed, images=images, **more)
     if model is not None and data.vocab is None:
         made = "real codes" if isinstance(data, Encoded) else "no symbols"
         raise Refusal(
@@ -175,5 +180,7 @@ def is_codes(before: Mapping[str, Any]) -> bool:
 
 
 def is_ours(before: Mapping[str, Any]) -> bool:
-    """Whether a run was written with an autoencoder: it is one, or a model of codes."""
-    return is_codes(before) or is_autoencoder(before.get("model"))
+    """Whether a run was written by more than its data: it is an autoencoder, a model of codes, or one in phases."""
+    training = before.get("training")
+    phased = isinstance(training, Mapping) and bool(training.get("then"))
+    return phased or is_codes(before) or is_autoencoder(before.get("model"))

@@ -96,7 +96,8 @@ class Train:
     model: Annotated[
         Optional[str], arg(metavar="NAME", help_behavior_hint="(default: masked, of real codes the U-Net)")
     ] = None
-    """Of symbols: masked, all at once from masks; chain, a few autoregressive stages; raster, one by one."""
+    """Of symbols: masked, all at once from masks; chain, a few autoregressive stages; raster, one by one. Of pictures
+    with maps: layout, told in the decoder and in two phases, the second for guidance."""
     cascade: Annotated[Optional[str], arg(metavar="SIZES", help_behavior_hint="")] = None
     """Train a cascade: the sides of its pictures, ascending, each a divisor of the next, such as 7,14,28."""
     augment: Annotated[Optional[str], arg(metavar="KIND", help_behavior_hint="(default: noise)")] = None
