@@ -86,7 +86,7 @@ def test_real_pictures_are_the_ceiling_and_those_of_other_layouts_are_not(judged
     x = cond["real"]
     own, others = laid_out.measure(SMALL, x, cond, judge), laid_out.measure(SMALL, x.roll(1, 0), cond, judge)
     assert own["mIoU"] > 0.5 > 0.25 > others["mIoU"]
-    assert own["mIoU, read"] > 0.9 > 0.5 > others["mIoU, read"]
+    assert own["mIoU, read"] > 0.8 > 0.5 > others["mIoU, read"]
     assert own["diversity"] == 0.0 < others["diversity"]  # each layout's picture again and again
     assert laid_out.measure(SMALL, torch.randn_like(x), cond, judge)["frechet"] > 10 * own["frechet"]
 
