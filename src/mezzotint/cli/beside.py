@@ -25,7 +25,8 @@ def beside(subject: Subject) -> Html | None:
     count = min(MOST, len(subject.samples))
     cond = subject.told[list(range(count))]
     drawn, said = maps(cond, (subject.samples.shape[-2], subject.samples.shape[-1])), texts(cond, subject.data)
-    real = None if subject.origins is None else subject.data[list(subject.origins[:count])][0]
+    source = subject.data if subject.asked_of is None else subject.asked_of
+    real = None if subject.origins is None else source[list(subject.origins[:count])][0]
     parts: list[object] = []
     for start in range(0, count, COLUMNS):
         rows = range(start, min(start + COLUMNS, count))
@@ -46,7 +47,7 @@ def beside(subject: Subject) -> Html | None:
     return section(
         "What was asked for, and what came",
         tag("p", f"The first {count} samples, none chosen by hand, each in the column of what it was asked to show."),
-        tag("figure", *parts, _swatches(legend(layouts[0])) if layouts else None),
+        tag("figure", *parts, _swatches(legend(layouts[0]), subject.data) if layouts else None),
     )
 
 
@@ -68,10 +69,11 @@ def texts(cond: Condition, data: Data) -> list[str]:
     return [" · ".join(row) for row in rows]
 
 
-def _swatches(classes: list[tuple[int, str]]) -> Html:
-    """Which colour is which class of a map."""
-    cells = [
-        tag("span", tag("i", style=f"background:{colour}"), "unsaid" if number == 255 else number)
-        for number, colour in classes
-    ]
-    return tag("p", "Classes of the map: ", *cells, class_="swatches")
+def _swatches(classes: list[tuple[int, str]], data: Data) -> Html:
+    """Which colour is which thing of a map, by name where the data have names."""
+    names = tuple(getattr(data, "things", ()))
+    cells = []
+    for number, colour in classes:
+        name = "unsaid" if number == 255 else printable(names[number]) if number < len(names) else number
+        cells.append(tag("span", tag("i", style=f"background:{colour}"), name))
+    return tag("p", "Things of the map: ", *cells, class_="swatches")

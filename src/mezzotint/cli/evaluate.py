@@ -15,12 +15,11 @@ from tyro.conf import Positional, arg
 
 from mezzotint.cli.console import Flag, duration, emit, note, number, progress, stages, table, use_threads
 from mezzotint.cli.flags import Drawing, Drawn, alone, changes_of, parameters_of
+from mezzotint.cli.things import THING, by_thing, spread
 from mezzotint.cli.words import good
 
 if TYPE_CHECKING:
     from mezzotint.cli.method import Method
-    from mezzotint.core.condition import Condition
-    from mezzotint.data import Data
     from mezzotint.metrics import Features
 
 MOST = 5000
@@ -30,8 +29,9 @@ MOST = 5000
 class Evaluate:
     """Judge a model against the pictures it was trained on and the ones held out.
 
-    Samples are drawn with the labels or captions of the training set. Every number has a 95 % interval and stands
-    beside what real pictures score in the samples' place, from as many pictures:
+    Samples are drawn with the labels or captions of the training set, or under the layouts of held-out pictures.
+    Every number has a 95 % interval and stands beside what real pictures score in the samples' place, from as many
+    pictures:
 
       accuracy               share of samples that an independent judge recognises as their label
       classification_score   accuracy on held-out pictures of a classifier trained on the samples alone
@@ -42,6 +42,10 @@ class Evaluate:
       precision, density     are samples where real pictures are? (3 and 5 neighbours, in features)
       recall, coverage       are there samples wherever real pictures are?
       diversity              mean distance of two samples of one class, in features
+      miou, pixel_accuracy   do samples show their layouts? by a segmenter trained on the training pictures
+      iou_sky, ...           the same of each thing; one that no layout asks for is named as missing
+      miou_read              the same by the exact readers, of scenes whose layouts say colours
+      layout_diversity       mean distance of two samples of one layout (ten each, drawn for this), in features
       patches_16, ...        distance of patches at each scale: textures, fine and coarse
       neighbour_ratio        distance to the nearest training picture over that of held-out ones; far below 1 is copying
       close_share            share of samples closer to a training picture than real new ones usually are
@@ -128,9 +132,10 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint import metrics
     from mezzotint.autoencoders import Encoded
     from mezzotint.cascades.folder import families, is_cascade
+    from mezzotint.cli import asked as asking
     from mezzotint.cli import drawing, wanted
     from mezzotint.cli.codes import is_autoencoder
-    from mezzotint.cli.eye import kept
+    from mezzotint.cli.eye import kept, kept_segmenter
     from mezzotint.cli.method import Method
     from mezzotint.cli.plan import BATCH
     from mezzotint.cli.source import of_run
@@ -144,6 +149,7 @@ def _run(args: Evaluate, threads: int) -> int:
     from mezzotint.data import Bucket
     from mezzotint.denoiser import Counted
     from mezzotint.metrics import measures
+    from mezzotint.metrics.layouts import READ, VARIETY
     from mezzotint.metrics.record import origin
     from mezzotint.metrics.report import TRAIN_LIMIT
     from mezzotint.samplers import Sampling
@@ -200,13 +206,19 @@ def _run(args: Evaluate, threads: int) -> int:
     count = min(len(train), MOST) if args.count is None else args.count
     out = _out(args, count, method, model.images, edited=bool(mine), extractor=named)
     page = _page(args, out)
-    cond, origins = _told(train, count, families(model.denoiser))
+    told_of = held_out if "layout" in families(model.denoiser) else train
+    cond, origins = asking.asked(told_of, count, families(model.denoiser))
     labels = cond["label"] if "label" in cond else None
     keys = Rng([args.seed]).at("evaluate").repeat(count).at(torch.arange(count))
     with progress("sampling", "pictures") as meter:
         batch = BATCH if given.batch is None else given.batch
         x = drawing.draw(pipeline, cond, keys, batch, meter, rows)
     asked_rows = int(ranks.total(torch.tensor(counted.rows)))
+    layouts = cond["layout"] if "layout" in cond and cond["layout"].ndim == 3 else None
+    several = None
+    if layouts is not None and VARIETY in measures.laid(asked):
+        with progress("sampling several of a layout", "pictures") as meter:
+            several = asking.alike(pipeline, cond, args.seed, batch, meter, rows)
     if x is None:  # the first process judges
         return 0
     note(f"judging them beside {min(len(train), TRAIN_LIMIT):,} training pictures")
@@ -214,13 +226,20 @@ def _run(args: Evaluate, threads: int) -> int:
     if extractor is None and labels is not None and measures.needs(asked, "features"):
         extractor = kept(args.run, train, held_out)
         metrics.check_apart(extractor, guided)
+    things: tuple[str, ...] = tuple(getattr(train, "things", ()))
+    segmenter = None
+    if layouts is not None and (set(measures.laid(asked)) - {READ} or measures.needs(asked, "features")):
+        segmenter = kept_segmenter(args.run, train, held_out, things)
+        metrics.check_apart(segmenter, guided)
     captions = spoken(cond["caption"]) if "caption" in cond else None
     record, rng = method.record(), Rng([args.seed])
     drawn = origin(model.sha256, record["sampler"], record["guidance"], model.average, args.seed)
     with stages({"reading": "scenes"}) as tell:
         report = metrics.evaluate(
             x, labels, train, held_out,
-            measures=asked, captions=captions, extractor=extractor, rng=rng, drawn=drawn, tell=tell,
+            measures=asked, captions=captions, layouts=layouts, things=things,
+            alike=None if several is None else several[0],
+            extractor=extractor, segmenter=segmenter, rng=rng, drawn=drawn, tell=tell,
         )  # fmt: skip
     document = {
         "model": model.record(),
@@ -245,7 +264,7 @@ def _run(args: Evaluate, threads: int) -> int:
         run = Run.open(args.run)
         shown = Subject(
             run, train, model.denoiser, method.sampler, x, labels, range(count), report,
-            told=cond, origins=origins, guided=guidance(document),
+            told=cond, origins=origins, asked_of=told_of, alike=several, guided=guidance(document),
         )  # fmt: skip
         write_text(page, judged(shown, document, reports(run.path)))
     if args.json:
@@ -269,13 +288,11 @@ def describe(document: dict[str, Any]) -> str:
 
         return reconstruction.describe(document)
 
-    def spread(found: dict[str, Any]) -> str:
-        low, high = found["low"], found["high"]
-        return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
-
     rows = []
     by_chance = any("chance" in found for found in document["measures"].values())
     for name, found in document["measures"].items():
+        if name.startswith(THING):
+            continue
         real, times = found.get("real"), document["times_real"].get(name)
         rows.append([
             name,
@@ -291,7 +308,7 @@ def describe(document: dict[str, Any]) -> str:
     chance = ("by chance",) if by_chance else ()
     head = ("measure", "samples", "95 %", "count", "real", "95 %", "times real", *chance, "better")
     sampler, counts, extractor = document["sampler"], document["counts"], document["extractor"]
-    lines = [table(head, rows), ""]
+    lines = [table(head, rows), "", *by_thing(document)]
     name = str(sampler.get("part", "")).rpartition(".")[2]
     lines.append(
         f"{name} with {sampler.get('steps')} steps, {guidance(document)}: "
@@ -301,7 +318,9 @@ def describe(document: dict[str, Any]) -> str:
         f"{counts['samples']:,} samples, {counts['train']:,} training and {counts['held_out']:,} held-out pictures; "
         f"distances of {counts['compared']:,}"
     )
-    if extractor is not None:
+    if extractor is not None and extractor.get("kind") == "segmenter":
+        lines.append(f"features of the segmenter {extractor['sha256'][:12]}")
+    elif extractor is not None:
         accuracy = extractor.get("held_out")
         score = f", accuracy {number(accuracy['value'])} on held-out pictures" if accuracy else ""
         lines.append(f"features of the extractor {extractor['sha256'][:12]}{score}")
@@ -319,24 +338,6 @@ def guidance(document: dict[str, Any]) -> str:
     what = "guidance" if name == "CFG" else f"guidance {name}"
     levels = f" at levels {scale['low']:g}-{scale['high']:g}" if isinstance(scale, dict) and "low" in scale else ""
     return f"{what} {inner:g}{levels}" if isinstance(inner, int | float) else what
-
-
-def _told(train: Data, count: int, families: tuple[str, ...]) -> tuple[Condition, list[int]]:
-    """What is told of a fixed random subset of the training set, of all of it over and over where it is too small.
-
-    And the rows of which that is told.
-    """
-    import numpy as np
-
-    from mezzotint.core.errors import Refusal
-    from mezzotint.metrics.pictures import subset
-
-    rows = np.resize(subset(len(train), count), count)
-    told, _ = train.condition(rows).take(*families)
-    for family in families:
-        if family not in told.families:
-            raise Refusal(f"the model was trained with {family}s, but its data have none now")
-    return told, [int(row) for row in rows]
 
 
 def _page(args: Evaluate, out: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mezzotint.cli import shown
+from mezzotint.cli.alike import alike
 from mezzotint.cli.beside import beside
 from mezzotint.cli.copies import copies
 from mezzotint.cli.history import curves as grown
@@ -14,6 +15,7 @@ from mezzotint.cli.page import document
 from mezzotint.cli.report import curves, footer, how, numbers, onwards, top
 from mezzotint.cli.strips import strips
 from mezzotint.cli.subject import Subject
+from mezzotint.cli.things import things
 from mezzotint.data.licence import said
 
 
@@ -32,8 +34,10 @@ def judged(subject: Subject, report: Mapping[str, Any], others: Iterable[Mapping
         f"{name}: {len(subject.samples):,} samples – mezzotint",
         top(subject, f"{name}{after}, judged by {len(subject.samples):,} samples", "mezzotint evaluate"),
         beside(subject),
+        alike(subject),
         strips(subject) or shown.grid(subject),
         numbers(subject),
+        things(subject.report),
         grown({name: history([report, *others], report)}),
         copies(subject),
         curves(subject),

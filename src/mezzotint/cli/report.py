@@ -15,6 +15,7 @@ from mezzotint.cli.chart import Line, chart
 from mezzotint.cli.copies import copies
 from mezzotint.cli.page import Html, document, join, section, tag
 from mezzotint.cli.subject import Subject
+from mezzotint.cli.things import THING
 from mezzotint.cli.words import Words, headline, need, spell, verdict, wish, words
 from mezzotint.core import config
 from mezzotint.core.bounded import read_json
@@ -57,7 +58,7 @@ def top(subject: Subject, title: str, eyebrow: str = "mezzotint report") -> Html
     cells = []
     for name, found in report.measures.items():
         bar = bars.get(name)
-        if bars and bar is None:
+        if (bars and bar is None) or name.startswith(THING):
             continue
         value = words(name).number(found.value)
         if name in report.ratios:
@@ -160,6 +161,8 @@ def numbers(subject: Subject) -> Html:
     """Every measure with its interval, its counts, what it means and when not to trust it."""
     report, ratios, bodies = subject.report, subject.report.ratios, []
     for name, found in report.measures.items():
+        if name.startswith(THING):
+            continue  # in a table of their own
         word, bar, real = words(name), subject.bars.get(name), report.real.get(name)
         counts = f"of {found.count:,}" + (f", by {found.against:,}" if found.against else "")
         cell: object = "–" if subject.bars else None
@@ -209,7 +212,7 @@ def how(subject: Subject) -> Html:
     environment = _read(run, "environment.json")
     manifest = _read(run, f"model/{MANIFEST}").get("files", {}).get("model.safetensors", {})
     versions = environment.get("packages", {})
-    extractor = report.extractor or {}
+    extractor, segmenter = report.extractor or {}, report.segmenter or {}
     size = " × ".join(map(str, reversed(subject.data.shape[1:])))
     threads = environment.get("threads")
     machine = [
@@ -243,6 +246,7 @@ def how(subject: Subject) -> Html:
         ("Weights", tag("code", f"sha256 {manifest['sha256']}") if "sha256" in manifest else None),
         ("Training set", tag("code", f"sha256 {report.counts['train_sha256']}")),
         ("Extractor", tag("code", f"sha256 {extractor['sha256']}") if "sha256" in extractor else None),
+        ("Segmenter", tag("code", f"sha256 {segmenter['sha256']}") if segmenter else None),
     ]
     listed = [part for name, value in facts if value is not None for part in (tag("dt", name), tag("dd", value))]
     written = tag("details", tag("summary", "The whole config (config.yaml)"), tag("pre", config.dumps(tree)))

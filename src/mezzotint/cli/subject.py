@@ -38,6 +38,8 @@ class Subject:
         told: what every sample was asked to show, where that is more than a label.
         origins: of which rows of the data that was told, or None.
         guided: the guidance in words, where its scale does not say it.
+        asked_of: the split whose rows ``origins`` are; None: ``data``.
+        alike: several samples of one layout each (layouts, samples, C, H, W), and of which rows of ``told``; or None.
     """
 
     run: Run
@@ -54,6 +56,8 @@ class Subject:
     told: Condition = NONE
     origins: Sequence[int] | None = None
     guided: str = ""
+    asked_of: Data | None = None
+    alike: tuple[Tensor, Sequence[int]] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

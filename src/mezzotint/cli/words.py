@@ -154,6 +154,35 @@ WORDS: dict[str, Words] = {
         "Readers abstain where they are not sure, so a blurred picture follows nothing; by chance it is not zero.",
         share=True,
     ),
+    "miou": Words(
+        "Layouts met (mIoU)",
+        "What a segmenter, which learnt from real training pictures, sees in the samples, held against the layouts "
+        "they were asked to show: intersection over union of each thing over all pixels, the mean over things. Beside it: "
+        "the same of real held-out pictures and their own layouts, the ceiling.",
+        "The segmenter may be fooled by what looks like a thing to it alone. It is blind to variety, and small things "
+        "count as much as large ones.",
+        share=True,
+    ),
+    "pixel_accuracy": Words(
+        "Layouts met, by pixels",
+        "The share of pixels that show, to the same segmenter, what the layout asks for there.",
+        "One large thing, such as the background, may be most of it.",
+        share=True,
+    ),
+    "miou_read": Words(
+        "Layouts met, read",
+        "The same mean of intersections over unions by readers of scenes, which were fitted to nothing, of at most 200 "
+        "pictures. Beside it: of real scenes, the ceiling.",
+        "Where a reader is not sure, the pixel counts as wrong, so a blurred picture scores low whatever it shows.",
+        share=True,
+    ),
+    "layout_diversity": Words(
+        "Diversity under one layout",
+        "The mean distance of two samples of one layout, in the features of the segmenter (in pixels where there is "
+        "none), over several layouts with ten samples each. 0: one picture a layout, whatever the seed.",
+        "Nothing real stands beside it, since of a layout there is one real picture. Noise is variety as well: read it "
+        "with the distances to real pictures. The number belongs to this segmenter.",
+    ),
     "nats_per_symbol": Words(
         "Nats per symbol, at most",
         "What the model needs to say a held-out sample, per symbol: a bound on its likelihood from above.",
@@ -202,6 +231,9 @@ GOOD = {
     "coverage": "higher",
     "extractor_score": "higher",
     "diversity": "near real",
+    "miou": "higher",
+    "pixel_accuracy": "higher",
+    "miou_read": "higher",
     "sliced_pixels": "lower",
     "energy_pixels": "lower",
     "neighbour_ratio": "near 1",
@@ -223,7 +255,9 @@ def wish(measure: str) -> str:
 
 def good(measure: str) -> str:
     """Which way a measure is good; nothing where nobody has said it."""
-    return GOOD.get(measure, "higher" if measure.startswith("follows") else "lower" if _scale(measure) else "")
+    return GOOD.get(
+        measure, "higher" if measure.startswith(("follows", "iou_")) else "lower" if _scale(measure) else ""
+    )
 
 
 def _scale(measure: str) -> str:
@@ -233,6 +267,8 @@ def _scale(measure: str) -> str:
 
 def words(measure: str) -> Words:
     """The words for a measure, or its bare name for one nobody has described."""
+    if measure.startswith("iou_"):
+        return Words(f"Layouts met: {measure.removeprefix('iou_')}", "", "", share=True)
     share = measure.startswith("follows")
     if scale := _scale(measure):
         return Words(

@@ -29,6 +29,8 @@ from mezzotint.metrics.frechet import frechet, frechet_infinity
 from mezzotint.metrics.judge import ROWS
 from mezzotint.metrics.judge import SIDE as JUDGE_SIDE
 from mezzotint.metrics.kernel import SIZE, SUBSETS, kid
+from mezzotint.metrics.layouts import NAMES as LAID
+from mezzotint.metrics.layouts import READ, VARIETY
 from mezzotint.metrics.memorisation import LEAST, cells_of, copying
 from mezzotint.metrics.neighbours import SIDE as NEIGHBOUR_SIDE
 from mezzotint.metrics.neighbours import close_share, neighbour_ratio
@@ -41,6 +43,7 @@ from mezzotint.metrics.sliced import DIRECTIONS, sliced_wasserstein
 from mezzotint.metrics.train_on_synthetic import classification_accuracy
 
 USUAL, ALL = "usual", "all"
+IOU = "iou"
 FOLLOWS = "follows"
 PAIRED = 10_000
 """How many pictures of either set are looked at pair by pair."""
@@ -258,8 +261,8 @@ MEASURES: dict[str, Measure] = {
     "copying": Measure(_copying, ("features",), _too_few, how={"cells": CELLS}),
 }
 """Every measure of pictures by name; ``patches`` is one number a level."""
-NAMES = (*MEASURES, FOLLOWS)
-"""With the one that is asked of captions, which is one number a kind of question."""
+NAMES = (*MEASURES, FOLLOWS, *LAID)
+"""With the one that is asked of captions, which is one number a kind of question, and those that are of layouts."""
 
 
 def chosen(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -285,9 +288,15 @@ def followed(names: str | Iterable[str]) -> bool:
     return any(name in (FOLLOWS, USUAL, ALL) for name in chosen(names))
 
 
+def laid(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Which measures of layouts are asked for."""
+    asked = chosen(names)
+    return tuple(name for name in LAID if USUAL in asked or ALL in asked or name in asked)
+
+
 def group(name: str) -> str:
-    """The measure a number belongs to: ``patches`` of ``patches_16``."""
-    return next((one for one in ("patches", FOLLOWS) if name.startswith(f"{one}_")), name)
+    """The measure a number belongs to: ``patches`` of ``patches_16``, ``iou`` of ``iou_sky``."""
+    return next((one for one in ("patches", FOLLOWS, IOU) if name.startswith(f"{one}_")), name)
 
 
 def taken(names: str | Iterable[str], sets: Sets) -> dict[Callable[[Sets], Found], list[str]]:
@@ -306,15 +315,29 @@ def taken(names: str | Iterable[str], sets: Sets) -> dict[Callable[[Sets], Found
     return out
 
 
-def measured_with(name: str, counts: Mapping[str, Any], extractor: Mapping[str, Any] | None) -> dict[str, Any]:
+def measured_with(
+    name: str,
+    counts: Mapping[str, Any],
+    extractor: Mapping[str, Any] | None,
+    segmenter: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """What a measure of :func:`mezzotint.metrics.evaluate` was measured with.
 
     Arguments:
         name: of the measure.
         counts: of the report.
         extractor: the record of the extractor, or None.
+        segmenter: the record of what sees layouts, or None.
     """
     measure = group(name)
+    if measure in LAID:
+        eye = segmenter if segmenter is not None and measure != READ else {}
+        return {
+            "reference": None,
+            "extractor": eye.get("sha256"),
+            "resize": eye.get("resize") or (f"by area to at most {PIXEL_SIDE} a side" if measure == VARIETY else None),
+            "clamping": "[-1, 1]",
+        }
     known = MEASURES.get(measure)
     own = extractor if extractor is not None and known is not None and "features" in known.looks else {}
     train, held_out = counts.get("train_sha256"), counts.get("held_out_sha256")

@@ -23,16 +23,29 @@ from mezzotint.metrics.estimate import Estimate
 from mezzotint.metrics.extractor import SIDE, Extractor
 from mezzotint.metrics.features import Features
 from mezzotint.metrics.following import following
+from mezzotint.metrics.layouts import (
+    READ,
+    SEGMENTED,
+    VARIETY,
+    Asked,
+    lacks,
+    layout_diversity,
+    learnt,
+    read,
+    segmented,
+    tells_layouts,
+)
 from mezzotint.metrics.measures import (
     EACH,
     FOLLOWS,
-    MEASURES,
+    NAMES,
     PATCHED,
     USUAL,
     Found,
     chosen,
     followed,
     group,
+    laid,
     measured_with,
     needs,
     taken,
@@ -41,6 +54,7 @@ from mezzotint.metrics.patches import Patches
 from mezzotint.metrics.pictures import Fingerprint, Source, checked, fingerprint, shown, shrink, subset
 from mezzotint.metrics.record import Record, estimate_of, origin
 from mezzotint.metrics.seen import Held, pieces, see
+from mezzotint.metrics.segmenter import Segmenter
 from mezzotint.metrics.sets import Sets
 
 Tell = Callable[[str, int, int, str], None]
@@ -64,6 +78,8 @@ class Report:
         counts: pictures by role, and fingerprints of the sets.
         drawn: how the samples were drawn, as :func:`~mezzotint.metrics.record.origin` has it; what is not known is
             missing.
+        segmenter: the record of what saw layouts in the pictures, or None.
+        missing: things that no layout of the samples asks for, of which there is no ``iou``.
     """
 
     measures: dict[str, Estimate]
@@ -72,6 +88,8 @@ class Report:
     counts: dict[str, Any]
     chance: dict[str, Estimate] = field(default_factory=dict)
     drawn: dict[str, Any] = field(default_factory=dict)
+    segmenter: dict[str, Any] | None = None
+    missing: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Estimate:
         return self.measures[name]
@@ -80,7 +98,8 @@ class Report:
         """A measure of the samples, or of real pictures in their place, with all that decides it."""
         found = (self.real if real else self.measures)[name]
         drawn = origin(None) if real else self.drawn
-        return Record(replace(found, name=name), {**measured_with(name, self.counts, self.extractor), **drawn})
+        how = measured_with(name, self.counts, self.extractor, self.segmenter)
+        return Record(replace(found, name=name), {**how, **drawn})
 
     def times_real(self, name: str) -> float:
         """A measure of the samples over that of real pictures: of distances, 1 is as good as real."""
@@ -108,6 +127,7 @@ class Report:
             "times_real": self.ratios,
             "extractor": self.extractor,
             "counts": self.counts,
+            **({} if self.segmenter is None else {"segmenter": self.segmenter, "missing": list(self.missing)}),
         }
 
 
@@ -133,7 +153,8 @@ def records(document: Mapping[str, Any]) -> dict[str, Record]:
         del drawn["labels"]
     out = {}
     for name, said in measures.items():
-        how = said.get("how") or {**measured_with(name, counts, document.get("extractor")), **drawn}
+        eyes = document.get("extractor"), document.get("segmenter")
+        how = said.get("how") or {**measured_with(name, counts, *eyes), **drawn}
         out[name] = Record(replace(estimate_of(said), name=name), dict(how))
     return out
 
@@ -146,7 +167,11 @@ def evaluate(
     *,
     measures: str | Sequence[str] = USUAL,
     captions: Sequence[str] | None = None,
+    layouts: Tensor | None = None,
+    things: Sequence[str] = (),
+    alike: Tensor | None = None,
     extractor: Features | None = None,
+    segmenter: Segmenter | None = None,
     rng: Rng | None = None,
     draws: int = 100,
     drawn: Mapping[str, Any] | None = None,
@@ -157,7 +182,8 @@ def evaluate(
     Samples are clamped to [-1, 1], as they are when shown. Distances are of n samples against the held-out pictures,
     beside n training pictures against the same, with n the smaller of the two counts; in pixels, of pictures shrunk by
     area to at most 16 a side. Precision and its kin are of as many pictures of either set, and what looks at pairs, of
-    at most 10,000. Without labels, only pixels are measured, and the features of an extractor that is given.
+    at most 10,000. Without labels, features are those of an extractor that is given, or of the segmenter where the data
+    tell layouts; else only pixels are measured.
 
     All sets are read a piece at a time, and of each picture only what the measures look at is kept.
 
@@ -169,8 +195,13 @@ def evaluate(
             out of a group.
         captions: what the samples were asked to show, where they are scenes; a fixed random subset of at most
             ``FOLLOWED`` is read, beside as many held-out scenes with their own captions.
+        layouts: what the samples were asked to show, whole numbers (N, H, W), 255 where nothing is said. Where the data
+            tell layouts as well, a segmenter is asked (:mod:`mezzotint.metrics.layouts`), and of scenes the readers.
+        things: the names of the numbers in layouts.
+        alike: several samples of one layout each (layouts, samples, C, H, W), for ``layout_diversity``.
         extractor: one made before, on this train split or anything else; else one is trained where there are labels,
             and its record is in the report.
+        segmenter: one made before; else one is trained where the data tell layouts, and its record is in the report.
         rng: one key for the bootstrap.
         draws: resamplings for each Frechet distance; four times as many for neighbours, a fifth of them at infinity. 0
             for no intervals there.
@@ -189,9 +220,21 @@ def evaluate(
     elif labels is not None:
         raise Refusal("samples that are a data set bring their own labels; leave labels out")
     say: Tell = (lambda *_: None) if tell is None else tell
+    request = Asked(layouts, tuple(things), alike)
+    request.check(len(samples))
+    painted = request.layouts is not None or request.alike is not None
+    eye = segmenter is not None or (painted and tells_layouts(train) and tells_layouts(held_out))
+    wanted = tuple(name for name in laid(asked) if not lacks(name, request, eye, held_out))
+    if absent := [name for name in laid(asked) if name in asked and name not in wanted]:
+        raise Refusal(f"the measure {absent[0]!r} needs {lacks(absent[0], request, eye, held_out)}")
     labelled = needs(asked, "features") and all(_labelled(source) for source in (samples, train, held_out))
     if extractor is None and labelled:
         extractor = trained(train, held_out)
+    looks = set(wanted) - {READ} or (extractor is None and needs(asked, "features"))
+    if segmenter is None and eye and looks:
+        segmenter = learnt(train, held_out, things=things)
+    if extractor is None and needs(asked, "features"):
+        extractor = segmenter
     kept, fresh = (min(len(source), TRAIN_LIMIT) for source in (train, held_out))
     n = min(len(samples), kept)
     cut = min(n, fresh, PATCHED) if needs(asked, "patches") else 0
@@ -210,15 +253,26 @@ def evaluate(
         say("judging", place, len(jobs), names[0])
         found |= {name: pair for name, pair in ask(sets).items() if group(name) in names}
     say("judging", len(jobs), len(jobs), "")
-    order = sorted(found, key=lambda name: list(MEASURES).index(group(name)))
+    missing: list[str] = []
+    if segmenter is not None and (names := [name for name in wanted if name in SEGMENTED]):
+        seen, missing = segmented(segmenter, samples, request, held_out, names, rng.at("layouts"), 4 * draws)
+        found |= seen
+    if READ in wanted:
+        assert isinstance(held_out, Scenes)
+        found |= read(
+            samples, request, held_out, rng.at("layouts"), 4 * draws, lambda n, of: say("reading", n, of, "layouts")
+        )
+    if VARIETY in wanted and alike is not None:
+        found[VARIETY] = layout_diversity(alike, segmenter), None
+    order = sorted(found, key=lambda name: list(NAMES).index(group(name)))
     own = {name: found[name][0] for name in order}
     real = {name: other for name in order if (other := found[name][1]) is not None}
     chance: dict[str, Estimate] = {}
     # Scenes of another style cannot be read.
     if followed(asked) and captions is not None and isinstance(held_out, Scenes) and held_out.style == "photo":
-        told, chance, ceiling = _read(samples, captions, held_out, rng.at("following"), 4 * draws, say)
-        own |= told
-        real |= {name: estimate for name, estimate in ceiling.items() if name in told}
+        follows, chance, ceiling = _read(samples, captions, held_out, rng.at("following"), 4 * draws, say)
+        own |= follows
+        real |= {name: estimate for name, estimate in ceiling.items() if name in follows}
     elif FOLLOWS in asked:
         raise Refusal(f"the measure {FOLLOWS!r} needs captions of scenes, painted in the style 'photo'")
     if not own:
@@ -231,8 +285,10 @@ def evaluate(
         "train_sha256": x.sha256,
         "held_out_sha256": z.sha256,
     }
-    known = {} if drawn is None else {**drawn, "labels": None if s.labels is None else fingerprint(s.labels)}
-    return Report(own, real, None if extractor is None else extractor.record, counts, chance, known)
+    said = layouts if s.labels is None else s.labels
+    known = {} if drawn is None else {**drawn, "labels": None if said is None else fingerprint(said)}
+    features, eyes = (None if one is None else one.record for one in (extractor, segmenter))
+    return Report(own, real, features, counts, chance, known, eyes, tuple(missing))
 
 
 def _read(

@@ -110,6 +110,30 @@ def class_iou(predicted: Maps, truth: Maps, classes: int, ignored: int | None = 
     return _iou(_counts(predicted, truth, classes, ignored))
 
 
+def class_estimates(
+    predicted: Maps,
+    truth: Maps,
+    classes: int,
+    ignored: int | None = UNSAID,
+    rng: Rng | None = None,
+    draws: int = 400,
+) -> dict[int, Estimate]:
+    """Intersection over union by class, of classes that the truth has; one that is missing has no entry.
+
+    Each is counted over the pictures that hold the class or are said to, and its interval is over those.
+
+    Arguments:
+        predicted, truth, classes, ignored, rng, draws: as in :func:`mean_iou`.
+    """
+    table, found = _counts(predicted, truth, classes, ignored), dict[int, Estimate]()
+    key = Rng([0]) if rng is None else rng
+    for number in np.flatnonzero(table[:, 1].sum(0)).tolist():
+        own = table[:, :, number]
+        rows = own[own[:, 1:].any(1)]
+        found[number] = bootstrap(f"iou_{number}", _one_iou, rows, rng=key.at(str(number)), draws=draws)
+    return found
+
+
 def confusion(predicted: Maps, truth: Maps, classes: int, ignored: int | None = UNSAID) -> NDArray[np.int64]:
     """Pixels by true class (rows) and predicted class (columns), int64 (K, K); sets are added by adding theirs.
 
@@ -158,6 +182,11 @@ def _iou(table: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _mean_iou(table: NDArray[np.int64]) -> float:
     return float(np.nanmean(_iou(table)))
+
+
+def _one_iou(rows: NDArray[np.int64]) -> float:
+    right, true, predicted = rows.sum(0)
+    return float(right / (true + predicted - right))
 
 
 def _accuracy(table: NDArray[np.int64]) -> float:

@@ -37,6 +37,7 @@ from mezzotint.metrics.segmentation import UNSAID, Maps, mean_iou, pixel_accurac
 SIDE = 64
 IMAGES = 24_000
 LEVELS = 3
+_EASY = 16  # pixels a side
 _BATCH = 32
 _RATE = 4e-3
 _PIXELS = 2**19
@@ -80,7 +81,8 @@ class Segmenter:
             held_out: pictures and layouts for the measures in the record.
             classes: how many answers it has. None: up to the highest number in the layouts.
             seed: of the weights and of the order of pictures; torch's own generator is left as it was.
-            seen: pictures seen in training, counted with repetition; by default 24,000, but each at least once.
+            seen: pictures seen in training, counted with repetition. None: 24,000 of up to 16 x 16 pixels, fewer of
+                larger ones, which have more pixels to learn from: as the inverse of their side.
             width: channels at full size.
             ignored: the number of pixels of which nothing is said.
             sha256: the fingerprint of the training pictures, where these are shrunk already. None: taken here.
@@ -101,7 +103,8 @@ class Segmenter:
             )
         small = shrink(images, SIDE)
         maps = brought(said, (small.shape[2], small.shape[3]))
-        seen = max(IMAGES, len(small)) if seen is None else seen
+        if seen is None:
+            seen = round(IMAGES * min(1.0, _EASY / math.sqrt(small.shape[2] * small.shape[3])))
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             network = EncoderDecoder(small.shape[1], answers, width=width, levels=LEVELS)
