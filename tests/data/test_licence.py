@@ -25,6 +25,7 @@ ROWS = {
     "Corpus": "text",
 }
 OWN = {"Arrays", "Folder", "Table", "Shards", "HuggingFace", "TextFile", "Bucket", "Buckets", "Cached", "Flipped"} | {
+    "Pairs",
     "Shaded",
     "Untold",
     "Encoded",

@@ -26,6 +26,7 @@ from mezzotint.data.map_file import layout_file
 from mezzotint.data.mitbih import MITBIH
 from mezzotint.data.mnist import MNIST
 from mezzotint.data.olivetti import Olivetti
+from mezzotint.data.pairs import Pairs
 from mezzotint.data.palette import Palette
 from mezzotint.data.recorded import Recorded
 from mezzotint.data.root import find
@@ -64,6 +65,7 @@ __all__ = [
     "Fractal",
     "HuggingFace",
     "Olivetti",
+    "Pairs",
     "Palette",
     "Recorded",
     "SceneVideos",

@@ -163,6 +163,11 @@ def held_out(cells: Cells, what: str) -> tuple[NDArray[np.bool_], Wrong]:
     return out, wrong
 
 
+def is_split(word: str) -> bool:
+    """Whether a word is one of the usual ones for what is trained on or held out."""
+    return word.strip().lower() in (*_TRAIN, *_HELD_OUT)
+
+
 def _numbered(cells: Cells) -> tuple[Rows, tuple[str, ...]]:
     """Words by their number in sorted order, 0 where one is missing."""
     words = tuple(sorted({str(cell) for cell in cells if not is_missing(cell)}))

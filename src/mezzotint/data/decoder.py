@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data import picture as files
-from mezzotint.data.palette import UNSAID
+from mezzotint.data.map_file import layout_file
+from mezzotint.data.palette import UNSAID, Palette
 from mezzotint.data.records import Records
 from mezzotint.data.resize import check_aspect, fit, moved
 from mezzotint.data.resize import nearest as taken
 from mezzotint.data.transparency import shade
 
 Array = NDArray[Any]
-MAPS = ("layout", "image", "mask")
+INSTANCES = 2**16 - 1
+"""The largest number of an instance."""
+MAPS = ("layout", "instances", "image", "mask")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Decoder:
     Arguments:
         records: whose pictures are read.
         path: what a refusal calls them.
-        columns: of ``picture``, and of ``layout``, ``image``, ``mask`` and ``keypoints`` where they are told.
+        columns: of ``picture``, and of the maps and ``keypoints`` that are told.
         shape: (C, H, W).
         alike: pictures of another size are refused instead of being brought to it.
         image_channels: of the condition picture.
@@ -40,6 +43,7 @@ class Decoder:
         resize: what gives way where the aspect is another.
         under: the colour under transparency, and of what is added.
         max_pixels: the largest width times height of a file that is unpacked.
+        palette: what the colours of layouts mean, or None where their numbers count.
     """
 
     records: Records
@@ -53,6 +57,7 @@ class Decoder:
     resize: str
     under: str
     max_pixels: int
+    palette: Palette | None = None
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -65,6 +70,7 @@ class Decoder:
         rooms: dict[str, tuple[tuple[int, ...], type, int]] = {
             "picture": ((height, width, channels), np.uint8, 0),
             "layout": ((height, width), np.uint8, UNSAID),
+            "instances": ((height, width), np.uint16, 0),
             "image": ((height, width, self.image_channels), np.uint8, 0),
             "mask": ((height, width), np.bool_, 0),
             "keypoints": (self.points.shape[1:], np.float32, 0),
@@ -103,7 +109,7 @@ class Decoder:
                     check_aspect(repr(str(found)), pixels.shape[:2], have)
                     made["image"] = self._fitted(pixels)
             else:
-                numbers = files.numbers(found, self.max_pixels) if name == "layout" else self._white(found)
+                numbers = self._numbers(name, found)
                 check_aspect(repr(str(found)), numbers.shape, have)
                 under = UNSAID if name == "layout" else 0
                 made[name] = taken(numbers[..., None], size, self.resize, under)[..., 0].astype(made[name].dtype)
@@ -116,6 +122,12 @@ class Decoder:
 
     def _fitted(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return fit(pixels, self.shape[1:], self.resize, shade(self.under, pixels.shape[-1]))
+
+    def _numbers(self, name: str, found: files.Source) -> NDArray[Any]:
+        """What a map file says, (H, W)."""
+        if name == "layout":
+            return layout_file(found, self.palette, max_pixels=self.max_pixels)
+        return self._white(found) if name == "mask" else files.numbers(found, self.max_pixels, INSTANCES)
 
     def _white(self, found: files.Source) -> NDArray[np.uint8]:
         """Where a black and white picture is white, 0 or 1 (H, W)."""

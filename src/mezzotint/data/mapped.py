@@ -5,16 +5,16 @@ Photographs are brought to size by area, maps by the nearest pixel: the mean of 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mezzotint.data.containers import from_delta
-from mezzotint.data.decoder import UNSAID
 from mezzotint.data.gathered import BUDGET, Gathered, Piece, of_split
 from mezzotint.data.npz import read
+from mezzotint.data.palette import UNSAID
 
 _SIZES = (64, 128)
 
@@ -28,11 +28,6 @@ class Mapped(Gathered, ABC):
     stem: str
     unsaid: int | None = None
     """What the file's maps say where they say nothing; told as 255."""
-
-    @property
-    @abstractmethod
-    def things(self) -> tuple[str, ...]:
-        """What the numbers of a map mean."""
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -261,8 +261,8 @@ def numbers(path: Source, max_pixels: int, most: int = 255) -> NDArray[Any]:
         if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
             raise Refusal(
                 f"the map {str(path)!r} has pixels of the kind {image.mode}, but a map is a grey picture or one with a "
-                "palette, whose numbers are what it tells; where its colours are, name the palette that says what "
-                "they mean"
+                "palette, whose numbers are what it tells"
+                + ("; where its colours are, name the palette that says what they mean" if most <= 255 else "")
             )
         values = np.asarray(image)
         if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= most:

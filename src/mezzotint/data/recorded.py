@@ -31,6 +31,7 @@ from mezzotint.data import picture as files
 from mezzotint.data.data import Data, Rows, bytes_of, check_share, check_split, in_split, unit
 from mezzotint.data.decoder import MAPS, Decoder, picture
 from mezzotint.data.origins import Origins
+from mezzotint.data.palette import Palette
 from mezzotint.data.records import RECORDS, Records
 from mezzotint.data.resize import check_resize, sides
 from mezzotint.data.telling import Telling
@@ -51,7 +52,8 @@ class Recorded(Data, ABC):
     | ``label`` | words, or whole numbers from 0 | ``label`` int64 (B,) |
     | ``caption`` | strings | ``caption`` uint8 (B, L), UTF-8 with zeros behind |
     | ``attributes`` | words or numbers, a column each | ``attributes.<column>`` int64 or float32 (B,) |
-    | ``layout`` | maps, grey or with a palette, whose numbers are classes | ``layout`` uint8 (B, H, W), 255 unsaid |
+    | ``layout`` | maps, grey or with a palette, whose numbers are classes, or in colours that ``palette`` explains | ``layout`` uint8 (B, H, W), 255 unsaid |
+    | ``instances`` | maps beside the layouts, 8 or 16 bits, whose numbers say which is which | ``layout.instances`` int32 (B, H, W), 0 where a record has none |
     | ``image`` | picture files | ``image`` float32 (B, C, H, W) in [-1, 1] |
     | ``mask`` | black and white picture files | ``mask`` bool (B, 1, H, W), True where it is white |
     | ``keypoints`` | lists of [across, down, seen] | ``keypoints`` float32 (B, K, 3): shares of the final picture; 2 seen, 1 hidden, 0 not there or cut off |
@@ -62,6 +64,7 @@ class Recorded(Data, ABC):
 
     Arguments:
         path: where the records are.
+        palette: a file that names the things of the layouts and their colours, see :class:`~mezzotint.data.Palette`.
         points: what keypoints are given in, ``"shares"`` of the picture's width and height or its ``"pixels"``, of the
             picture as it is shown, upright.
         size: pixels of a side, (height, width), or None where all pictures have one size; by area.
@@ -81,6 +84,8 @@ class Recorded(Data, ABC):
     caption: str | None = None
     attributes: tuple[str, ...] = ()
     layout: str | None = None
+    palette: str | None = None
+    instances: str | None = None
     image: str | None = None
     mask: str | None = None
     keypoints: str | None = None
@@ -98,6 +103,7 @@ class Recorded(Data, ABC):
     skipped: dict[str, str] = field(init=False, repr=False, compare=False)
     _records: Records = field(init=False, repr=False, compare=False)
     _places: Rows = field(init=False, repr=False, compare=False)
+    _palette: Palette | None = field(init=False, repr=False, compare=False)
     _told: Telling = field(init=False, repr=False, compare=False)
     _decoder: Decoder = field(init=False, repr=False, compare=False)
     _kept: dict[str, Array] | None = field(init=False, repr=False, compare=False)
@@ -120,6 +126,11 @@ class Recorded(Data, ABC):
         size = sides(self.size)
         self._set(path=os.fspath(self.path), size=self.size if isinstance(self.size, int) else size)
         self._set(attributes=tuple(self.attributes), skipped={})
+        self._set(palette=None if self.palette is None else os.fspath(self.palette))
+        for name in ("instances", "palette"):
+            if getattr(self, name) is not None and self.layout is None:
+                raise Refusal(f"{name} says something of layouts; declare the layouts, too (layout=...)")
+        self._set(_palette=self._explained())
         records = self._open()
         if len(records) > RECORDS:
             raise Refusal(f"{self.path!r} has {len(records):,} records, and at most {RECORDS:,} are read")
@@ -153,6 +164,10 @@ class Recorded(Data, ABC):
             what = f"class {told.classes[label]!r} of {self.path!r}" if told.classes else repr(self.path)
             raise Refusal(f"no picture in {what} can be read; replace them or take their records away")
         self._set(_places=rows[good])
+
+    def _explained(self) -> Palette | None:
+        """The palette of the layouts."""
+        return None if self.palette is None else Palette.read(self.palette)
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
@@ -210,7 +225,7 @@ class Recorded(Data, ABC):
         columns = {name: column for name, column in self._named.items() if name in ("picture", *MAPS, "keypoints")}
         return Decoder(
             self._records, self.path, columns, (channels, *size), self.size is None, image_channels, told.points,
-            self.points, self.resize, self.under, self.max_pixels,
+            self.points, self.resize, self.under, self.max_pixels, self._palette,
         )  # fmt: skip
 
     def _check(self) -> list[bool]:
@@ -250,6 +265,10 @@ class Recorded(Data, ABC):
         return self._told.classes
 
     @property
+    def things(self) -> tuple[str, ...]:
+        return () if self._palette is None else self._palette.names
+
+    @property
     def words(self) -> Mapping[str, tuple[str, ...]]:
         """The words of each attribute by their number; numbers have none."""
         return dict(self._told.words)
@@ -284,6 +303,8 @@ class Recorded(Data, ABC):
 
     def _marks(self) -> Iterator[bytes]:
         yield repr(sorted(self._named)).encode()
+        if self._palette is not None:
+            yield repr(self._palette).encode()
         for row in self._places:
             yield self._records.names[row].encode(errors="replace") + b" "
             for name in self._decoder.wanted:
@@ -319,6 +340,8 @@ class Recorded(Data, ABC):
         values = {name: torch.from_numpy(value) for name, value in self._told.values(mine).items()}
         if "layout" in batch:
             values["layout"] = torch.from_numpy(batch["layout"])
+        if "instances" in batch:
+            values["layout.instances"] = torch.from_numpy(batch["instances"].astype(np.int32))
         if "image" in batch:
             values["image"] = unit(batch["image"])
         if "mask" in batch:

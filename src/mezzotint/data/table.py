@@ -27,7 +27,7 @@ from mezzotint.data.records import RECORDS, Records, is_missing
 
 TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 ENDINGS = (".jsonl", ".csv", ".parquet")
-TEXTS = ("picture", "caption", "layout", "image", "mask")
+TEXTS = ("picture", "caption", "layout", "instances", "image", "mask")
 """What is told by text: a caption, and the names of files."""
 LINE = 2**24
 """The most characters of a line of a table."""
@@ -39,7 +39,7 @@ class Table(Recorded):
     """The rows of ``metadata.jsonl``, ``.csv`` or ``.parquet`` in a folder, or of such a file; see ``Recorded``.
 
     Arguments:
-        picture: the column with the names of the picture files; other files (``layout``, ``image``, ``mask``) likewise.
+        picture: the column with the names of the picture files; other files (``layout``, ``mask``, ...) likewise.
         links: follow names and links that lead out of the folder.
     """
 

@@ -70,7 +70,12 @@ def _pictures() -> tuple[tempfile.TemporaryDirectory[str], dict[str, str]]:
         for file in files:
             tar.add(file, file.name)
     _save(saved, files)
-    return home, {path.name: os.fspath(path) for path in (archive, folder, table, shard, saved)}
+    pairs = Path(home.name, "pairs")
+    for what, of in (("pictures", values), ("layouts", values % CLASSES)):
+        (pairs / what).mkdir(parents=True)
+        for row, picture in enumerate(of):
+            Image.fromarray(picture).save(pairs / what / f"{row}.png")
+    return home, {path.name: os.fspath(path) for path in (archive, folder, table, shard, saved, pairs)}
 
 
 def _save(saved: Path, files: Sequence[Path]) -> None:
@@ -87,7 +92,7 @@ def _save(saved: Path, files: Sequence[Path]) -> None:
 
 
 def _paths() -> Candidates:
-    names = ("pictures.npz", "pictures", "pictures.csv", "pictures.tar", "saved")
+    names = ("pictures.npz", "pictures", "pictures.csv", "pictures.tar", "saved", "pairs")
     return [lambda name=name: _pictures()[1][name] for name in names]  # type: ignore[misc]
 
 
