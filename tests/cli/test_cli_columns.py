@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from mezzotint.cli import source
+from mezzotint.cli.train import Train, read
 from mezzotint.core import Refusal
-from mezzotint.core.spec import build
-from mezzotint.data import Folder, HuggingFace, Shards, Table
+from mezzotint.core.spec import build, spec
+from mezzotint.data import Folder, HuggingFace, Pairs, Palette, Shards, Table
 
 Command = Callable[..., Any]
 
@@ -95,3 +96,47 @@ def test_edits_of_the_data_decide_what_is_read(command: Command, tmp_path: Path)
     assert command(*words, "--set", "data.skip_broken=true", "--json").json["data"]["skip_broken"] is True
     assert "did you mean 'links'" in command(*words, "--set", "data.linkz=true").sentence
     assert command("train", "scenes", "--dry-run", "--json", "--set", "data.size=16").json["data"]["size"] == 16
+
+
+def pairs(root: Path) -> Path:
+    """Pictures and maps in colours, in folders of their own."""
+    palette = Palette(("dark", "light"), ((10, 20, 30), (200, 100, 0)), ((0, 0, 0),))
+    for k in range(20):
+        layout = np.full((8, 12), k % 2, dtype=np.uint8)
+        layout[: k % 5] = 255
+        for what, values in (
+            ("images", layout[..., None] * np.full(3, 9, np.uint8)),
+            ("masks", palette.painted(layout)),
+        ):
+            (root / what).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(root / what / f"{k}.png")
+    palette.write(root / "palette.json")
+    return root
+
+
+def test_a_folder_of_pictures_and_maps(command: Command, tmp_path: Path) -> None:
+    root = pairs(tmp_path / "set")
+    words = ("train", root, "--dry-run", "--json", "--set", "data.size=[4,6]")
+    # Masks are no layouts unless that is said: without a word they are two classes of pictures.
+    assert command(*words).json["data"]["part"] == "data.Folder"
+    tree = command(*words, "data.resize=stretch", "--layout", "masks").json
+    assert tree["data"]["part"] == "data.Pairs" and tree["data"]["size"] == [4, 6]
+    assert tree["model"]["encoder"]["layout"]["count"] == 2 and tree["model"]["network"]["shape"] == [3, 4, 6]
+    (root / "masks").rename(root / "labels")
+    assert command(*words).json["model"] == tree["model"]
+    data = source.pictures(str(root))
+    assert isinstance(data, Pairs) and data.things == ("dark", "light")
+    (root / "palette.json").rename(tmp_path / "colours.json")
+    assert "name the palette" in command(*words).err
+    assert command(*words, "--palette", tmp_path / "colours.json").json["model"] == tree["model"]
+    assert "--palette says something of what is told" in command("train", root / "labels", "--palette", "x").sentence
+    assert "--palette says nothing about digits" in command("train", "digits", "--palette", "x").sentence
+    (root / "labels" / "3.png").unlink()
+    assert "3.png' has no file of its name in 'labels'" in command(*words).err
+
+
+def test_a_run_on_pairs_goes_on_as_it_was(tmp_path: Path) -> None:
+    root = pairs(tmp_path / "set")
+    (root / "palette.json").rename(tmp_path / "colours.json")
+    data = Pairs(str(root), layout="masks", palette=str(tmp_path / "colours.json"), size=(4, 6))
+    assert read(Train(str(root), resume=True), {"model": {}, "data": spec(data)}) == data

@@ -2,7 +2,7 @@
 
 Only what is unmistakable is guessed: one column that is called as pictures are, at most one as classes are and at most
 one as captions are. Layouts, masks, condition pictures and attributes are declared by flags of ``train``; everything
-else is for a recipe.
+else is for a recipe. A folder without a table, with pictures in one folder and maps in another, is of pairs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mezzotint.core import config
 from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build
-from mezzotint.data import Data, HuggingFace, Recorded, Shards, Table, huggingface, shards, table
+from mezzotint.data import Data, HuggingFace, Pairs, Recorded, Shards, Table, huggingface, pairs, shards, table
 from mezzotint.data.called import CAPTIONS, LABELS, PICTURES, called
 
 _OF_SHARDS = {"label": (*LABELS, "cls"), "caption": (*CAPTIONS, "txt")}
@@ -45,7 +45,7 @@ def recorded(
     declared: Mapping[str, Any] | None = None,
     changes: Sequence[str] = (),
 ) -> Recorded | None:
-    """The set of records that WHAT is, None where it is something else.
+    """The set of records or of pairs of files that WHAT is, None where it is something else.
 
     Arguments:
         what: a path.
@@ -69,7 +69,8 @@ def recorded(
         return _hugging(what, options, changes)
     is_folder = path.is_dir() and any((path / name).is_file() for name in table.TABLES)
     if not is_folder and not (path.is_file() and path.suffix.lower() in table.ENDINGS):
-        return None
+        named = options.get("layout")
+        return made(Pairs, changes, path=what, **options) if pairs.is_pairs(path, named and [named]) else None
     file = table.table_of(path)
     if file.suffix.lower() == ".parquet" and "Image" in huggingface.columns_of(file).values():
         return _hugging(str(file), options, changes)

@@ -1,6 +1,7 @@
 """What WHAT means on the command line: a recipe, digits or scenes, pictures of one's own, or a run.
 
-Pictures are a folder of them, an .npz, a table beside files, tar shards, or a set that ``datasets`` saved
+Pictures are a folder of them, or of pictures and maps, an .npz, a table beside files, tar shards, or a set that
+``datasets`` saved
 (:mod:`.columns`).
 
 Each becomes a config tree (``model``, ``data``, ``training``). A recipe is one already; for pictures the tree is
@@ -24,8 +25,12 @@ from mezzotint.data.table import ENDINGS, TABLES
 from mezzotint.training.run import CHECKPOINTS, Run
 
 BUILT_IN = ("digits", "scenes")
-FLAGS = {"layout": "layout", "mask": "mask", "image": "condition", "attributes": "attributes"}
-"""The flags that declare a column, by what it tells."""
+FLAGS = {
+    **{name: name for name in ("layout", "palette", "instances", "mask")},
+    "image": "condition",
+    "attributes": "attributes",
+}
+"""The flags that declare a column or what it means, by what they tell."""
 _RECIPES = (".yaml", ".yml")
 _FILES = (".npz", ".tar", ".txt", *ENDINGS)
 
@@ -98,8 +103,9 @@ def pictures(
     for name in declared or ():
         if path.exists():
             raise Refusal(
-                f"--{FLAGS[name]} names a column, and {what!r} has none: a table beside the pictures does, such as "
-                "metadata.jsonl"
+                f"--{FLAGS[name]} says something of what is told of pictures, and nothing is told of those in "
+                f"{what!r}: put a table beside them, such as metadata.jsonl, or them and their maps into folders "
+                "pictures and layouts"
             )
     if path.is_dir():
         _without(f"the folder {what!r}", held_out=held_out)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mezzotint.cascades.folder import FILE, Member, is_cascade, write
 from mezzotint.cli.console import duration, emit, note, number, progress
 from mezzotint.cli.flags import changes_of, parameters_of
-from mezzotint.cli.source import built, is_recipe, is_run, name_of, written
+from mezzotint.cli.source import FLAGS, built, is_recipe, is_run, name_of, written
 from mezzotint.core import config, ranks
 from mezzotint.core.blueprint import blueprint
 from mezzotint.core.errors import Refusal
@@ -122,8 +122,15 @@ def _trees(args: Train, folder: str) -> Trees:
         }
     if not listed:
         raise Refusal("say the sizes of the stages of a cascade, such as --cascade 16,64, or name its folder to go on")
-    told = ("layout", "condition", "mask", "attributes")
-    for flag in ("width", "size", "held_out", "skip_broken", *told, "augment", *(() if before else ("cascade",))):
+    for flag in (
+        "width",
+        "size",
+        "held_out",
+        "skip_broken",
+        *FLAGS.values(),
+        "augment",
+        *(() if before else ("cascade",)),
+    ):
         if getattr(args, flag):
             raise Refusal(
                 f"--{flag.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; edit "

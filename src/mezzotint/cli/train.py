@@ -35,6 +35,7 @@ class Train:
       a folder     of pictures, one sub-folder a class (or none, for a model without classes)
       a table      metadata.jsonl, .csv or .parquet, or the folder it is in: file_name, and label or caption, and
                    what --layout, --condition, --mask and --attributes name
+      pairs        a folder with pictures/NAME.jpg and layouts/NAME.png, and a palette.json if maps are in colours
       .tar files   or a folder of them, as WebDataset writes them, or a folder that datasets saved
       a .txt       of UTF-8 text, for a model of texts: windows of 256 symbols (--set data.length=128)
       an .npz      with images (N, H, W[, C]) and, if there are classes, labels (N,), or captions (N,)
@@ -82,7 +83,12 @@ class Train:
     skip_broken: Flag = False
     """Leave out broken and oversized pictures of a folder instead of refusing them."""
     layout: Column = None
-    """The column of a table with maps, whose numbers say what is where; the model learns to paint to them."""
+    """The column of a table with maps, or the folder of them, whose numbers say what is where; the model learns to
+    paint to them."""
+    palette: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
+    """What the colours of the maps mean, JSON such as {"sky": [70, 130, 180]}; of pairs, their palette.json is it."""
+    instances: Column = None
+    """The column or the folder with maps that say which is which, where things of one kind touch."""
     condition: Column = None
     """The column with a picture to go by: a sketch, a depth map, an earlier state."""
     mask: Column = None
@@ -227,7 +233,7 @@ def free(folder: str) -> None:
 def _tree(args: Train, folder: str) -> dict[str, Any]:
     """The tree of WHAT; on resuming, what was not said is as it was."""
     from mezzotint.cli import codes
-    from mezzotint.cli.source import built, is_recipe, is_run, written
+    from mezzotint.cli.source import FLAGS, built, is_recipe, is_run, written
     from mezzotint.core import config
     from mezzotint.core.errors import Refusal
     from mezzotint.data import Data
@@ -242,9 +248,8 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
     if is_recipe(args.what):
         tree = written(args.what)
         alone = set(tree) == {"data"}  # the rest is written from them, as it is from pictures
-        declared = ("layout", "condition", "mask", "attributes")
         ours = ("autoencoder", "codes", "model")
-        for name in (*(() if alone else ("width", *ours)), "size", "held_out", "skip_broken", *declared):
+        for name in (*(() if alone else ("width", *ours)), "size", "held_out", "skip_broken", *FLAGS.values()):
             if getattr(args, name):
                 raise Refusal(
                     f"--{name.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; "
@@ -299,13 +304,15 @@ def read(args: Train, before: dict[str, Any]) -> Data:
     columns, changes = {told: getattr(args, flag) for told, flag in FLAGS.items()}, changes_of(args.set)
     if before and args.what not in ("digits",):
         was = before["data"]["source"] if is_codes(before) else before["data"]
+        if size is None and isinstance(was.get("size"), list | tuple):
+            changes = [f"data.size={json.dumps([*was['size']])}", *changes]
         size = was.get("size") if size is None and isinstance(was.get("size"), int) else size
         held_out = was.get("held_out_path") if held_out is None else held_out
         skip = skip or bool(was.get("skip_broken"))
         if was.get("part") == "data.TextFile":
             kept = [f"data.{name}={json.dumps(was[name])}" for name in ("length", "stride", "symbols") if name in was]
             changes = [*kept, *changes]
-        if was.get("part") in ("data.Table", "data.Shards", "data.HuggingFace"):
+        if was.get("part") in ("data.Table", "data.Shards", "data.HuggingFace", "data.Pairs"):
             columns = {told: was.get(told) if column is None else column for told, column in columns.items()}
     declared = {told: column for told, column in columns.items() if column}
     if before and args.what not in BUILT_IN and was.get("links"):

@@ -158,7 +158,7 @@ class Files(Records):
         return out if out.any() and not out.all() else None
 
 
-def is_pairs(path: str | Path, declared: Collection[str] = ()) -> bool:
+def is_pairs(path: str | Path, declared: Collection[str] | None = None) -> bool:
     """Whether a folder holds pictures in one folder and maps in another, as they are usually called.
 
     Arguments:
@@ -169,7 +169,7 @@ def is_pairs(path: str | Path, declared: Collection[str] = ()) -> bool:
     if not root.is_dir():
         return False
     names = {folder.name for _, base in _bases(root) for folder in _folders(base)}
-    return all(names & {*FOLDERS[what], *more} for what, more in (("picture", ()), ("layout", declared)))
+    return all(names & {*FOLDERS[what], *more} for what, more in (("picture", ()), ("layout", declared or ())))
 
 
 def leads_out(path: Path, root: Path) -> bool:
