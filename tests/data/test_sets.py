@@ -152,9 +152,11 @@ def test_maps_are_brought_to_size_without_mixing_their_numbers() -> None:
     assert len({CamVid().mark, CamVid(128).mark, CamVid(32).mark, CamVid().held_out().mark}) == 4
 
 
-def test_a_street_is_flipped_with_its_map() -> None:
-    held("camvid/camvid_64.npz")
-    data = CamVid(split="held_out").sibling("train")
+@pytest.mark.parametrize("size", [64, (40, 64)])
+@pytest.mark.parametrize("kind", [CamVid, Facades])
+def test_a_photograph_is_flipped_with_its_map(kind: type, size: int | tuple[int, int]) -> None:
+    held(f"{kind.stem}_64.npz")
+    data = kind(size, split="held_out").sibling("train")
     both = Flipped(data)
     x, told = both[[3, 3 + len(data)]]
     assert torch.equal(x[1], x[0].flip(-1)) and torch.equal(told["layout"][1], told["layout"][0].flip(-1))
