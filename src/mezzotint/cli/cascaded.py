@@ -136,6 +136,11 @@ def run(args: Sample, old: dict[str, Any]) -> int:
     for flag in ("size", "prompt"):
         if getattr(args, flag) is not None:
             raise Refusal(f"--{flag} is for one model, and a cascade has several; leave it out")
+    if args.telling.maps:
+        raise Refusal(
+            "--layout is for one model, and a cascade has several, each with maps of its own size; draw what its data "
+            "tell with --items"
+        )
     given = args.drawing
     path = args.run if args.run is not None else old["model"]["path"]
     if not Path(path).is_dir():

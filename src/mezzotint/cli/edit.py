@@ -22,6 +22,9 @@ class Edit:
     is noised to the level --strength and denoised: near 0 it stays as it is, at 1 nothing of it is left.
     Both may be said: then the new part starts from what was there. --extend draws on beyond the edges.
 
+    A model of layouts is told what the picture is to show by --layout. With --before, the map of what it shows
+    now, it is drawn anew where the two maps differ, and kept to the bit elsewhere.
+
     A model of symbols (shades, or codes of an autoencoder) keeps or redraws whole symbols: one is kept where
     all pixels under it are. Under a mask that is black all over a picture comes back as its symbols show it.
 
@@ -41,6 +44,8 @@ class Edit:
       mezzotint edit runs/codes shirt.png --mask sleeve.png --dilate 2 --paste
       mezzotint edit runs/codes shirt.png --extend right=14,bottom=7
       mezzotint edit --like tops.png --seeds 8-15 --out more.png
+      mezzotint edit runs/streets street.png --before is.png --layout wanted.png --palette palette.json
+      mezzotint edit runs/streets street.png --mask corner.png --layout wanted.png --palette palette.json
     """
 
     run: Positional[Run] = None
@@ -63,7 +68,9 @@ class Edit:
     dilate: Annotated[
         Optional[int], arg(metavar="N", help_behavior_hint="(default: 1 for codes of several pixels, else 0)")
     ] = None
-    """With a mask: redraw N more pixels, shades or codes around it; the code of a cell knows of its neighbours."""
+    """With a mask or --before: redraw N more pixels, shades or codes around it; a code knows of its neighbours."""
+    before: Annotated[Optional[str], arg(metavar="MAP", help_behavior_hint="")] = None
+    """With one --layout: the map of the picture as it is; what is drawn anew is where the two differ."""
     paste: Flag = False
     """Of a model of symbols: put the pixels of the picture back where it is kept, instead of what symbols show."""
     extend: Annotated[Optional[str], arg(metavar="LEFT,TOP,RIGHT,BOTTOM", help_behavior_hint="")] = None
@@ -87,4 +94,5 @@ def run(args: Edit) -> int:
     from mezzotint.cli.plan import EDIT
 
     edit = Editing.of(args)
-    return make(args, EDIT, edit.plan, edit.pipeline, edit.cond(), edit.sheet, edit=edit.record())
+    kept = edit.mask is not None
+    return make(args, EDIT, edit.plan, edit.pipeline, edit.cond(), edit.sheet, kept, edit=edit.record())

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mezzotint.cli import mapped
 from mezzotint.cli.canvas import Canvas, Margins
 from mezzotint.cli.cells import Cells
+from mezzotint.cli.changes import masked
 from mezzotint.cli.console import note
 from mezzotint.cli.method import CFG, Method, repeated, resampled
 from mezzotint.cli.original import Mask, Original
@@ -84,12 +86,13 @@ class Editing:
         original = Original.of(path, cells.picture)
         remarks = [original.remark(), _same(original, before.get("image"), args.image)]
         said: Any = before.get("mask")
-        path = args.mask if args.mask is not None else said and said["path"]
-        mask = None if path is None else Mask.of(path, original, whole=cells.data is not None)
+        mask = masked(args, said, plan.told.mapped, original, whole=cells.data is not None)
         if mask is not None:
-            remarks += [mask.remark(), _same(mask, said, args.mask)]
+            remarks += [mask.remark(), _same(mask, said, args.mask or args.before)]
         beyond = args.extend if args.extend is not None else before.get("extend")
         wide = None if beyond is None else Margins.of(beyond)
+        if wide is not None and plan.told.mapped is not None:
+            raise Refusal("--extend draws beyond the edges, where the map of --layout ends: leave one of them out")
         margins = Margins() if wide is None else wide.cells(cells.size)
         remarks.append(None if wide is None else _rounded(wide, margins.times(cells.size)))
         given = mask is not None or wide is not None
@@ -272,6 +275,7 @@ class Editing:
         if self.mask is not None:
             redo = beyond.around(self.cells.under(self.redo), True)
             above.append(Tile(_hidden(was, redo, scale), ("kept",)))
+        above += mapped.heads(self.plan, self.mask, self.cells.picture[-2:], scale)
         tiles = [Tile(enlarged(tile, scale), self._title(row, was.shape[1])) for row, tile in enumerate(pixels(x))]
         rows = [tiles[at : at + columns] for at in range(0, len(tiles), columns)]
         return sheet([above, *rows], layout["gap"])
@@ -279,6 +283,8 @@ class Editing:
     def _title(self, row: int, width: int) -> tuple[str, ...]:
         """What was asked for, once a column where it is the same all down the column, and the seed."""
         plan, told, seed = self.plan, self.plan.told, f"seed {self.plan.seeds[row]}"
+        if told.mapped is not None and told.kinds > 1:
+            return (*(mapped.asked(plan, row, width) if row < told.kinds else ()), seed)
         if row >= plan.layout["columns"] == told.kinds > 1 or (told.labels is None and told.captions is None):
             return (seed,)
         name = () if told.labels is None else (plan.model.classes[told.labels[row]],)
@@ -347,7 +353,10 @@ def _asked(plan: Plan) -> None:
             raise Refusal(f"this model never learnt to draw without being told {flag}")
     for family in model.more:
         if told.items is None and family not in model.denoiser.nulls:
-            raise Refusal(f"this model never learnt to draw without its {family}; take one of its data with --items")
+            more = ", or name a map with --layout" if family == "layout" else ""
+            raise Refusal(
+                f"this model never learnt to draw without its {family}; take one of its data with --items{more}"
+            )
     nothing = told.labels is None and told.captions is None and told.items is None
     if nothing and (model.classes or model.reads) and (plan.method.guidance or {}).get("part") == CFG:
         what, flag = ("label", "--label") if model.classes else ("caption", "--caption")

@@ -96,6 +96,19 @@ class Telling:
         Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7, where the model needs them)")
     ] = None
     """Draw what is told of these held-out pictures of the model's data, such as their layouts: 0-7 or 3,5."""
+    layout: Annotated[Union[None, tuple[str, ...]], arg(metavar="MAP ...", help_behavior_hint="")] = None
+    """Draw what these maps say, each with every seed: PNGs of class numbers (grey or palette), or of colours."""
+    palette: Annotated[
+        Optional[str], arg(metavar="FILE", help_behavior_hint="(default: the colours of our sheets)")
+    ] = None
+    """What the colours of the maps mean: JSON such as {"sky": [70, 130, 180], "unsaid": [0, 0, 0]}."""
+    instances: Annotated[Union[None, tuple[str, ...]], arg(metavar="MAP ...", help_behavior_hint="")] = None
+    """Beside each map, which instance is where, for models that are told where instances end."""
+
+    @property
+    def maps(self) -> bool:
+        """Whether anything is said of maps."""
+        return any(given is not None for given in (self.layout, self.palette, self.instances))
 
 
 @dataclass(frozen=True)

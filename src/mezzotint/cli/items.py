@@ -39,6 +39,8 @@ class Items:
     data: Data
     families: tuple[str, ...]
     shape: tuple[int, ...]
+    key = "items"
+    remarks = ()
 
     @classmethod
     def of_run(cls, run: str, families: Sequence[str], shape: Sequence[int], changes: Sequence[str]) -> Items:
@@ -98,6 +100,15 @@ class Items:
         """What is told of these rows, as far as the model listens."""
         index: Rows = np.asarray(rows, dtype=np.int64)
         return self.data.condition(index).take(*self.families)[0]
+
+    @property
+    def mark(self) -> str:
+        """By which the data are told from others."""
+        return self.data.mark
+
+    def arrays(self, rows: Sequence[int]) -> dict[str, Any]:
+        """What an .npz says of these rows."""
+        return {"items": np.array(rows, np.int64)}
 
     @property
     def licence(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from mezzotint.cli import drawing
+from mezzotint.cli.changes import said
 from mezzotint.cli.console import duration, emit, note, printable, progress, use_threads
 from mezzotint.cli.flags import Asked
 from mezzotint.cli.plan import Plan, Verb
@@ -27,6 +28,7 @@ def make(
     pipeline: Callable[[], Pipeline],
     cond: Condition,
     lay: Callable[[Tensor], Pixels] | None = None,
+    kept: bool = False,
     **more: Any,
 ) -> int:
     """Draw what is planned, write it, and say so; the exit code.
@@ -37,7 +39,8 @@ def make(
         plan: what is drawn.
         pipeline: makes what draws it, once the files are known to have a place.
         cond: one row a picture, or NONE.
-        lay: makes the sheet; None: a grid.
+        lay: makes the sheet; None: a grid, or pictures under their maps.
+        kept: whether a mask holds what is not to change.
         more: further settings that the pictures carry.
     """
     remarks = plan.remarks()
@@ -55,12 +58,17 @@ def make(
     seconds = time.perf_counter() - start
     settings = plan.settings(threads, **more)
     written = plan.write(args.output, x, settings, lay)
+    found = plan.changes(x)
     if args.json:
-        emit({"written": written, "count": len(x), "seconds": seconds, "remarks": remarks, "settings": settings})
+        changed = {"changes": [change.record() for change in found]} if found else {}
+        more = {"remarks": remarks, **changed, "settings": settings}
+        emit({"written": written, "count": len(x), "seconds": seconds, **more})
         return 0
     what = "texts" if plan.text else "pictures"
     print(f"{len(x):,} {what} in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
-    if plan.told.source is not None and plan.sheet is not None:
+    for line in said(found, kept):
+        print(line)
+    if plan.told.source is not None and plan.told.source.licence and plan.sheet is not None:
         note(f"the sheet shows what is told of the data. {plan.told.source.licence}")
     if args.output.like is None and plan.sheet is not None:
         again = f"--like {shlex.quote(plan.sheet)} --out again{Path(plan.sheet).suffix}"

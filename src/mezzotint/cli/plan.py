@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mezzotint.autoencoders import Encoded
 from mezzotint.cascades.folder import families
-from mezzotint.cli import drawing, told, wanted
+from mezzotint.cli import drawing, layouts, mapped, told, wanted
+from mezzotint.cli.changes import Change, changes
 from mezzotint.cli.console import note
 from mezzotint.cli.flags import Asked, Output, alone, changes_of, parameters_of
 from mezzotint.cli.items import Items, above
@@ -96,7 +97,8 @@ class Plan:
             changes: the ``--set`` edits, where they are not just those of the flags.
         """
         if args.run is None and not old:
-            last = "; it comes before --caption, which takes all that follows" if args.telling.caption else ""
+            greedy = next((flag for flag in ("caption", "layout", "instances") if getattr(args.telling, flag)), None)
+            last = f"; it comes before --{greedy}, which takes all that follows" if greedy else ""
             raise Refusal(f"name a run folder, or a picture to repeat with --like{last}")
         given, output = args.drawing, args.output
         model = _model(args, verb, old)
@@ -116,7 +118,10 @@ class Plan:
             verb.every,
             old,
             known,
-            lambda: Items.of_run(model.path, families(model.denoiser), known.shape, moved),
+            lambda: (
+                layouts.asked(args, old, known, shown)
+                or Items.of_run(model.path, families(model.denoiser), known.shape, moved)
+            ),
         )
         same = old and wish == told.before(old) and seeds == old["seeds"] and output.columns is None
         wanted_sheet = output.out is not None or (output.each is None and output.npz is None)
@@ -188,9 +193,10 @@ class Plan:
         return self.shown is not None and self.shown.text
 
     def remarks(self) -> list[str]:
-        """Sentences about what of the texts does not reach the model."""
+        """Sentences about how maps were read, and about what of the texts does not reach the model."""
         negative = self.told.negative
-        return self.model.remarks([*self.told.texts, *([] if negative is None else [negative])])
+        said = () if self.told.source is None else self.told.source.remarks
+        return [*said, *self.model.remarks([*self.told.texts, *([] if negative is None else [negative])])]
 
     def files(self, output: Output) -> list[str]:
         """Every file that will be written."""
@@ -243,8 +249,16 @@ class Plan:
                 written.append(name)
         return written
 
+    def changes(self, x: Tensor) -> list[Change]:
+        """How far the pictures, or symbols or codes of them, of one seed differ from map to map."""
+        if self.told.mapped is None:
+            return []
+        return changes(self, x if self.shown is None else self.shown.pictures(x))
+
     def grid(self, x: Tensor) -> Pixels:
         """Pictures side by side, each column under its caption and what else it was asked to show."""
+        if self.told.mapped is not None:
+            return mapped.drawn(self, x)
         layout, captions = dict(self.layout), self.told.captions or []
         titles, columns = layout.pop("titles", False), layout["columns"]
         if self.told.items is not None and columns == self.told.kinds:
@@ -349,7 +363,7 @@ def layout_of(
     height, width = model.shape[-2:] if len(model.shape) > 1 else (verb.side, verb.side)  # a text has neither
     if shown is not None and shown.size is not None:  # codes are smaller than what they stand for
         height, width = shown.size
-    titles = verb.titles or wish.captions is not None
+    titles = verb.titles or wish.captions is not None or wish.mapped is not None
     side = 2 * verb.side if titles and not verb.titles else verb.side
     layout = {"columns": columns, "scale": enlargement(height, width, side), "gap": 6 if titles else 1}
     return {**layout, "titles": True} if titles else layout
@@ -374,8 +388,8 @@ def _save_npz(path: Path, asked: Told, seeds: list[int], **samples: Any) -> None
     arrays: dict[str, Any] = {**samples, "seeds": np.array(seeds, np.uint64)}
     if asked.labels is not None:
         arrays["labels"] = np.array(asked.labels, np.int64)
-    if asked.items is not None:
-        arrays["items"] = np.array(asked.items, np.int64)
+    if asked.items is not None and asked.source is not None:
+        arrays |= asked.source.arrays(asked.items)
     if asked.captions is not None:
         arrays["captions"] = np.array(asked.captions, dtype=np.str_)
     temporary = path.with_name(f".{path.name}.tmp")

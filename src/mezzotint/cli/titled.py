@@ -82,7 +82,7 @@ def captioned(x: Tensor, captions: Sequence[str], columns: int, scale: int, gap:
 
 def wrapped(text: str, width: int) -> tuple[str, ...]:
     """A text in lines of at most so many pixels, broken between words where it can be; what is left is cut off."""
-    font = _font(text)
+    font = font_of(text)
     left, lines = printable(" ".join(text.split()))[:_LONGEST] or "(empty)", list[str]()
     while left and len(lines) < LINES:
         ends = [math.ceil(font.getlength(left[:n])) for n in range(1, 1 + min(len(left), _LINE))]
@@ -104,13 +104,13 @@ def sheet(rows: Sequence[Sequence[Tile]], gap: int, above: Sequence[str] = ()) -
     image = Image.fromarray(paper)
     draw = ImageDraw.Draw(image)
     for line, text in enumerate(above):
-        draw.text((gap, gap + line * LINE), text, INK, _font(text))
+        draw.text((gap, gap + line * LINE), text, INK, font_of(text))
     top = gap + room
     for row, head in zip(rows, heads, strict=True):
         for i, tile in enumerate(row):
             left = gap + i * (width + gap)
             for line, text in enumerate(tile.title):
-                font = _font(text)
+                font = font_of(text)
                 draw.text((left, top + line * LINE), _cut(text, width, font), INK, font)
             image.paste(Image.fromarray(tile.picture), (left, top + head))
         top += head + height + gap
@@ -126,7 +126,7 @@ def _cut(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     return text + "…"
 
 
-def _font(text: str) -> ImageFont.FreeTypeFont:
+def font_of(text: str) -> ImageFont.FreeTypeFont:
     """The letters that Pillow brings, or for more than English those of matplotlib: Latin, Greek, Cyrillic and Arabic.
 
     Where even that has none, a box stands.

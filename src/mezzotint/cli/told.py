@@ -7,12 +7,12 @@ are drawn of each, and which of them is whose. Labels and captions that are name
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mezzotint.cli import wanted
+from mezzotint.cli import layouts, wanted
 from mezzotint.cli.console import note
 from mezzotint.core.bounded import read_bytes
 from mezzotint.core.condition import NONE, Condition
@@ -22,9 +22,33 @@ from mezzotint.core.text import written
 if TYPE_CHECKING:
     from mezzotint.cli.drawing import Model
     from mezzotint.cli.flags import Asked, Telling
-    from mezzotint.cli.items import Items
 
 SEEDS = "0-7"
+
+
+class Source(Protocol):
+    """What says what to draw, row by row: items of the data, or maps in files.
+
+    Attributes:
+        key: under what pictures carry it.
+        mark: of its content, None where every file of it is looked at.
+        remarks: sentences about how it was read.
+        licence: what a sheet that holds some of it says of it, or nothing.
+    """
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def mark(self) -> str | None: ...
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+    @property
+    def licence(self) -> str: ...
+    def usual(self) -> list[int]: ...
+    def check(self, rows: Sequence[int]) -> None: ...
+    def cond(self, rows: Sequence[int]) -> Condition: ...
+    def record(self, rows: Sequence[int]) -> dict[str, Any]: ...
+    def arrays(self, rows: Sequence[int]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -35,8 +59,8 @@ class Told:
         labels: classes, or None where none is asked for.
         captions: texts, or None where none is asked for.
         negative: what all of them move away from, or None.
-        items: rows of the data that say what to draw, or None.
-        source: these data.
+        items: rows of the source that say what to draw, or None.
+        source: the data, or maps.
         mark: of the data that the items were of; None: of ``source``.
     """
 
@@ -44,7 +68,7 @@ class Told:
     captions: list[str] | None = None
     negative: str | None = None
     items: list[int] | None = None
-    source: Items | None = field(default=None, compare=False, repr=False)
+    source: Source | None = field(default=None, compare=False, repr=False)
     mark: str | None = field(default=None, compare=False)
 
     @property
@@ -76,8 +100,13 @@ class Told:
             found["captions"] = {"texts": self.texts, "rows": [number[text] for text in self.captions]}
             found["negative"] = self.negative
         if self.items is not None and self.source is not None:
-            found["items"] = self.source.record(self.items)
+            found[self.source.key] = self.source.record(self.items)
         return found
+
+    @property
+    def mapped(self) -> layouts.Layouts | None:
+        """The maps that say what to draw, where they are files."""
+        return self.source if isinstance(self.source, layouts.Layouts) else None
 
     def row(self, row: int) -> Told:
         """What one picture is asked to show."""
@@ -114,6 +143,10 @@ def before(old: dict[str, Any]) -> Told | None:
     items, mark = (of.get("rows"), of.get("mark")) if isinstance(of, dict) else (None, None)
     if of is not None and not (_numbers(items, 2**62) and len(items or ()) == count and isinstance(mark, str)):
         return None
+    if layouts.KEY in old:
+        items = layouts.before(old, count)
+        if items is None or of is not None:
+            return None
     if said is None:
         return Told(labels, items=items, mark=mark) if negative is None else None
     texts, rows = (said.get("texts"), said.get("rows")) if isinstance(said, dict) else (None, None)
@@ -130,7 +163,7 @@ def _numbers(values: Any, end: int) -> bool:
 
 
 def asked(
-    args: Asked, every: bool, old: dict[str, Any], model: Model, items: Callable[[], Items]
+    args: Asked, every: bool, old: dict[str, Any], model: Model, items: Callable[[], Source]
 ) -> tuple[Told, list[int]]:
     """What the flags ask for, laid over an earlier picture, and a seed a picture.
 
@@ -139,7 +172,7 @@ def asked(
         every: whether all classes, or the captions that the model brings, are drawn where none is named.
         old: the settings inside the picture to be repeated, {} where there is none.
         model: which is asked.
-        items: opens the data that say what to draw, where they are asked for.
+        items: opens the data or the maps that say what to draw, where they are asked for.
     """
     given = args.telling
     if args.label is not None and not model.classes:
@@ -156,7 +189,7 @@ def asked(
                     f"the picture {args.output.like!r} and the model in {model.path!r} do not agree on whether there "
                     f"are {what}"
                 )
-        plain = args.label is None and texts is None and given.items is None
+        plain = args.label is None and texts is None and given.items is None and not given.maps
         if plain and args.seeds is None and given.negative is None:
             if every and was == Told() and (model.classes or model.reads or model.more):
                 raise Refusal(
@@ -172,7 +205,9 @@ def asked(
     source, rows, mark = None, then.items, then.mark
     if given.items is not None:
         rows, mark = wanted.seeds(given.items, "items"), None
-    if rows is not None or (every and model.more):
+    elif given.maps:
+        rows, mark = None, None
+    if rows is not None or given.maps or (every and model.more):
         source = items()
         rows = source.usual() if rows is None else rows
         source.check(rows)
@@ -181,7 +216,7 @@ def asked(
         labels = list(range(len(model.classes))) if texts is None else None
     kinds = [(row, label, text) for row in _each(rows) for label in _each(labels) for text in _each(texts)]
     if len(kinds) * len(seeds) > wanted.MOST:
-        all_of = (("items", rows), ("labels", labels), ("captions", texts))
+        all_of = (("maps" if given.maps else "items", rows), ("labels", labels), ("captions", texts))
         what = " and ".join(name for name, values in all_of if values)
         raise Refusal(
             f"{len(kinds)} {what} with {len(seeds)} seeds are more than {wanted.MOST:,} pictures; ask in parts"
@@ -200,13 +235,13 @@ def asked(
     return _opened(told, items if source is None else lambda: source), [seed for seed in seeds for _ in kinds]
 
 
-def _opened(told: Told, items: Callable[[], Items]) -> Told:
-    """The same with the data that its items are of, which must be those of the picture to be repeated."""
+def _opened(told: Told, items: Callable[[], Source]) -> Told:
+    """The same with what its items are of, which must be that of the picture to be repeated."""
     if told.items is None:
         return told
     source = items()
     source.check(told.items)
-    if told.mark not in (None, source.data.mark):
+    if told.mark not in (None, source.mark):
         raise Refusal(
             "the data of the model are not those that the picture was asked to show items of: they have changed, so it "
             "cannot be repeated; name --items anew, or say where the data are with --set data.path=..."

@@ -53,6 +53,8 @@ class Upscaling:
             raise Refusal(f"--out is {args.out!r}, and what is written is a PNG: name a file that ends in .png")
         if args.telling.items is not None:
             raise Refusal("--items names pictures of the model's data, and upscale is about one of yours: leave it out")
+        if args.telling.maps:
+            raise Refusal("--layout says what a new picture shows, and upscale is about one of yours: leave it out")
         stages = Enlarger.all(args)
         high, wide = (math.prod(stage.up[axis] for stage in stages) for axis in (0, 1))
         planes = Planes.of(args.image, (high, wide))

@@ -293,6 +293,27 @@ def _map(path: Source, max_pixels: int) -> Iterator[Image.Image]:
         yield image
 
 
+def identities(path: Source, max_pixels: int) -> NDArray[np.int64]:
+    """Which instance is at each place, int64 (H, W): equal where the pixels of a file are, and different elsewhere.
+
+    Grey of 8 and 16 bits and places in a palette are taken as they are, a colour as red + 256 green + 65536 blue, which
+    is how COCO keeps its instances.
+
+    Raises:
+        Refusal: the file is broken or too large, or a JPEG, which smears what it keeps.
+    """
+    with _opened(path, max_pixels) as image:
+        if image.format == "JPEG":
+            raise Refusal(f"the map {str(path)!r} is a JPEG, which changes the numbers it keeps; save maps as PNG")
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode in ("1", "L", "P", "I") or image.mode.startswith("I;16"):
+            return np.asarray(image).astype(np.int64)
+        colours: NDArray[np.int64] = np.asarray(image.convert("RGB")).astype(np.int64)
+        red, green, blue = np.moveaxis(colours, -1, 0)
+        mixed: NDArray[np.int64] = red + 256 * green + 65536 * blue
+        return mixed
+
+
 def _plain(image: Image.Image, channels: int, under: str) -> NDArray[np.uint8]:
     """The pixels of a picture as grey or colour, uint8 (H, W, channels)."""
     if image.mode == "I" or image.mode.startswith("I;16"):
