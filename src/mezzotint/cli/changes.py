@@ -52,15 +52,15 @@ class Change:
     @property
     def sentence(self) -> str:
         """It in words."""
-        start = f"{self.name} against {self.first}, {self.pairs} pair{'s' * (self.pairs != 1)} of one seed: "
+        start = f"{self.name} and {self.first} under the same seeds, {self.pairs} pair{'s' * (self.pairs != 1)}: "
         if self.inside is None:
-            return f"{start}the maps say the same everywhere; the pictures differ by {self.outside:.1f} of 255"
-        there = f"the maps differ at {100 * self.differ:.3g} % of the places, and there the pictures changed by "
+            return f"{start}the maps say the same everywhere; the pictures differ by {self.outside:.1f} of 255 (RMS)"
+        start += f"the maps differ at {100 * self.differ:.3g} % of the places; "
         if self.outside is None or self.moved is None:
-            return f"{start}{there}{self.inside:.1f} of 255 (RMS); they agree nowhere"
+            return f"{start}the pictures changed by {self.inside:.1f} of 255 (RMS)"
         return (
-            f"{start}{there}{self.inside:.1f} of 255 (RMS); elsewhere by {self.outside:.1f}, where "
-            f"{100 * self.moved:.3g} % of the pixels changed by more than {VISIBLE}"
+            f"{start}there the pictures changed by {self.inside:.1f} of 255 (RMS), elsewhere by {self.outside:.1f}, "
+            f"and {100 * self.moved:.3g} % of the pixels elsewhere by more than {VISIBLE}"
         )
 
     def record(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mezzotint.training.pictures import SHEET, Pixels, grid, pixels
 if TYPE_CHECKING:
     from mezzotint.cli.plan import Plan
 
-_SWATCH = 11  # pixels of a side
+_SWATCH, _EDGE = 11, (96, 96, 96)  # pixels of a side, and what is around them: a thing may be as dark as paper
 _MOST = 40  # things of a legend
 _DIM = 0.55  # how bright the places are where instances end
 
@@ -131,6 +131,7 @@ def _legend(source: Layouts, rows: Sequence[int], gap: int, width: int) -> Pixel
         colour = np.broadcast_to(source.reader.colours[number], (_SWATCH, _SWATCH, 3)).astype(np.uint8)
         colour = hatched(colour, np.full((_SWATCH, _SWATCH), number == UNSAID), every=3)
         image.paste(Image.fromarray(colour), (left, top + 1))
+        draw.rectangle((left - 1, top, left + _SWATCH, top + _SWATCH + 1), outline=_EDGE)
         draw.text((left + _SWATCH + 5, top - 1), name, INK, font_of(name))
     return np.asarray(image)
 
