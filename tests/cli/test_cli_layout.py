@@ -224,16 +224,16 @@ def test_instances_say_where_things_end(command: Command, models: Path, files: P
     plain = drawn(command, "sample", run, "--layout", files / "is.png", "--seeds", 3)
     assert np.array_equal(plain, truth(run, told(layout()), [3])) and not np.array_equal(plain, expected)
     for name in ("grey", "deep", "three"):
-        words = ("--layout", files / "is.png", "--instances", files / f"{name}.png", "--seeds", 3)
-        assert np.array_equal(drawn(command, "sample", run, *words), expected), name
-    words: tuple[Any, ...] = ("sample", run, "--layout", files / "is.png", "--seeds", 3)
-    words += ("--rows", ROWS, "--out", files / "no.png", "--overwrite")
-    assert "draws without" in command(*words).err
-    assert "draws without" not in command(*words, "--instances", files / "grey.png").err
-    assert "no --instances" in command("sample", models / "named", *words[2:], "--instances", files / "is.png").sentence
+        more = ("--layout", files / "is.png", "--instances", files / f"{name}.png", "--seeds", 3)
+        assert np.array_equal(drawn(command, "sample", run, *more), expected), name
+    call: tuple[Any, ...] = ("sample", run, "--layout", files / "is.png", "--seeds", 3)
+    call += ("--rows", ROWS, "--out", files / "no.png", "--overwrite")
+    assert "draws without" in command(*call).err
+    assert "draws without" not in command(*call, "--instances", files / "grey.png").err
+    assert "no --instances" in command("sample", models / "named", *call[2:], "--instances", files / "is.png").sentence
     save(files / "small.png", np.zeros((8, 8), np.uint8))
-    assert "the same places" in command(*words, "--instances", files / "small.png").sentence
-    two = command(*words, "--instances", files / "grey.png", files / "deep.png").sentence
+    assert "the same places" in command(*call, "--instances", files / "small.png").sentence
+    two = command(*call, "--instances", files / "grey.png", files / "deep.png").sentence
     assert "1 maps and 2 files" in two
 
 

@@ -28,6 +28,10 @@ class Sample:
     its data (--items), a column each, which stand above what is drawn. If the data have moved, say where they are with
     --set data.path=...
 
+    Maps of your own say what to draw by --layout, each with every seed: a column a map, a row a seed. --palette says
+    what their colours mean; entries are matched by name with what the model knows. From the second map on it is said
+    how far pictures of the same seed changed where the maps differ, and elsewhere.
+
     Of a cascade all stages are drawn, each told the label or the caption. --steps and --guidance take one number or one
     a stage, and so does --set, as in --set 14.sampler.order=3.
 
@@ -48,6 +52,8 @@ class Sample:
       mezzotint sample --like threes.png --seeds 64-127 --out more.png
       mezzotint sample runs/emoji --caption "a red heart" "a black cat" --guidance 2 --out two.png
       mezzotint sample runs/streets --items 0-5 --seeds 0-3 --out streets.png
+      mezzotint sample runs/streets --layout map.png --palette palette.json --seeds 0-7 --out one.png
+      mezzotint sample runs/streets --layout is.png wanted.png --seeds 0-3 --out changed.png
       mezzotint sample runs/shakespeare --prompt "ROMEO:" --seeds 0-3 --out romeo.txt
       mezzotint sample runs/wide --size 48x80 --out wide.png
       mezzotint sample runs/cascade --levels 0.2 --steps 36,18 --stages --out three.png
