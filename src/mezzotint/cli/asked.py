@@ -52,4 +52,4 @@ def alike(
     each = chosen.repeat_interleave(ALIKE)
     keys = Rng([seed]).at("alike").repeat(len(each)).at(torch.arange(len(each)))
     x = drawing.draw(pipeline, cond[each], keys, batch, meter, rows)
-    return None if x is None else (x.unflatten(0, (layouts, ALIKE)), chosen.tolist())
+    return None if x is None else (x.reshape(layouts, ALIKE, *x.shape[1:]), chosen.tolist())

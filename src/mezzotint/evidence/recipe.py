@@ -201,7 +201,7 @@ class Arm:
     def __post_init__(self) -> None:
         for name, share in self.at.items():
             if name not in self.trainings or not 0 < share <= 1:
-                raise Refusal(f"an arm is taken at a share in (0, 1] of one of its trainings, not {name!r} at {share!r}")
+                raise Refusal(f"an arm is taken at shares in (0, 1] of its own trainings, not {name!r} at {share!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
