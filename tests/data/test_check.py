@@ -14,7 +14,7 @@ from PIL import Image
 
 from messy import announce, blobs, clean, messy, save
 from mezzotint.core import Refusal
-from mezzotint.data import Folder, Table
+from mezzotint.data import Folder, Pairs, Palette, Table
 from mezzotint.data.check import KINDS, Report, look
 from mezzotint.data.check.twins import BITS, LEVELS, alike, prints, same
 from mezzotint.data.data import fraction
@@ -304,3 +304,34 @@ def test_many_small_things_on_white_take_no_hours() -> None:
     begun = time.process_time()
     assert len(alike(np.array([mark for mark, _ in both], dtype=np.uint64), [light for _, light in both])) == 1
     assert time.process_time() - begun < 8
+
+
+def test_pairs_are_checked_with_their_maps(tmp_path: Path) -> None:
+    """Half of every map is sea, a quarter sky, and the rest says nothing."""
+    palette = Palette(("sky", "sea", "boat"), ((70, 130, 180), (0, 0, 142), (220, 20, 60)), ((0, 0, 0),))
+    layout = np.zeros((48, 48), dtype=np.uint8)
+    layout[:24], layout[24:, 24:] = 1, 255
+    for k in range(20):
+        save(tmp_path / "pictures" / f"{k:03}.png", k)
+        (tmp_path / "layouts").mkdir(exist_ok=True)
+        Image.fromarray(palette.painted(layout)).save(tmp_path / "layouts" / f"{k:03}.png")
+    palette.write(tmp_path / "palette.json")
+    report = look(tmp_path)
+    assert report.healthy and report.classes == {} and report.pictures == 20
+    assert report.things == {"sky": 0.25, "sea": 0.5, "boat": 0.0, "unsaid": 0.25}
+    data = report.data()
+    assert isinstance(data, Pairs) and data.things == palette.names and len(data.held_out()) == report.held_out
+    (tmp_path / "pictures" / "003.png").unlink()
+    (tmp_path / "layouts" / "004.png").unlink()
+    odd = palette.painted(layout)
+    odd[5, 6] = 255
+    Image.fromarray(odd).save(tmp_path / "layouts" / "005.png")
+    Image.fromarray(odd[:20]).save(tmp_path / "layouts" / "006.png")
+    Image.fromarray(palette.painted(layout[:20])).save(tmp_path / "layouts" / "007.png")
+    report = look(tmp_path)
+    assert report["unpaired"].files == ("003", "004") and report["map broken"].count == 3
+    assert report["map broken"].cases[0].why.startswith("has the colour #ffffff (255, 255, 255) at row 5, column 6")
+    assert report["map broken"].cases[2].why.startswith("is 48 x 20 pixels and its picture 48 x 48")
+    assert not report.healthy and report.broken == 5
+    data = report.data().sibling("all")
+    assert set(data.skipped) == {"003", "004", "005", "006", "007"} and len(data) == 15

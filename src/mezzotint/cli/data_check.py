@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOUND = 4
 """The exit code where something was found, as of ``mezzotint doctor``."""
-_NAMED, _LONGEST, _CLASSES = 3, 80, 12
+_NAMED, _LONGEST, _CLASSES, _THINGS = 3, 80, 12, 24
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Check:
     """
 
     folder: Annotated[Positional[str], arg(metavar="DIR", help_behavior_hint="")]
-    """The folder: one sub-folder a class, or none."""
+    """The folder: one sub-folder a class, or none; or pictures and layouts, a folder each."""
     size: Annotated[
         Optional[int], arg(metavar="PIXELS", help_behavior_hint="(default: 64, or less where pictures are smaller)")
     ] = None
@@ -124,6 +124,9 @@ def _say(report: Report) -> None:
     print(f"{_short(report.folder)}: {_pictures(report.pictures)} that can be read, {held}\n")
     facts = {
         "classes": _classes(report.classes),
+        "maps": ", ".join(
+            f"{_short(name)} {share:.1%}" for name, share in list((report.things or {}).items())[:_THINGS]
+        ),
         "tables": ", ".join(report.tables),
         "formats": _counts(report.formats),
         "pixels": _counts(report.modes),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,11 @@ class Pairs(Recorded):
     links: bool = False
 
     def __post_init__(self) -> None:
+        self._resolve()
+        super().__post_init__()
+
+    def _resolve(self) -> None:
+        """Find the folders that are not named."""
         root = Path(self.path)
         picture, layout = self.picture or _usual(root, "picture"), self.layout or _usual(root, "layout")
         for what, found in (("picture", picture), ("layout", layout)):
@@ -65,9 +70,17 @@ class Pairs(Recorded):
                     f"named by {what}=..."
                 )
         self._set(picture=picture, layout=layout, instances=self.instances or _usual(root, "instances"))
-        super().__post_init__()
 
-    def _open(self) -> Records:
+    @classmethod
+    def opened(cls, path: str, links: bool = False) -> tuple[Palette | None, Files]:
+        """The palette and the files of a folder, as they are usually called, without a picture being read."""
+        one = object.__new__(cls)
+        one._set(**{field.name: field.default for field in fields(cls) if field.default is not MISSING})
+        one._set(path=path, links=links)
+        one._resolve()
+        return one._explained(), one._open()
+
+    def _open(self) -> Files:
         return Files(Path(self.path), self.picture, str(self.layout), tuple(self._named.values()), self.links)
 
     def _explained(self) -> Palette | None:
@@ -92,6 +105,7 @@ class Files(Records):
 
     def __init__(self, root: Path, picture: str, layout: str, wanted: Collection[str], links: bool = False) -> None:
         self.root, self.links, self.broken = root, links, {}
+        self.picture, self.layout = picture, layout
         bases = _bases(root)
         self.columns = tuple(sorted({folder.name for _, base in bases for folder in _folders(base)}))
         self._of = {name: self._found(bases, name) for name in wanted if name in self.columns}
@@ -138,13 +152,18 @@ class Files(Records):
         """Put down files that have no other of their name in a folder."""
         for place, name in enumerate(sorted(files)):
             more = f" (nor have {len(files) - 1:,} more)" if len(files) > 1 and not place else ""
-            self.broken.setdefault(name, f"the {what} {str(files[name])!r} has no file of its name in {column!r}{more}")
+            file = files[name].relative_to(self.root).as_posix()
+            self.broken.setdefault(name, f"the {what} {file!r} has no file of its name in {column!r}{more}")
 
     def cells(self, column: str) -> list[object]:
         raise Refusal(f"{column!r} is a folder of files in {str(self.root)!r}, which tell no label, text or number")
 
     def source(self, column: str, row: int) -> Path | None:
         return self._of[column].get(self.names[row])
+
+    def at(self, column: str, row: int) -> Path:
+        """The file of a record in a folder where it has one."""
+        return self._of[column][self.names[row]]
 
     def without(self, column: str) -> NDArray[np.bool_]:
         return np.fromiter((name not in self._of[column] for name in self.names), bool, len(self))

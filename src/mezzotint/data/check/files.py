@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.check.report import NAMED, Case
+from mezzotint.data.palette import FILE as PALETTE
 from mezzotint.data.picture import ENDINGS
 from mezzotint.data.table import TABLES
 
@@ -129,7 +130,7 @@ class Walk:
     def _file(self, path: Path, label: str) -> Iterator[File]:
         """The file, if it is a regular one and called like a picture."""
         ending, name = path.suffix.lower(), self._name(path)
-        if path.name.startswith("."):
+        if path.name.startswith(".") or name == PALETTE:
             return
         if ending not in ENDINGS:
             kind = "no ending" if not ending and self._regular(path) and _begins(path) else "other files"

@@ -57,6 +57,14 @@ KINDS: dict[str, Kind] = {
         "lying loose beside sub-folders",
         "put every picture into the folder of its class, or all into one folder",
     ),
+    "unpaired": Kind(
+        "wrong",
+        "without a picture or a map of one name",
+        f"a picture and its map are called the same but for the ending; {_LEAVE}",
+    ),
+    "map broken": Kind(
+        "wrong", "that cannot be read as maps", f"mend them, or the palette; {_LEAVE}", "that cannot be read as a map"
+    ),
     "empty class": Kind("wrong", "without a picture", "fill or remove them"),
     "tables": Kind("wrong", "tables beside each other", "keep one of them in the folder"),
     "column unclear": Kind(

@@ -18,12 +18,14 @@ import numpy as np
 
 from mezzotint.core.errors import Refusal
 from mezzotint.data.check.files import File, Notes, Walk
+from mezzotint.data.check.maps import Maps
 from mezzotint.data.check.report import Report, ordered
 from mezzotint.data.check.seen import ENDINGS, Broken, Seen, see
 from mezzotint.data.check.table import Told
 from mezzotint.data.check.twins import alike, same
 from mezzotint.data.data import check_share, in_split
 from mezzotint.data.huggingface import is_saved
+from mezzotint.data.pairs import is_pairs
 from mezzotint.data.picture import MAX_PIXELS, Turns
 from mezzotint.data.shards import is_shards
 from mezzotint.data.threads import each
@@ -48,7 +50,8 @@ def look(
     """Look at every picture of a folder and say what was found; nothing in it is written, and nothing outside is read.
 
     Arguments:
-        folder: its path; laid out as for :class:`~mezzotint.data.folder.Folder`, or with a table beside the pictures.
+        folder: its path; laid out as for :class:`~mezzotint.data.folder.Folder`, with a table beside the pictures, or
+            as for :class:`~mezzotint.data.pairs.Pairs`.
         size: the side to which they are to be brought, in pixels; None: the one that is proposed.
         held_out_share: share of the paths that is held out.
         max_pixels: the largest width times height of a file that is unpacked.
@@ -76,6 +79,10 @@ def look(
             notes.add("tables", path.name)
     if tables:
         files = _told(files, tables, notes)
+    maps = None
+    if not tables and is_pairs(folder):
+        maps = Maps(Path(folder), files, notes, held_out_share, max_pixels)
+        files = maps.files
     for file in files:
         _name(file, notes)
     seen: list[Seen] = []
@@ -87,7 +94,7 @@ def look(
             seen.append(answer)
         if progress is not None:
             progress(done + 1, len(files))
-    splits = {name: out for table in tables for name, out in table.splits.items()}
+    splits = {name: out for table in tables for name, out in table.splits.items()} if maps is None else maps.splits
     held_out = [
         splits[name] if name in splits else in_split(_plain(name), "held_out", held_out_share)
         for name in (one.file.name for one in seen)
@@ -95,7 +102,7 @@ def look(
     for one in seen:
         _look(one, notes)
     _compare(seen, held_out, notes)
-    names = () if tables else walk.classes
+    names = () if tables or maps is not None else walk.classes
     counts = Counter({name: 0 for name in names}) + Counter(one.file.label for one in seen if one.file.label)
     classes = {name: counts[name] for name in sorted({*names, *counts})}
     _balance(classes, {file.label for file in files}, notes)
@@ -122,6 +129,7 @@ def look(
         tables=tuple(path.name for path in walk.tables),
         columns=tables[0].columns if tables else {},
         problems=(),
+        things=None if maps is None else maps.things,
     )
     side = report.size if size is None else size
     for one in seen:

@@ -10,13 +10,14 @@ from typing import Any
 from mezzotint.data.check.kinds import KINDS, SEVERITIES
 from mezzotint.data.data import Data
 from mezzotint.data.folder import Folder
+from mezzotint.data.pairs import Pairs
 from mezzotint.data.table import Table
 
 NAMED = 100
 """How many files a problem names; it counts them all."""
 BROKEN = (
     "empty", "not a picture", "damaged", "too large", "unreadable", "link outside", "table broken", "table outside",
-    "table missing",
+    "table missing", "unpaired", "map broken",
 )  # fmt: skip
 """What ``skip_broken`` leaves out."""
 SIZES = (64, 32, 16, 8)
@@ -74,6 +75,7 @@ class Report:
         tables: files of a table beside the pictures.
         columns: which column of the table is what, by the field of :class:`~mezzotint.data.table.Table`.
         problems: what was found, the worst first.
+        things: the share of the pixels that each thing has in the maps of a folder of pairs; None of another folder.
     """
 
     folder: str
@@ -87,6 +89,7 @@ class Report:
     tables: tuple[str, ...]
     columns: Mapping[str, str]
     problems: tuple[Problem, ...]
+    things: Mapping[str, float] | None = None
 
     def __getitem__(self, kind: str) -> Problem:
         """The problem of a kind; one that was not found has no files."""
@@ -144,6 +147,8 @@ class Report:
             Refusal: something has to be mended first; the sentence says what.
         """
         side, channels, broken = self.size if size is None else size, 1 if self.grey else 3, self.broken > 0
+        if self.things is not None:
+            return Pairs(self.folder, size=side, channels=channels, skip_broken=broken)
         if self.tables:
             declared: dict[str, Any] = dict(self.columns)
             return Table(self.folder, **declared, size=side, channels=channels, skip_broken=broken)
