@@ -284,7 +284,8 @@ class Editing:
         """What was asked for, once a column where it is the same all down the column, and the seed."""
         plan, told, seed = self.plan, self.plan.told, f"seed {self.plan.seeds[row]}"
         if told.mapped is not None and told.kinds > 1:
-            return (*(mapped.asked(plan, row, width) if row < told.kinds else ()), seed)
+            below = row >= plan.layout["columns"] == told.kinds
+            return (seed,) if below else (*mapped.asked(plan, row, width), seed)
         if row >= plan.layout["columns"] == told.kinds > 1 or (told.labels is None and told.captions is None):
             return (seed,)
         name = () if told.labels is None else (plan.model.classes[told.labels[row]],)

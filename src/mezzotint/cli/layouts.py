@@ -145,6 +145,8 @@ def asked(args: Asked, old: dict[str, Any], model: Model, shown: Shown | None) -
         flag = "palette" if given.palette is not None else "instances"
         raise Refusal(f"--{flag} goes with maps, and none is named; name one with --layout")
     things = Things.of(model)
+    if len(model.shape) != 3 if shown is None else shown.size is None:
+        raise Refusal(f"the model in {model.path!r} makes samples of shape {model.shape}, and maps are of pictures")
     maps = _files(given.layout, said.get("maps"), "map", "layout")
     anew = given.layout is not None  # other maps have other instances
     instances = _files(given.instances, None if anew else said.get("instances"), "map of instances", "instances")
@@ -154,19 +156,12 @@ def asked(args: Asked, old: dict[str, Any], model: Model, shown: Shown | None) -
         "palette",
         "palette",
     )
-    high, wide = model.shape[-2:]
-    if shown is not None and shown.size is not None and _port(model) == "decoder":
-        high, wide = shown.size  # codes are told the map of what they stand for
+    high, wide = model.shape[-2:]  # a map lies on what the network sees, so on codes where these are drawn
     image = getattr(args, "image", None) or old.get("edit", {}).get("image", {}).get("path")
     picture = upright(Path(image), MAX_PIXELS) if image is not None and Path(image).is_file() else None
     sized = hasattr(args, "size") and shown is None and isinstance(getattr(model.denoiser, "network", None), UNet)
     reader = Reader(things, (high, wide), picture=picture, sized=sized)
     return Layouts.of(maps, palette[0] if palette else None, instances, reader, model)
-
-
-def _port(model: Model) -> str | None:
-    encoder: Any = getattr(model.denoiser, "encoder", None)
-    return getattr(encoder["layout"], "port", None) if "layout" in model.more else None
 
 
 def _files(given: Sequence[str] | None, said: Any, what: str, flag: str) -> list[File]:

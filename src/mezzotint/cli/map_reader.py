@@ -213,7 +213,7 @@ class Reader:
             return values, []
         if have == self.picture:
             return nearby(values, self.size, "crop"), [
-                f"{path} is cut and brought to {by(self.size)} as the picture is"
+                f"{path} is brought to {by(self.size)} as the picture is"
             ]
         if not alike(have, self.size):
             other = f"make it {by(self.size)}"
