@@ -1,5 +1,6 @@
 """Guidance: denoiser -> denoiser."""
 
+from mezzotint.guidance.clipped import Clipped
 from mezzotint.guidance.contrast import CFG, Autoguidance, Contrast, Retold, Without
 from mezzotint.guidance.known import Known
 from mezzotint.guidance.negative import Instead, Negative
@@ -18,6 +19,7 @@ __all__ = [
     "Backward",
     "Between",
     "CFG",
+    "Clipped",
     "Contrast",
     "Instead",
     "Known",

@@ -25,6 +25,7 @@ from mezzotint.data.flipped import Flipped
 from mezzotint.data.scenes import Reader, Scenes
 from mezzotint.evidence.recipe import Arm, Models, Setting, Training, Value
 from mezzotint.evidence.verdict import Criterion, Figure, Numbers, Seen, Statistic, Verdict, at, ratio
+from mezzotint.guidance.clipped import Clipped
 from mezzotint.guidance.contrast import CFG
 from mezzotint.metrics.diversity import pairwise_distance
 from mezzotint.metrics.frechet import frechet
@@ -35,8 +36,8 @@ from mezzotint.samplers.heun import Heun
 from mezzotint.samplers.sampling import Sampling
 
 SETTING: dict[str, Value] = {
-    "pictures": "scenes", "size": 16, "things": "colour", "images": 96_000, "train_batch": 64, "widths": (16, 22),
-    "hidden": 16, "channels": 24, "steps": 8, "scale": 1.5, "samples": 1_450, "again": 50, "several": 10, "read": 60,
+    "pictures": "scenes", "size": 16, "things": "colour", "images": 64_000, "train_batch": 64, "widths": (16, 22),
+    "hidden": 16, "channels": 24, "steps": 8, "scale": 1.5, "samples": 1_450, "again": 50, "several": 10, "read": 40,
     "judged_by": 12_000, "batch": 290,
 }  # fmt: skip
 LARGE = SETTING | {
@@ -219,7 +220,7 @@ def arm(s: Setting, name: str, scale: float = 1.0, share: float | None = None, e
 
     def pipeline(models: Models) -> Any:
         model = models["model"]
-        sampling = Sampling(Heun(s.steps), model if scale == 1 else CFG(model, scale))
+        sampling = Sampling(Heun(s.steps), Clipped(model if scale == 1 else CFG(model, scale)))
         families = ("layout",) if edges else ()
         return lambda cond, rng: sampling(cond.take(*families)[0] if families else only(cond), rng)
 

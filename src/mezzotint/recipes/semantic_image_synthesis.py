@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mezzotint import evidence as ev
 from mezzotint.evidence import Recipe
-from mezzotint.recipes import laid_out
+from mezzotint.recipes import laid_out, layouts_exact
 
 SMALL = ev.Trained(
     criterion="""Where the better of SPADE and concatenation first reaches 80 % of the mean IoU of real pictures, both
@@ -27,6 +27,7 @@ RECIPE = Recipe(
         "FID of SPADE, 256 pixels": {"ADE20K": 33.9, "COCO-Stuff": 22.6, "CelebAMask-HQ": 29.2, "Cityscapes": 71.8},
     },
     sizes={
+        "exact": layouts_exact.EXACT,
         "small": SMALL,
         "full": replace(SMALL, minutes=900, setting=laid_out.LARGE, departures=laid_out.LESS),
     },
