@@ -157,8 +157,8 @@ WORDS: dict[str, Words] = {
     "miou": Words(
         "Layouts met (mIoU)",
         "What a segmenter, which learnt from real training pictures, sees in the samples, held against the layouts "
-        "they were asked to show: intersection over union of each thing over all pixels, the mean over things. Beside it: "
-        "the same of real held-out pictures and their own layouts, the ceiling.",
+        "they were asked to show: intersection over union of each thing over all pixels, the mean over things. Beside "
+        "it: the same of real held-out pictures and their own layouts, the ceiling.",
         "The segmenter may be fooled by what looks like a thing to it alone. It is blind to variety, and small things "
         "count as much as large ones.",
         share=True,
@@ -171,7 +171,7 @@ WORDS: dict[str, Words] = {
     ),
     "miou_read": Words(
         "Layouts met, read",
-        "The same mean of intersections over unions by readers of scenes, which were fitted to nothing, of at most 200 "
+        "The same mean of intersections over unions by readers of scenes, which were fitted to nothing, of at most 100 "
         "pictures. Beside it: of real scenes, the ceiling.",
         "Where a reader is not sure, the pixel counts as wrong, so a blurred picture scores low whatever it shows.",
         share=True,

@@ -48,8 +48,9 @@ Found = dict[str, tuple[Estimate, Estimate | None]]
 SEGMENTED = ("miou", "pixel_accuracy", "iou")
 READ, VARIETY = "miou_read", "layout_diversity"
 NAMES = (*SEGMENTED, READ, VARIETY)
-READABLE, LOOKED_AT = 200, 5_000
-"""Pictures of either set that are read, which takes a tenth of a second each, and that are segmented."""
+READABLE, LOOKED_AT = 100, 5_000
+"""Pictures of either set that are read, which takes a tenth of a second for each, and several where they are no scenes;
+and that are segmented."""
 _PIECE, _AT_ONCE = 256, 16
 
 
@@ -220,7 +221,7 @@ def read(
     draws: int = 400,
     tell: Callable[[int, int], None] | None = None,
 ) -> Found:
-    """``miou_read``: the mean intersection over union of what readers see, of at most 200 pictures of either set.
+    """``miou_read``: the mean intersection over union of what readers see, of at most 100 pictures of either set.
 
     A pixel of which they are not sure is a wrong one: it enters the union of the thing that should be there.
 
