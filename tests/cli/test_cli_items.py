@@ -18,6 +18,8 @@ from mezzotint.core import Rng, config
 from mezzotint.core.store import load_model
 from mezzotint.data import Table
 from mezzotint.denoiser import Chunked
+from mezzotint.metrics.layouts import learnt
+from mezzotint.metrics.pictures import subset
 from mezzotint.samplers import Heun
 from mezzotint.training.pictures import pixels, read_settings
 
@@ -136,3 +138,27 @@ def test_an_edit_is_told_a_map_or_none(run: Path, command: Command, tmp_path: Pa
     assert set(read_settings(out)["items"]["rows"]) == {0} and known.is_file()
     free = command("edit", run, picture, "--strength", "0.5", "--steps", "1", "--out", tmp_path / "b.png")
     assert free.code == 0 and "items" not in read_settings(tmp_path / "b.png")
+
+
+def test_evaluate_holds_samples_against_their_layouts(run: Path, command: Command, tmp_path: Path) -> None:
+    data, place = Table(str(run.parent / "set"), layout="map"), Path(shutil.copytree(run, tmp_path / "run"))
+    eye = learnt(data, data.held_out(), seen=640, width=8)
+    eye.save(place / "segmenter")
+    names = "miou,pixel_accuracy,iou,layout_diversity,kid"
+    said = command("evaluate", place, "--count", 20, "--measures", names, "--report")
+    assert said.code == 0 and "training a segmenter" not in said.err  # the one kept was of these pictures
+    (file,) = (place / "reports").glob("*.json")
+    found = json.loads(file.read_text())
+    assert found["segmenter"]["sha256"] == found["extractor"]["sha256"] == eye.sha256
+    assert set(found["measures"]) == {"miou", "pixel_accuracy", "iou_0", "iou_1", "iou_2", "layout_diversity", "kid"}
+    held = data.held_out()
+    some = subset(len(held), 20)
+    want = eye.scores(*((held[some][0], held[some][1]["layout"])))["miou"].value
+    assert found["measures"]["miou"]["real"]["value"] == pytest.approx(want)  # the very layouts that were asked for
+    # What is drawn several times of two layouts costs no evaluation of those that are judged.
+    assert found["measures"]["layout_diversity"]["count"] == 2 and found["evaluations_per_sample"] == 3
+    page = file.with_suffix(".html").read_text()
+    assert "What a layout leaves open" in page and "Thing by thing" in page and "real picture of layout 2" in page
+    assert command("evaluate", place, "--count", 20, "--measures", "miou_read").sentence.startswith(
+        "the measure 'miou_read' needs scenes"
+    )
