@@ -99,7 +99,7 @@ def test_variety_is_brute_forces_and_none_where_all_are_one(eye: Segmenter) -> N
 
 
 def test_readers_see_the_colours_and_unsure_is_wrong() -> None:
-    held = Scenes("held_out", 32, ("layout",), objects=(2, 3), held_out_pictures=40)
+    held = Scenes("held_out", 32, ("layout",), objects=(2, 3), pictures=60, held_out_pictures=40)
     (x, cond), train = held[np.arange(6)], held.sibling("train")
     maps = cond["layout"]
     spoilt = x.clone()
@@ -113,7 +113,7 @@ def test_readers_see_the_colours_and_unsure_is_wrong() -> None:
     there = torch.stack([torch.bincount(part.flatten().long(), minlength=7) for part in (maps[:3], maps)]).double()
     most = (there[0] / there[1])[there[1] > 0].mean()
     assert half["miou_read"].value <= most < 0.9
-    form = Scenes("held_out", 32, ("layout",), layout="form", held_out_pictures=40)
+    form = Scenes("held_out", 32, ("layout",), layout="form", pictures=60, held_out_pictures=40)
     with pytest.raises(Refusal, match="'miou_read' needs scenes"):
         evaluate(x, None, form.sibling("train"), form, **given)
 
