@@ -81,7 +81,7 @@ def test_pixels_of_which_nothing_is_said_do_not_count(eye: Segmenter) -> None:
 
 def test_variety_is_brute_forces_and_none_where_all_are_one(eye: Segmenter) -> None:
     data = Halves(12, 4)
-    alike = data.x.unflatten(0, (3, 4))
+    alike = data.x.reshape(3, 4, *data.x.shape[1:])
     features, pairs = eye.features(data.x).reshape(3, 4, -1), [(i, j) for i in range(4) for j in range(4) if i != j]
     each = [np.mean([np.linalg.norm(group[i] - group[j]) for i, j in pairs]) for group in features]
     found = layout_diversity(alike, eye)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_nothing_is_learnt_where_nothing_is_said() -> None:
     """A lie of thing 1 as 2 under 255 leaves every weight as it is; the same lie said aloud does not."""
     pictures, layouts = blobs(48)
     unsaid = layouts.masked_fill(layouts == 1, 255)
-    given = {"seen": 64, "width": 8, "classes": 3}
+    given: dict[str, Any] = {"seen": 64, "width": 8, "classes": 3}
     honest = Segmenter.train(pictures, unsaid, **given)
     other = Segmenter.train(pictures, layouts.masked_fill(layouts == 1, 7), **given, ignored=7)
     assert honest.sha256 == other.sha256
