@@ -62,6 +62,8 @@ class Layout(ConditionPart):
         self.things = tuple(things)
         self.width = channels + edges
         self.table = nn.Embedding(count + 1, channels)  # the last one where nothing is said
+        # As far apart as one-hot vectors and as long: where there is room for all, one-hot ones but for a rotation.
+        nn.init.orthogonal_(self.table.weight, max(1.0, (count + 1) / channels) ** 0.5)
         self.null = nn.Parameter(torch.zeros(self.width))
 
     def _check(self, layout: Tensor) -> Tensor:

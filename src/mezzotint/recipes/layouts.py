@@ -29,6 +29,9 @@ DROPPED = 0.2
 """How often a layout is dropped in it."""
 SLOWER = 0.2
 """The second phase's rate over the first one's: 2e-5 over 1e-4 in the paper's code."""
+REST = 0.2
+"""The share of the second phase over which its rate falls to zero. The paper's never falls; what is learnt there is a
+null that nothing has prepared, so little of a short phase is given away."""
 
 
 def usual(
@@ -54,7 +57,8 @@ def usual(
         images: how long, both phases together.
         width: channels of the U-Net at full size.
         steps: of the model's usual sampler (Heun).
-        peak: the learning rate of the first phase, which stays where it is; a fifth of it falls to zero in the second.
+        peak: the learning rate of the first phase, which stays where it is; that of the second is a fifth of it, and
+            falls to zero at the end.
         batch: images a step.
         port: ``"decoder"`` for spatially-adaptive norms in the middle and on the way up, ``"input"`` for concatenation
             to the noisy picture.
@@ -95,7 +99,7 @@ def _phased(trainer: Any, peak: float, second: float, dropped: float) -> Any:
     warm = min(5_000, count(trainer.images) // 10)
     objective = _again(trainer.objective, dropout=0.0)
     first = Rate(peak, warmup=warm, cooldown=0.0)
-    then = (Phase(1 - second, _again(objective, dropout=dropped), Rate(SLOWER * peak, 0, 1.0)),) if second else ()
+    then = (Phase(1 - second, _again(objective, dropout=dropped), Rate(SLOWER * peak, 0, REST)),) if second else ()
     return replace(trainer, objective=objective, rate=first, then=then)
 
 
