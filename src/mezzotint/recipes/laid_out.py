@@ -60,11 +60,12 @@ of a layout: no two objects of one colour touch there, so the page's fifth crite
 apart by edges, cannot be asked here and is asked at full, of forms. U-Nets of 0.51 (SPADE, width 16, hidden 16) and
 0.53 M parameters (concatenation, width 22; SPADE costs a quarter more a step) that see 65,536 pictures in 1,024 steps
 of 64, 3 of 8 parts of them in the second phase (the page: 256,000 in 8,000 of 32, 3 of 16 parts); one rate, 2e-3, for
-both, which at seed 0 was better for each than half of it, and put them in the same order. Things are learnt vectors that begin orthonormal and the null is learnt (the paper: one-hot and zeros); both arms
-are told edges. EDM and Heun with 15 evaluations, clipped, no learnt variance (the paper: VP with a learnt range, 1,000
-steps); averages of relative length 0.05. Distances and mean IoU by one segmenter of the same pictures, whose features
-see hues more than form. 1,000 layouts, 30 of them painted ten times. Lengths, the way layouts begin, rates and clipping
-were settled on seed 0. Intervals over three seeds are stricter than a gap of one standard error."""
+both, which at seed 0 was better for each than half of it, and put them in the same order. Things are learnt vectors
+that begin orthonormal and the null is learnt (the paper: one-hot and zeros); both arms are told edges. EDM and Heun
+with 15 evaluations, clipped, no learnt variance (the paper: VP with a learnt range, 1,000 steps); averages of relative
+length 0.05. Distances and mean IoU by one segmenter of the same pictures, whose features see hues more than form. 1,000
+layouts, 30 of them painted ten times. Lengths, the way layouts begin, rates and clipping were settled on seed 0.
+Intervals over three seeds are stricter than a gap of one standard error."""
 LESS = """Painted scenes of 32 pixels whose things are forms, EDM and Heun, no learnt variance; photographs by --set
 pictures=camvid size=64 or pictures=facades, of which there are a few hundred, so that a network soon knows them by
 heart; the fifth criterion by pixels on edges that only instances tell, not by counts of components."""
