@@ -87,13 +87,26 @@ def test_a_map_that_is_the_same_everywhere_may_come_without_space() -> None:
     assert torch.equal(short, whole)
 
 
+def test_a_map_of_a_larger_picture_tells_what_it_tells_brought_to_size() -> None:
+    """Codes of 8 x 8 that are told the map of a picture of 16 x 16."""
+    network = alive(UNet((1, 8, 8), 16, vector=None, decoder_maps=2, hidden=4))
+    x, noise, y = torch.randn(3, 1, 8, 8), torch.rand(3), torch.randn(3, 2, 8, 8)
+    enlarged = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    with torch.no_grad():
+        small, large, other = (
+            network(x, noise, Context(maps={"decoder": told})) for told in (y, enlarged, enlarged.flip(3))
+        )
+    assert torch.equal(large, small) and not torch.allclose(other, small)
+
+
 def test_both_ports_at_once_and_what_is_refused() -> None:
     network = UNet((1, 8, 8), 16, vector=None, maps=2, decoder_maps=3, hidden=4)
     x, noise = torch.randn(2, 1, 8, 8), torch.rand(2)
     maps = {"input": torch.randn(2, 2, 8, 8), "decoder": torch.randn(2, 3, 8, 8)}
     assert network(x, noise, Context(maps=maps)).shape == x.shape
     for wrong, why in (
-        ({**maps, "decoder": torch.randn(2, 3, 4, 4)}, r"takes maps \(2, 3, 8, 8\) at 'decoder', not \(2, 3, 4, 4\)"),
+        ({**maps, "decoder": torch.randn(2, 4, 8, 8)}, r"takes maps \(2, 3, 8, 8\) at 'decoder', not \(2, 4, 8, 8\)"),
+        ({**maps, "input": torch.randn(2, 2, 4, 4)}, r"takes maps \(2, 2, 8, 8\) at 'input', not \(2, 2, 4, 4\)"),
         ({"input": maps["input"]}, r"takes maps \(2, 3, 8, 8\) at 'decoder', not none"),
         ({**maps, "all": maps["input"]}, "no port for maps at 'all'; it has 'decoder'"),
     ):

@@ -212,9 +212,7 @@ class Reader:
         if have == self.size:
             return values, []
         if have == self.picture:
-            return nearby(values, self.size, "crop"), [
-                f"{path} is brought to {by(self.size)} as the picture is"
-            ]
+            return nearby(values, self.size, "crop"), [f"{path} is brought to {by(self.size)} as the picture is"]
         if not alike(have, self.size):
             other = f"make it {by(self.size)}"
             if self.picture is not None:

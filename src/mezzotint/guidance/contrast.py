@@ -152,7 +152,7 @@ class Without(Retold):
                 what = missing[0] if missing else "any condition"
                 raise Refusal(
                     f"this model never learnt what to say without {what!r}, so guidance has nothing to move away from; "
-                    "train it with dropout (objectives.Denoising(dropout=0.1)), "
+                    "train it with dropout (objectives.Denoising(dropout=0.1); of a run in phases, to the last one), "
                     "or guide with a weaker model (guidance.Autoguidance)"
                 )
             self._families = self._named or known

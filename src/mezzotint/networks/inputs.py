@@ -90,10 +90,12 @@ def joined(x: Tensor, context: Context, channels: int, others: Sequence[str] = (
     return torch.cat((x, maps_at(x, context, "input", channels)), dim=1) if channels else x
 
 
-def maps_at(x: Tensor, context: Context, port: str, channels: int) -> Tensor:
-    """The maps (B, channels, *space) at a port, at the size of x and in its precision."""
+def maps_at(x: Tensor, context: Context, port: str, channels: int, any_size: bool = False) -> Tensor:
+    """The maps (B, channels, *space) at a port in the precision of x, at its size or, where that is all one, at any."""
     due = (x.shape[0], channels, *x.shape[2:])
     found = context.maps.get(port)
+    if found is not None and any_size and found.ndim == x.ndim:
+        due = (*due[:2], *found.shape[2:])
     if found is not None and found.shape == due[:2]:
         found = found[(..., *(None,) * (x.ndim - 2))].expand(due)
     if found is None or found.shape != due:
