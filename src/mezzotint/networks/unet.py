@@ -93,8 +93,8 @@ class UNet(Module):
         early: the vector enters before the noise MLP instead of after it (DDPM++).
         maps: channels of ``context.maps["input"]``, concatenated to x; they come at x's size, or as (B, maps).
         decoder_maps: channels of ``context.maps["decoder"]``, which the middle and the way up are told by spatially
-            adaptive norms at every level (:mod:`.spatial_norm`); the way down sees x alone. They come at any size, as codes
-            are told maps of the pictures that they stand for, or as (B, decoder_maps).
+            adaptive norms at every level (:mod:`.spatial_norm`); the way down sees x alone. They come at any size, so
+            that codes are told maps of pictures, or as (B, decoder_maps).
         hidden: channels inside these norms, the dial for what they cost.
         outputs: channels of the answer; None: as many as ``shape`` has.
         embedding: waves of the noise, or None for ``Sinusoid(width)``, which fits ln(sigma)/4 in about [-2, 2].
