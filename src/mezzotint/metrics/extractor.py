@@ -8,8 +8,6 @@ give the same weights, and the hash says whether they did.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mezzotint.core.blueprint import blueprint
-from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
-from mezzotint.core.spec import build, spec
-from mezzotint.core.stop import poll
-from mezzotint.core.store import check_folder, fill_module, load_tensors, save_tensors, write_folder
+from mezzotint.core.spec import spec
 from mezzotint.metrics.classifier import Classifier
 from mezzotint.metrics.estimate import Estimate, share
 from mezzotint.metrics.pictures import checked, fingerprint, shrink
+from mezzotint.metrics.recorded_network import digest, fit, read, write
 
 SIDE = 64
 IMAGES = 14_400
 _BATCH = 64
-_RATE = 4e-3
 _CHUNK = 512
 
 
@@ -86,7 +80,11 @@ class Extractor:
             torch.manual_seed(seed)
             shape = (small.shape[1], small.shape[2], small.shape[3])
             classifier = Classifier(shape, answers, width=width, features=features)
-            _fit(classifier, small, given, math.ceil(seen / _BATCH), torch.Generator().manual_seed(seed))
+
+            def loss(rows: Tensor) -> Tensor:
+                return torch.nn.functional.cross_entropy(classifier(small[rows]), given[rows], label_smoothing=0.1)
+
+            fit(classifier, loss, len(small), _BATCH, seen, torch.Generator().manual_seed(seed))
         classifier.eval().requires_grad_(False)
         made = cls(classifier, {})
         accuracy = None if held_out is None else made.accuracy(*held_out).plain()
@@ -108,7 +106,7 @@ class Extractor:
     @property
     def sha256(self) -> str:
         """SHA-256 of the weights, by name in the order of the network."""
-        return fingerprint(*self.classifier.state_dict().values())
+        return digest(self.classifier)
 
     def features(self, images: Tensor) -> NDArray[np.float64]:
         """Penultimate features (N, features) of pictures (N, C, H, W) in [-1, 1], in float64."""
@@ -131,56 +129,15 @@ class Extractor:
 
     def save(self, path: str | Path) -> Path:
         """Write a folder with ``extractor.json`` (the record), the weights as safetensors, and a manifest of hashes."""
-
-        def fill(folder: Path) -> None:
-            (folder / "extractor.json").write_text(json.dumps(self.record, indent=1), encoding="utf-8")
-            save_tensors(folder / "model.safetensors", self.classifier.state_dict())
-
-        return write_folder(path, fill, replace=True)
+        return write(path, self.record, self.classifier)
 
     @classmethod
     def load(cls, path: str | Path) -> Extractor:
         """Read a folder written by :meth:`save`; what is damaged or not what its record says is refused."""
-        folder = Path(path)
-        check_folder(folder)
-        try:
-            record = read_json(folder / "extractor.json")
-            tree, digest = record["spec"], record["sha256"]
-        except (Refusal, LookupError, TypeError):
-            raise Refusal(f"{str(folder)!r} holds no extractor: its extractor.json is missing or unreadable") from None
-        planned, file = blueprint(tree, ("metrics",)), folder / "model.safetensors"
-        if not isinstance(planned, Classifier):
-            raise Refusal(f"{str(folder)!r} does not describe a classifier")
-        tensors = load_tensors(file, like=planned)
-        classifier: Classifier = build(tree, ("metrics",))
-        fill_module(classifier, tensors, repr(str(file)))
-        made = cls(classifier.eval().requires_grad_(False), record)
-        if made.sha256 != digest:
-            raise Refusal(f"the weights in {str(folder)!r} are not those its record names; train the extractor again")
-        return made
+        return cls(*read(path, Classifier, "extractor", "classifier"))
 
 
 def _labelled(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     pictures, classes = checked(images, labels, "the labelled pictures")
     assert classes is not None
     return pictures, classes
-
-
-def _fit(classifier: Classifier, images: Tensor, labels: Tensor, steps: int, generator: torch.Generator) -> None:
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=_RATE, weight_decay=0.01, fused=True)
-    rows = torch.empty(0, dtype=torch.int64)
-    for step in range(steps):
-        poll()
-        if len(rows) < min(_BATCH, len(images)):
-            rows = torch.randperm(len(images), generator=generator)
-        batch, rows = rows[:_BATCH], rows[_BATCH:]
-        # Up for a fifth of the way, then down along a half cosine.
-        way = (step + 1) / steps
-        rate = way / 0.2 if way < 0.2 else 0.5 * (1 + math.cos(math.pi * (way - 0.2) / 0.8))
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * rate
-        logits = classifier(images[batch])
-        loss = torch.nn.functional.cross_entropy(logits, labels[batch], label_smoothing=0.1)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()

@@ -8,7 +8,6 @@ Its coarsest maps are features, so that data without labels have features that a
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,17 +20,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mezzotint.core.blueprint import blueprint
-from mezzotint.core.bounded import read_json
 from mezzotint.core.errors import Refusal
-from mezzotint.core.spec import build, spec
-from mezzotint.core.stop import poll
-from mezzotint.core.store import check_folder, fill_module, load_tensors, save_tensors, write_folder
+from mezzotint.core.spec import spec
 from mezzotint.data.resize import nearest
 from mezzotint.metrics.encoder_decoder import EncoderDecoder
 from mezzotint.metrics.estimate import Estimate
-from mezzotint.metrics.features import RECORD
 from mezzotint.metrics.pictures import checked, fingerprint, shrink
+from mezzotint.metrics.recorded_network import digest, fit, read, write
 from mezzotint.metrics.segmentation import UNSAID, Maps, mean_iou, pixel_accuracy
 
 SIDE = 64
@@ -39,7 +34,6 @@ IMAGES = 24_000
 LEVELS = 3
 _EASY = 16  # pixels a side
 _BATCH = 32
-_RATE = 4e-3
 _PIXELS = 2**19
 """Pixels that are looked at at once, which bounds the memory their logits take."""
 
@@ -108,7 +102,14 @@ class Segmenter:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(seed)
             network = EncoderDecoder(small.shape[1], answers, width=width, levels=LEVELS)
-            _fit(network, small, maps, ignored, math.ceil(seen / _BATCH), torch.Generator().manual_seed(seed))
+
+            def loss(rows: Tensor) -> Tensor:
+                said = maps[rows].long()
+                found = F.cross_entropy(network(small[rows]), said, ignore_index=ignored, reduction="sum")
+                # By the pixels that are judged; a batch of which nothing is said moves nothing, a mean would be NaN.
+                return found / (said != ignored).sum().clamp(min=1)
+
+            fit(network, loss, len(small), _BATCH, seen, torch.Generator().manual_seed(seed))
         network.eval().requires_grad_(False)
         made = cls(network, {})
         made.record.update(
@@ -133,7 +134,7 @@ class Segmenter:
     @property
     def sha256(self) -> str:
         """SHA-256 of the weights, by name in the order of the network."""
-        return fingerprint(*self.network.state_dict().values())
+        return digest(self.network)
 
     @property
     def classes(self) -> int:
@@ -172,34 +173,15 @@ class Segmenter:
 
     def save(self, path: str | Path) -> Path:
         """Write a folder with ``extractor.json`` (the record), the weights as safetensors, and a manifest of hashes."""
-
-        def fill(folder: Path) -> None:
-            (folder / RECORD).write_text(json.dumps(self.record, indent=1), encoding="utf-8")
-            save_tensors(folder / "model.safetensors", self.network.state_dict())
-
-        return write_folder(path, fill, replace=True)
+        return write(path, self.record, self.network)
 
     @classmethod
     def load(cls, path: str | Path) -> Segmenter:
         """Read a folder written by :meth:`save`; what is damaged or not what its record says is refused."""
-        folder = Path(path)
-        check_folder(folder)
-        try:
-            record = read_json(folder / RECORD)
-            tree, digest = record["spec"], record["sha256"]
-            kind, _ = record["kind"], record["ignored"]
-        except (Refusal, LookupError, TypeError):
-            raise Refusal(f"{str(folder)!r} holds no segmenter: its {RECORD} is missing or unreadable") from None
-        planned, file = blueprint(tree, ("metrics",)), folder / "model.safetensors"
-        if kind != "segmenter" or not isinstance(planned, EncoderDecoder):
-            raise Refusal(f"{str(folder)!r} does not describe a segmenter")
-        tensors = load_tensors(file, like=planned)
-        network: EncoderDecoder = build(tree, ("metrics",))
-        fill_module(network, tensors, repr(str(file)))
-        made = cls(network.eval().requires_grad_(False), record)
-        if made.sha256 != digest:
-            raise Refusal(f"the weights in {str(folder)!r} are not those its record names; train the segmenter again")
-        return made
+        network, record = read(path, EncoderDecoder, "segmenter", "segmenter", "kind", "ignored")
+        if record["kind"] != "segmenter":
+            raise Refusal(f"{str(path)!r} does not describe a segmenter")
+        return cls(network, record)
 
 
 def brought(layouts: Tensor, size: tuple[int, int]) -> Tensor:
@@ -219,26 +201,3 @@ def _told(images: Tensor, layouts: Maps, what: str) -> tuple[Tensor, Tensor]:
             f"{(len(images), *images.shape[2:])}, not {maps.dtype} of {tuple(maps.shape)}"
         )
     return pictures, maps if maps.dtype == torch.uint8 else maps.long()
-
-
-def _fit(
-    network: EncoderDecoder, images: Tensor, maps: Tensor, ignored: int, steps: int, generator: torch.Generator
-) -> None:
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.01, fused=True)
-    rows = torch.empty(0, dtype=torch.int64)
-    for step in range(steps):
-        poll()
-        if len(rows) < min(_BATCH, len(images)):
-            rows = torch.randperm(len(images), generator=generator)
-        batch, rows = rows[:_BATCH], rows[_BATCH:]
-        # Up for a fifth of the way, then down along a half cosine.
-        way = (step + 1) / steps
-        rate = way / 0.2 if way < 0.2 else 0.5 * (1 + math.cos(math.pi * (way - 0.2) / 0.8))
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * rate
-        said = maps[batch].long()
-        loss = F.cross_entropy(network(images[batch]), said, ignore_index=ignored, reduction="sum")
-        optimizer.zero_grad()
-        # By the pixels that are judged; a batch of which nothing is said moves nothing, where a mean would be NaN.
-        torch.autograd.backward(loss / (said != ignored).sum().clamp(min=1))
-        optimizer.step()
