@@ -102,8 +102,35 @@ def test_edges_are_a_channel_beside_the_things() -> None:
         Encoder(layout=part).prepare(Condition(layout=layout, **{"layout.instances": which[:, :1]}))
     with pytest.raises(Refusal, match="beside the layout that they are of"):
         Encoder(layout=part).prepare(Condition(**{"layout.instances": which}))
-    with pytest.raises(Refusal, match="is one value, not"):  # a part that was not made for them
-        Encoder(layout=plain).prepare(Condition(layout=layout, **{"layout.instances": which}))
+    beside = plain({"layout": layout, "layout.instances": which}, keep).maps["decoder"]
+    assert torch.equal(beside, found[:, :5])  # who is which may be known and not told
+    for name, value, why in (
+        ("edges", which.float(), "true and false"), ("instances", which.float(), "instances are integers"),
+    ):  # fmt: skip
+        with pytest.raises(Refusal, match=why):
+            Encoder(layout=part).prepare(Condition(layout=layout, **{f"layout.{name}": value}))
+
+
+def test_things_begin_as_far_apart_as_one_hot_ones_in_any_precision() -> None:
+    for count, channels in ((7, 24), (7, 8), (7, 3)):
+        table = Layout(count, channels).table.weight.detach()
+        products = table @ table.T
+        assert products.diag().mean().item() == pytest.approx(1.0, rel=1e-5)
+        if channels > count:
+            torch.testing.assert_close(products, torch.eye(count + 1), rtol=0, atol=1e-5)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert Layout(3, 8).table.weight.dtype == torch.bfloat16
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_names_of_things_are_names() -> None:
+    assert Layout(2, things=["sky", "road"]).things == ("sky", "road")
+    for wrong in ([1, 2], [["a"], ["b"]], ["sky"], ["sky", "sky"], "ab"):
+        with pytest.raises(Refusal, match="a name for each of 2 numbers"):
+            Layout(2, things=wrong)
 
 
 def test_numbers_of_things_have_no_order() -> None:

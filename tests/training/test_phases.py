@@ -98,3 +98,39 @@ def _keeping():
 def test_phases_are_written_and_read():
     trainer = Trainer(Denoising(), then=(Phase(0.8, Denoising(dropout=0.2), Rate(2e-4, warmup=0)),))
     assert spec(build(spec(trainer))) == spec(trainer)
+
+
+def test_a_run_that_goes_on_does_not_go_back_to_a_phase_it_has_left(tmp_path):
+    training.train(tree([(0.5, 0.5, 2e-4)]), tmp_path / "run")
+    longer = tree([(0.5, 0.5, 2e-4)], images=4_096)
+    with pytest.raises(mz.Refusal, match=r"would go back to phase 1.*--set training\.then\.0\.begins=0\.125"):
+        training.train(longer, tmp_path / "run", resume=True)
+    onward = tree([(0.125, 0.5, 2e-4)], images=1_536)
+    onward["training"]["then"][0]["begins"] = 1 / 3
+    run = training.train(onward, tmp_path / "run", resume=True)
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert {row["rate"] for row in rows if "rate" in row and row["images"] > 512} == {2e-4}
+
+
+def test_a_later_loss_that_does_not_suit_the_model_is_refused_before_the_first_step(tmp_path):
+    asked = tree([(0.5, 0.0, 1e-3)])
+    asked["training"]["then"][0]["objective"] = spec(mz.objectives.Hybrid(Denoising(), 10))
+    with pytest.raises(mz.Refusal, match=r"training\.then\.0\.objective does not suit this model: Hybrid trains"):
+        training.train(asked, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_from_before_things_had_names_goes_on(tmp_path):
+    data = mz.data.Scenes(size=16, tells=("layout",), pictures=64, held_out_pictures=8)
+    made = recipes.of_data(data, images=64, width=8, steps=2, batch=32)
+    run = training.train(made, tmp_path / "run")
+    config = run.path / "config.yaml"
+    text = config.read_text()
+    for line in [line for line in text.splitlines() if line.strip().startswith(("things:", "then:"))]:
+        text = text.replace(line + "\n", "")
+    names = [f"- {name}\n" for name in data.things]
+    kept = [line for line in text.splitlines(keepends=True) if line.strip() + "\n" not in names]
+    config.write_text("".join(kept))
+    assert "things" not in config.read_text() and "background" not in config.read_text()
+    made["training"]["images"] = 128
+    assert training.train(made, tmp_path / "run", resume=True).checkpoints()[-1] == 128

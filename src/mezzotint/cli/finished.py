@@ -34,7 +34,7 @@ def finish(args: Train, done: Run, folder: str, seconds: float) -> None:
         "learn" if back else "sample": first,
         "judge": f"mezzotint evaluate {quoted}",
         "look": f"mezzotint show {quoted}",
-        "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}",
+        "go on": f"mezzotint train {quoted} --resume --images {2 * result.images}{_phases(done, 2 * result.images)}",
     }
     if args.json:
         emit({"run": folder, "seconds": seconds, **result.plain(), "next": commands})
@@ -45,6 +45,13 @@ def finish(args: Train, done: Run, folder: str, seconds: float) -> None:
         shown = "texts of fixed seeds" if text else "a grid of fixed seeds"
         print(f"{'held-out pictures above what comes back of them' if back else shown}: {result.picture}")
     onwards(commands)
+
+
+def _phases(done: Run, images: int) -> str:
+    """What keeps the phases of a run where they were, when it goes on for more images."""
+    from mezzotint.training.phase import kept
+
+    return "".join(f" --set {edit}" for edit in kept(done.config["training"], images))
 
 
 def onwards(commands: Mapping[str, str]) -> None:

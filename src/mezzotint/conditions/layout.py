@@ -56,14 +56,17 @@ class Layout(ConditionPart):
         super().__init__()
         if not 1 <= count <= UNSAID or channels < 1:
             raise Refusal(f"Layout needs 1 to {UNSAID} things and a positive width, not {count} and {channels}")
-        if things and (isinstance(things, str) or len(set(things)) != count or len(things) != count):
+        named = not isinstance(things, str) and all(isinstance(one, str) for one in things)
+        if things and (not named or len(set(things)) != count or len(things) != count):
             raise Refusal(f"things are a name for each of {count} numbers, each another one, not {list(things)!r:.80}")
         self.count, self.channels, self.port, self.edges = count, channels, port, edges
         self.things = tuple(things)
         self.width = channels + edges
         self.table = nn.Embedding(count + 1, channels)  # the last one where nothing is said
         # As far apart as one-hot vectors and as long: where there is room for all, one-hot ones but for a rotation.
-        nn.init.orthogonal_(self.table.weight, max(1.0, (count + 1) / channels) ** 0.5)
+        apart = nn.init.orthogonal_(torch.empty(count + 1, channels, dtype=torch.float32))
+        with torch.no_grad():
+            self.table.weight.copy_(apart * max(1.0, (count + 1) / channels) ** 0.5)
         self.null = nn.Parameter(torch.zeros(self.width))
 
     def _check(self, layout: Tensor) -> Tensor:
@@ -73,15 +76,19 @@ class Layout(ConditionPart):
 
     def _split(self, values: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
         """The layout, and where instances end as true and false (B, *space), or None where that is not told."""
-        more = {name.partition(".")[2]: value for name, value in values.items() if "." in name} if self.edges else {}
         known = {"instances", "edges"}
-        rest = {n: v for n, v in values.items() if not self.edges or n.partition(".")[2] not in known}
+        more = {short: value for name, value in values.items() if (short := name.partition(".")[2]) in known}
+        rest = {name: value for name, value in values.items() if name.partition(".")[2] not in known}
         layout = only(rest)
-        found = more.get("edges")
-        if found is None and "instances" in more:
-            found = edges_of(more["instances"])
-        if found is None:
+        if not self.edges or not more:  # who is which may be known and not told
             return layout, None
+        found = more.get("edges")
+        if found is None:
+            if more["instances"].is_floating_point() or more["instances"].dtype == torch.bool:
+                raise Refusal(f"instances are integers (B, *space), not {more['instances'].dtype}")
+            found = edges_of(more["instances"])
+        elif found.dtype != torch.bool:
+            raise Refusal(f"edges are true and false, not {found.dtype}")
         if layout is None:
             raise Refusal("edges and instances are told beside the layout that they are of; give it, too")
         if found.shape == (len(layout), 1, *layout.shape[1:]):

@@ -235,7 +235,8 @@ def filled(tree: Tree) -> Tree:
             return found
         plain = {name: one.default for name, one in known.items() if isinstance(one.default, bool | int | float | str)}
         absent = {name: None for name, one in known.items() if one.default is None}
-        found = {**absent, **plain, **found}
+        rows: dict[str, Tree] = {name: [] for name, one in known.items() if one.default == ()}
+        found = {**absent, **rows, **plain, **found}
     return found
 
 

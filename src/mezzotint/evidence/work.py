@@ -35,6 +35,7 @@ from mezzotint.core.store import load_model, load_tensors, model_folder, save_te
 from mezzotint.evidence import keys
 from mezzotint.evidence.recipe import Arm, Setting, Trained, Training
 from mezzotint.metrics.features import Features, load_extractor
+from mezzotint.metrics.recorded_network import digest
 from mezzotint.training.checkpoint import reconstruct
 from mezzotint.training.run import CHECKPOINTS, Run
 from mezzotint.training.start import train
@@ -235,6 +236,7 @@ class Work:
         numbers |= _numbers(facts) if facts else {}
         key = self.cell_key(arm, seed)
         weights = {" @".join(names): _weights(self.run(one, seed)) for names, one in everything(chosen)}
+        weights |= {name: digest(models[name]) for name in chosen.at}  # those on the way, and not at the end
         found = {
             "arm": arm,
             "seed": seed,

@@ -25,12 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mezzotint.conditions.layout import Layout
 from mezzotint.core import config
 from mezzotint.core.bounded import inside, parse_json, read_bytes, read_text
 from mezzotint.core.errors import DISK, FULL, Refusal, from_disk
 from mezzotint.core.folder import MANIFEST, SCHEMA, check_folder, flush, sha256, tidy, write_folder, write_text
 from mezzotint.core.lock import NAME, alone
-from mezzotint.core.spec import filled
+from mezzotint.core.spec import PART, filled, name_of
 from mezzotint.core.store import load_tensors, save_tensors
 from mezzotint.data.data import unplaced
 
@@ -76,7 +77,7 @@ def another(before: Mapping[str, Any], tree: Mapping[str, Any], kept: tuple[str,
         before, tree: two configs with all their defaults.
         kept: settings of the training that have to be the same.
     """
-    if filled(before.get("model")) != _plain(tree["model"]):
+    if unnamed(filled(before.get("model"))) != unnamed(_plain(tree["model"])):
         return "model"
     if unplaced(filled(before.get("data"))) != unplaced(_plain(tree["data"])):
         return "data"
@@ -85,6 +86,16 @@ def another(before: Mapping[str, Any], tree: Mapping[str, Any], kept: tuple[str,
         if not isinstance(theirs, dict) or theirs.get(name) != ours.get(name):
             return f"training.{name}"
     return None
+
+
+def unnamed(tree: Any) -> Any:
+    """A model's config without the names of its things, which are words for people and no weights."""
+    if isinstance(tree, list):
+        return [unnamed(item) for item in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    layout = tree.get(PART) == name_of(Layout)
+    return {key: unnamed(value) for key, value in tree.items() if not (layout and key == "things")}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from mezzotint.training.checkpoint import Place, average_name, restore
 from mezzotint.training.ema import PowerAverage, gamma_of
 from mezzotint.training.feed import feed
 from mezzotint.training.health import Skips, culprit
-from mezzotint.training.phase import Phase, starts
+from mezzotint.training.phase import Phase, check_onward, starts, suited
 from mezzotint.training.preview import tried
 from mezzotint.training.rate import Rate
 from mezzotint.training.recorder import Progress, Recorder
@@ -87,7 +87,8 @@ class Trainer(Part):
         tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
         shard: cut weights, averages and optimiser into one piece a process (FSDP2) instead of a copy each (DDP); one
             process alone has nothing to cut.
-        then: further phases, each from a share of the run on; ``objective`` and ``rate`` are of the first.
+        then: further phases, each from a share of the run on; ``objective`` and ``rate`` are of the first, and so is
+            the held-out loss in the log, all the way.
     """
 
     objective: Objective
@@ -203,6 +204,7 @@ class Trainer(Part):
         watch = stack.enter_context(watching())
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
         tried(denoiser, data, self.sampler)
+        suited(self.then, denoiser, data)
         together.join()
         accelerator = Accelerator(cpu=together.launched() and not together.on_gpu())
         way = str(accelerator.distributed_type.value)
@@ -231,6 +233,9 @@ class Trainer(Part):
         with together.agreed():
             place = restore(run, turn, averages, optimizer, self.batch, self.seed, data) if resume else Place()
         step = place.step
+        if step:
+            with together.agreed():
+                check_onward(run.config["training"], self.then, step, count(self.images))
         together.alike(f"step {step} of {_digests(tree)}")
         skips.restore(place.skipped, place.running)
         accelerator.wait_for_everyone()
