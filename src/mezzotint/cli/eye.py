@@ -41,7 +41,7 @@ def kept_segmenter(run: str, train: Data, held_out: Data, things: tuple[str, ...
             note("the segmenter kept with the run was trained on other pictures; training a new one")
         except (Refusal, KeyError, TypeError) as error:
             note(f"training the segmenter anew: {error}")
-    note("training a segmenter on the training pictures and their layouts")
+    note("training a segmenter on the training pictures and their layouts: a minute or two, once a run")
     made = learnt(train, held_out, things=things)
     made.save(home)
     return made
