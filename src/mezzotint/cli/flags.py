@@ -85,7 +85,7 @@ class Telling:
 
     caption: Annotated[
         Union[None, tuple[str, ...]],
-        arg(metavar="TEXT ...", help_behavior_hint="(default: those of a few held-out pictures)"),
+        arg(metavar="TEXT ...", help_behavior_hint="(default: those of a few held-out pictures; edit: none)"),
     ] = None
     """What to draw, in words; several texts, each in quotes."""
     caption_file: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
@@ -93,7 +93,7 @@ class Telling:
     negative: Annotated[Optional[str], arg(metavar="TEXT", help_behavior_hint="")] = None
     """What to keep clear of, in words; needs --guidance above 1, which then moves away from it."""
     items: Annotated[
-        Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7, where the model needs them)")
+        Optional[str], arg(metavar="WHICH", help_behavior_hint="(default: 0-7, where the model needs them; edit: none)")
     ] = None
     """Draw what is told of these held-out pictures of the model's data, such as their layouts: 0-7 or 3,5."""
     layout: Annotated[Union[None, tuple[str, ...]], arg(metavar="MAP ...", help_behavior_hint="")] = None
@@ -167,9 +167,10 @@ class Output:
     columns: Annotated[Optional[int], arg(metavar="N", help_behavior_hint="(default: one a label or caption)")] = None
     """Columns of the sheet."""
     each: Annotated[Optional[str], arg(metavar="DIR", help_behavior_hint="")] = None
-    """Also one PNG a picture, LABEL-SEED.png or CAPTION-SEED.png by the caption's number, at its own size."""
+    """Also one PNG a picture at its own size, LABEL-SEED.png, or CAPTION-SEED.png and MAP-SEED.png by number."""
     npz: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
-    """Also an .npz with images, labels, captions and seeds; train and other tools read it."""
+    """Also an .npz with images, seeds, and labels, captions and layouts that were told; train reads one with labels or
+    captions."""
     like: Annotated[Optional[str], arg(metavar="FILE", help_behavior_hint="")] = None
     """Repeat the pictures of this PNG; refused where the weights are no longer the same."""
     overwrite: Flag = False
