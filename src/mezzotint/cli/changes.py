@@ -6,6 +6,7 @@ elsewhere. Nothing forces that: the noise is the same, and the network sees the 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,11 +114,18 @@ def changes(plan: Plan, x: Tensor) -> list[Change]:
     return found
 
 
-def said(found: Sequence[Change], kept: bool = False) -> list[str]:
-    """Sentences about them, and what to do where the rest moved, too; ``kept``: a mask held it."""
+def said(found: Sequence[Change], kept: bool = False, palette: str | None = None) -> list[str]:
+    """Sentences about them, and what to do where the rest moved, too.
+
+    Arguments:
+        found: what changed.
+        kept: a mask held the rest.
+        palette: the file that said what colours mean, or None.
+    """
     lines = [one.sentence for one in found]
     if not kept and any(one.moved and one.inside is not None for one in found):
-        lines.append("to keep the rest to the bit: mezzotint edit RUN PICTURE --layout AFTER --before BEFORE")
+        more = "" if palette is None else f" --palette {shlex.quote(palette)}"
+        lines.append(f"to keep the rest to the bit: mezzotint edit RUN PICTURE --layout AFTER --before BEFORE{more}")
     return lines
 
 

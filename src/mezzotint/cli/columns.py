@@ -16,6 +16,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import build
 from mezzotint.data import Data, HuggingFace, Pairs, Recorded, Shards, Table, huggingface, pairs, shards, table
 from mezzotint.data.called import CAPTIONS, LABELS, PICTURES, called
+from mezzotint.data.columns import is_split
 
 _OF_SHARDS = {"label": (*LABELS, "cls"), "caption": (*CAPTIONS, "txt")}
 
@@ -70,6 +71,9 @@ def recorded(
     is_folder = path.is_dir() and any((path / name).is_file() for name in table.TABLES)
     if not is_folder and not (path.is_file() and path.suffix.lower() in table.ENDINGS):
         named = options.get("layout")
+        if path.is_dir() and pairs.is_pairs(path):
+            for flag, folder in (("layout", named), ("instances", options.get("instances"))):
+                _there(what, flag, folder)
         return made(Pairs, changes, path=what, **options) if pairs.is_pairs(path, named and [named]) else None
     file = table.table_of(path)
     if file.suffix.lower() == ".parquet" and "Image" in huggingface.columns_of(file).values():
@@ -79,6 +83,18 @@ def recorded(
     if picture is None:
         raise _unclear(what, "Table", columns, "which column names its pictures", PICTURES)
     return made(Table, changes, path=what, picture=picture, **_told(what, "Table", columns), **options)
+
+
+def _there(what: str, flag: str, folder: str | None) -> None:
+    """Refuse a folder of pairs that is named and is not there, where all pairs would be broken."""
+    here = {item.name: item for item in sorted(Path(what).iterdir()) if item.is_dir()}
+    splits = [item for name, item in here.items() if is_split(name)]
+    below = {item.name for split in splits for item in split.iterdir() if item.is_dir()}
+    if folder is not None and folder not in {*here, *below}:
+        names = sorted(name for name in {*here, *below} if not name.startswith((".", "__MACOSX")))
+        raise Refusal(
+            f"--{flag} names the folder {folder!r}, and there is none in {what!r}; there are {', '.join(names)}"
+        )
 
 
 def _hugging(what: str, options: dict[str, Any], changes: Sequence[str]) -> HuggingFace:

@@ -87,6 +87,9 @@ class Layouts:
         pairs = zip(instances, maps, strict=False)
         ids = [reader.instances(file.path, beside.path) for file, beside in pairs]
         remarks = list(dict.fromkeys(remark for _, some in read for remark in some))
+        if reader.palette is not None and not things.names:
+            numbers = ", ".join(f"{name} is {n}" for n, name in enumerate(reader.palette.names))
+            remarks.append(f"the model knows no names, so the order of the palette's entries counts: {numbers}")
         if things.edges and not instances:
             remarks.append(
                 "this model is told where instances end, too, and draws without: things of one kind that touch may "
@@ -142,6 +145,10 @@ def asked(args: Asked, old: dict[str, Any], model: Model, shown: Shown | None) -
     if not (given.maps or said):
         return None
     if given.layout is None and not said:
+        if getattr(args, "before", None) is not None:
+            raise Refusal(
+                "--before is the map of the picture as it is, and --layout the map of what it becomes: name both"
+            )
         flag = "palette" if given.palette is not None else "instances"
         raise Refusal(f"--{flag} goes with maps, and none is named; name one with --layout")
     things = Things.of(model)

@@ -66,7 +66,8 @@ def make(
         return 0
     what = "texts" if plan.text else "pictures"
     print(f"{len(x):,} {what} in {duration(seconds)}: {', '.join(written[:3])}{', ...' if len(written) > 3 else ''}")
-    for line in said(found, kept):
+    reader = getattr(plan.told.mapped, "reader", None)
+    for line in said(found, kept, None if reader is None or reader.file is None else reader.file.path):
         print(line)
     if plan.told.source is not None and plan.told.source.licence and plan.sheet is not None:
         note(f"the sheet shows what is told of the data. {plan.told.source.licence}")

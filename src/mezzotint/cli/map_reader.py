@@ -215,7 +215,7 @@ class Reader:
             return nearby(values, self.size, "crop"), [f"{path} is brought to {by(self.size)} as the picture is"]
         if not alike(have, self.size):
             other = f"make it {by(self.size)}"
-            if self.picture is not None:
+            if self.picture is not None and self.picture != self.size:
                 other += f", or {by(self.picture)} as the picture"
             elif self.sized:
                 other = f"draw at another size, such as its own with --size {have[0]}x{have[1]}, or {other}"

@@ -160,12 +160,26 @@ def parts(key: str, tree: Any, depth: int = 0) -> Iterator[str]:
         yield f"{'  ' * depth}{printable(key)}: {_plain(tree)}"
         return
     inside = {name: value for name, value in tree.items() if isinstance(value, dict)}
-    said = [
-        f"{printable(name)}={_plain(value)}" for name, value in tree.items() if name != "part" and name not in inside
-    ]
+    then = tree.get("then") if isinstance(tree.get("then"), list) and all(map(_phased, tree["then"])) else []
+    beside = {"part", *inside, *(["then"] if then else [])}
+    said = [f"{printable(name)}={_plain(value)}" for name, value in tree.items() if name not in beside]
     yield _wrapped(f"{'  ' * depth}{printable(key)}: {_plain(tree.get('part', ''))}", said, "  " * (depth + 2))
     for name, value in inside.items():
         yield from parts(name, value, depth + 1)
+    for place, phase in enumerate(then or []):
+        yield from _phase(place + 2, phase, depth + 1)
+
+
+def _phased(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("begins"), int | float)
+
+
+def _phase(number: int, phase: dict[str, Any], depth: int) -> Iterator[str]:
+    """A later phase of a training: when it begins, and the parts that change there."""
+    yield f"{'  ' * depth}phase {number} from {100 * phase['begins']:.3g} % on:"
+    for name in ("objective", "rate"):
+        if name in phase:
+            yield from parts(name, phase[name], depth + 1)
 
 
 def _plain(value: Any) -> str:

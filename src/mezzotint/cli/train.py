@@ -253,7 +253,7 @@ def _tree(args: Train, folder: str) -> dict[str, Any]:
             if getattr(args, name):
                 raise Refusal(
                     f"--{name.replace('_', '-')} is for pictures, but {args.what!r} is a recipe that says it itself; "
-                    "edit it with --set"
+                    "edit it with --set" + (", or keep nothing but its data in it" if name in ("width", *ours) else "")
                 )
         if not alone:
             return tree

@@ -149,11 +149,13 @@ class Without(Retold):
             known = self.denoiser.nulls
             missing = [name for name in self._named if name not in known]
             if missing or not known:
-                what = missing[0] if missing else "any condition"
+                encoder = getattr(self.denoiser, "encoder", None)
+                told: tuple[str, ...] = getattr(encoder, "families", ())
+                what = " and ".join(repr(name) for name in missing[:1] or told) or "a condition"
                 raise Refusal(
-                    f"this model never learnt what to say without {what!r}, so guidance has nothing to move away from; "
-                    "train it with dropout (objectives.Denoising(dropout=0.1); of a run in phases, to the last one), "
-                    "or guide with a weaker model (guidance.Autoguidance)"
+                    f"this model never learnt what to say without {what}, so guidance has nothing to move away from; "
+                    "train it with dropout (objectives.Denoising(dropout=0.1)), or, of a run in phases, go on with it: "
+                    "the null is trained in a later one; or guide with a weaker model (guidance.Autoguidance)"
                 )
             self._families = self._named or known
         return self._families
