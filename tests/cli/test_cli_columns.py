@@ -140,3 +140,43 @@ def test_a_run_on_pairs_goes_on_as_it_was(tmp_path: Path) -> None:
     (root / "palette.json").rename(tmp_path / "colours.json")
     data = Pairs(str(root), layout="masks", palette=str(tmp_path / "colours.json"), size=(4, 6))
     assert read(Train(str(root), resume=True), {"model": {}, "data": spec(data)}) == data
+
+
+def classes(root: Path, *names: str, alike: int = 0) -> Path:
+    """A class in each folder; the first ``alike`` pictures have one name in all of them."""
+    rng = np.random.default_rng(len(names))
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for k in range(20):
+            stem = f"{k}" if k < alike else f"{name}{k}"
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / name / f"{stem}.png")
+    return root
+
+
+def test_classes_that_are_called_as_pairs_are_stay_classes(command: Command, tmp_path: Path) -> None:
+    for root in (
+        classes(tmp_path / "two", "maps", "photos"),
+        classes(tmp_path / "three", "drawings", "maps", "photos", alike=5),
+        classes(tmp_path / "split" / "of", "images", "labels").parent,  # no folder of either name at the top
+    ):
+        data = source.pictures(str(root))
+        assert isinstance(data, Folder) and data.classes == tuple(sorted(one.name for one in root.iterdir()))
+    coco = classes(tmp_path / "coco", "images")
+    (coco / "annotations").mkdir()
+    (coco / "annotations" / "instances.json").write_text("{}")
+    report = command("data", "check", coco, "--json")
+    assert report.json["pictures"] == 20 and not report.json["things"]
+
+
+def test_names_or_a_palette_say_that_there_are_maps(command: Command, tmp_path: Path) -> None:
+    root = classes(tmp_path / "set", "maps", "photos", alike=1)
+    said = command("train", root, "--dry-run").sentence
+    assert "if its folders are classes, train a recipe with data: {part: data.Folder, path:" in said
+    (tmp_path / "classes.yaml").write_text(f"data: {{part: data.Folder, path: {root}}}\n")
+    assert command("train", tmp_path / "classes.yaml", "--dry-run", "--json").json["data"]["part"] == "data.Folder"
+    assert "data.Folder" not in command("train", root, "--layout", "maps", "--dry-run").sentence
+    three = classes(tmp_path / "three", "images", "labels", "maps", alike=2)
+    assert "if its folders are classes" in command("data", "check", three).sentence
+    other = classes(tmp_path / "other", "drawings", "maps", "photos")
+    (other / "palette.json").write_text('{"sky": [1, 2, 3]}')
+    assert "no picture of" in command("train", other, "--dry-run").sentence

@@ -2,7 +2,8 @@
 
 Only what is unmistakable is guessed: one column that is called as pictures are, at most one as classes are and at most
 one as captions are. Layouts, masks, condition pictures and attributes are declared by flags of ``train``; everything
-else is for a recipe. A folder without a table, with pictures in one folder and maps in another, is of pairs.
+else is for a recipe. A folder without a table, with pictures in one folder and maps of their names in another, is of
+pairs.
 """
 
 from __future__ import annotations
@@ -74,7 +75,12 @@ def recorded(
         if path.is_dir() and pairs.is_pairs(path):
             for flag, folder in (("layout", named), ("instances", options.get("instances"))):
                 _there(what, flag, folder)
-        return made(Pairs, changes, path=what, **options) if pairs.is_pairs(path, named and [named]) else None
+        if not pairs.is_pairs(path, named, bool(declared)):
+            return None
+        try:
+            return made(Pairs, changes, path=what, **options)
+        except Refusal as refusal:
+            raise (refusal if declared else pairs.or_classes(path, refusal)) from None
     file = table.table_of(path)
     if file.suffix.lower() == ".parquet" and "Image" in huggingface.columns_of(file).values():
         return _hugging(str(file), options, changes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
@@ -129,21 +129,15 @@ class Files(Records):
         for before, base in bases:
             top = base / column
             away = leads_out(top, self.root)  # links to folders below it are not followed
-            for here, below, files in os.walk(top):
-                below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
-                for file in sorted(files):
-                    path = Path(here, file)
-                    if file.startswith(".") or path.suffix.lower() not in ENDINGS or not path.is_file():
-                        continue
-                    name = before + unicodedata.normalize("NFC", path.relative_to(top).with_suffix("").as_posix())
-                    if not self.links and (away or (path.is_symlink() and leads_out(path, self.root))):
-                        self.broken[name] = (
-                            f"{str(path)!r} is a link that leads out of {str(self.root)!r}: copy what it leads to (cp "
-                            "-rL), or pass links=True to data.Pairs (--set data.links=true) if you know where it leads"
-                        )
-                    elif name in found:
-                        self.broken[name] = f"there are two of that name, {str(found[name])!r} and {str(path)!r}"
-                    found.setdefault(name, path)
+            for name, path in _files(before, top):
+                if not self.links and (away or (path.is_symlink() and leads_out(path, self.root))):
+                    self.broken[name] = (
+                        f"{str(path)!r} is a link that leads out of {str(self.root)!r}: copy what it leads to (cp "
+                        "-rL), or pass links=True to data.Pairs (--set data.links=true) if you know where it leads"
+                    )
+                elif name in found:
+                    self.broken[name] = f"there are two of that name, {str(found[name])!r} and {str(path)!r}"
+                found.setdefault(name, path)
             if len(found) > RECORDS:
                 raise Refusal(f"{str(top)!r} has more than {RECORDS:,} files, which is more than are read")
         return found
@@ -177,18 +171,45 @@ class Files(Records):
         return out if out.any() and not out.all() else None
 
 
-def is_pairs(path: str | Path, declared: Collection[str] | None = None) -> bool:
+def is_pairs(path: str | Path, layout: str | None = None, declared: bool = False) -> bool:
     """Whether a folder holds pictures in one folder and maps in another, as they are usually called.
+
+    Classes may be called ``maps`` and ``photos``, too. So there are no further folders, and at least one picture has a
+    map of its name, unless a ``palette.json`` or whoever asks says that there are maps.
 
     Arguments:
         path: the folder.
-        declared: what else its maps may be called.
+        layout: the folder of the maps, where it is named.
+        declared: whether it was said that there are maps.
     """
     root = Path(path)
     if not root.is_dir():
         return False
-    names = {folder.name for _, base in _bases(root) for folder in _folders(base)}
-    return all(names & {*FOLDERS[what], *more} for what, more in (("picture", ()), ("layout", declared or ())))
+    bases = _bases(root)
+    here = {folder.name for _, base in bases for folder in _folders(base)}
+    pictures = here & {*FOLDERS["picture"]}
+    maps = here & {*FOLDERS["layout"], *([] if layout is None else [layout])}
+    if not pictures or not maps or declared or _is_said(root):
+        return bool(pictures and maps)
+    if here - {name for names in FOLDERS.values() for name in names}:
+        return False
+    names = {name for before, base in bases for one in pictures for name, _ in _files(before, base / one)}
+    return any(name in names for before, base in bases for one in maps for name, _ in _files(before, base / one))
+
+
+def or_classes(path: str | Path, refusal: Refusal) -> Refusal:
+    """What to say of a folder that was taken for pairs and cannot be read so: it may be of classes."""
+    if _is_said(Path(path)):
+        return refusal
+    return Refusal(
+        f"{refusal}; {str(path)!r} is taken for pictures and maps, since files of its folders have one name: if its "
+        f"folders are classes, train a recipe with data: {{part: data.Folder, path: {os.fspath(path)}}}"
+    )
+
+
+def _is_said(root: Path) -> bool:
+    """Whether a folder itself says that it has maps."""
+    return (root / FILE).is_file()
 
 
 def leads_out(path: Path, root: Path) -> bool:
@@ -218,6 +239,16 @@ def _bases(root: Path) -> list[tuple[str, Path]]:
     if splits and not any(folder.name in usual for folder in here):
         return [(f"{folder.name}/", folder) for folder in splits]
     return [("", root)]
+
+
+def _files(before: str, top: Path) -> Iterator[tuple[str, Path]]:
+    """The pictures of a folder at any depth in order, by what pairs them; none where there is no such folder."""
+    for here, below, files in os.walk(top):
+        below[:] = sorted(name for name in below if not name.startswith((".", "__MACOSX")))
+        for file in sorted(files):
+            path = Path(here, file)
+            if not file.startswith(".") and path.suffix.lower() in ENDINGS and path.is_file():
+                yield before + unicodedata.normalize("NFC", path.relative_to(top).with_suffix("").as_posix()), path
 
 
 def _folders(root: Path) -> list[Path]:

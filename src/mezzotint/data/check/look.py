@@ -25,7 +25,7 @@ from mezzotint.data.check.table import Told
 from mezzotint.data.check.twins import alike, same
 from mezzotint.data.data import check_share, in_split
 from mezzotint.data.huggingface import is_saved
-from mezzotint.data.pairs import is_pairs
+from mezzotint.data.pairs import is_pairs, or_classes
 from mezzotint.data.picture import MAX_PIXELS, Turns
 from mezzotint.data.shards import is_shards
 from mezzotint.data.threads import each
@@ -81,7 +81,10 @@ def look(
         files = _told(files, tables, notes)
     maps = None
     if not tables and is_pairs(folder):
-        maps = Maps(Path(folder), files, notes, held_out_share, max_pixels)
+        try:
+            maps = Maps(Path(folder), files, notes, held_out_share, max_pixels)
+        except Refusal as refusal:
+            raise or_classes(folder, refusal) from None
         files = maps.files
     for file in files:
         _name(file, notes)
