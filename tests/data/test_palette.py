@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,20 @@ def test_maps_must_be_lossless(palette: Palette, tmp_path: Path) -> None:
     for name in ("jpeg.png", "smooth.png"):
         with pytest.raises(Refusal, match=r"colours that the palette does not know, in \d+%.*must be lossless"):
             layout_file(tmp_path / name, palette)
+
+
+def test_a_photograph_is_refused_without_filling_the_memory() -> None:
+    """Nearly every pixel of noise has a colour of its own; what is kept of them does not grow with their number."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), dtype=np.uint8)
+    pixels[0] = (1, 2, 3)
+    flat = pixels.reshape(-1, 3).astype(np.int64) @ [65536, 256, 1]
+    many = len(np.setdiff1d(flat, [0x010203, 0xFFFFFF]))
+    tracemalloc.start()
+    with pytest.raises(Refusal, match=f"has {many:,} colours that .*, in 100% of its pixels, the first .* at row 1, "):
+        Palette(("a", "b"), ((1, 2, 3), (255, 255, 255))).numbers(pixels, "noise.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 70e6
 
 
 def test_what_may_mean_two_things_is_refused(palette: Palette, tmp_path: Path) -> None:

@@ -180,22 +180,24 @@ class Palette:
     def _unknown(self, pixels: Bytes, where: str) -> Refusal:
         """What to say of a map with colours that are in no entry."""
         codes, _ = self._codes
-        odd: dict[int, int] = {}
-        first: tuple[int, int] | None = None
+        table = np.zeros(2**24, dtype=np.uint8)  # of every colour: 1 where it is known, 2 where it is not and is there
+        table[codes] = 1
+        down, across, code, here, count = 0, 0, 0, 0, 0
         for rows in _bands(pixels):
             mine = _packed(pixels[rows])
-            strange = ~np.isin(mine, codes)
-            if first is None and strange.any():
-                down, across = np.argwhere(strange)[0].tolist()
-                first = (rows.start + down, across)
-            for code, count in zip(*np.unique(mine[strange], return_counts=True), strict=True):
-                odd[int(code)] = odd.get(int(code), 0) + int(count)
-        down, across = first or (0, 0)
-        colour = _triple(pixels[down, across])
-        count, share = sum(odd.values()), sum(odd.values()) / (pixels.shape[0] * pixels.shape[1])
-        if len(odd) > _MANY:
+            strange = table[mine] != 1
+            odd = mine[strange]
+            if not count and len(odd):
+                place, across = divmod(int(strange.argmax()), pixels.shape[1])
+                down, code = rows.start + place, odd[0]
+            table[odd] = 2
+            count += len(odd)
+            here += int((odd == code).sum())
+        colour, many = _triple(pixels[down, across]), int((table == 2).sum())
+        if many > _MANY:
+            share = count / (pixels.shape[0] * pixels.shape[1])
             return Refusal(
-                f"the map {where!r} has {len(odd):,} colours that the palette does not know, in {share:.0%} of its "
+                f"the map {where!r} has {many:,} colours that the palette does not know, in {share:.0%} of its "
                 f"pixels, the first {_said(colour)} at row {down}, column {across}: so looks a map that went through "
                 "JPEG or a smooth resize; maps must be lossless, so save the original as PNG and resize it by the "
                 "nearest pixel"
@@ -203,8 +205,7 @@ class Palette:
         known = np.array([*self.colours, *self.unsaid], dtype=np.int64)
         place = int(((known - np.array(colour)) ** 2).sum(1).argmin())
         name = (*self.names, *[_RESERVED] * len(self.unsaid))[place]
-        here = odd[int(_packed(pixels[down, across]))]
-        more = f" (so are {len(odd) - 1} more, in {_pixels(count)} together)" if len(odd) > 1 else ""
+        more = f" (so are {many - 1} more, in {_pixels(count)} together)" if many > 1 else ""
         return Refusal(
             f"the map {where!r} has the colour {_said(colour)} at row {down}, column {across}, in {_pixels(here)}, "
             f"which is none of the palette{more}; nearest is {name!r}, {_said(known[place])}: add the colour to the "
@@ -247,8 +248,8 @@ def _bands(pixels: Bytes) -> Iterator[slice]:
 
 def _packed(pixels: Bytes) -> NDArray[np.uint32]:
     """Colours (..., 3) as one number each."""
-    wide = pixels.astype(np.uint32)
-    one: NDArray[np.uint32] = wide @ np.array([2**16, 2**8, 1], dtype=np.uint32)
+    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
+    one: NDArray[np.uint32] = red << 16 | green << 8 | blue
     return one
 
 
