@@ -22,12 +22,16 @@ def test_learns_digits(extractor: Extractor, real: SimpleNamespace) -> None:
     assert (((fz[:, None] - means) ** 2).sum(-1).argmin(1) == real.w.numpy()).mean() > 0.95
 
 
-def test_same_seed_same_weights_and_nobody_elses_draws_move(real: SimpleNamespace) -> None:
+def test_same_seed_same_weights_and_nobody_elses_draws_move(
+    real: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, y = real.x[:200], real.y[:200]
     torch.manual_seed(3)
+    devices: list[int] = []
+    monkeypatch.setattr("torch.cuda.manual_seed_all", devices.append)  # which torch calls with or without a device
     before = torch.random.get_rng_state()
     first = Extractor.train(x, y, seen=640, seed=1)
-    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(torch.random.get_rng_state(), before) and not devices
     torch.manual_seed(4)
     with torch.no_grad():
         again = Extractor.train(x, y, seen=640, seed=1)

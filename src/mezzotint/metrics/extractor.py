@@ -77,7 +77,7 @@ class Extractor:
         small = shrink(images, SIDE)
         seen = max(IMAGES, len(small)) if seen is None else seen
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every device, whose state nobody keeps
             shape = (small.shape[1], small.shape[2], small.shape[3])
             classifier = Classifier(shape, answers, width=width, features=features)
 

@@ -100,7 +100,7 @@ class Segmenter:
         if seen is None:
             seen = round(IMAGES * min(1.0, _EASY / math.sqrt(small.shape[2] * small.shape[3])))
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every device, whose state nobody keeps
             network = EncoderDecoder(small.shape[1], answers, width=width, levels=LEVELS)
 
             def loss(rows: Tensor) -> Tensor:
