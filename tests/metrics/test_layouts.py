@@ -130,3 +130,17 @@ def test_what_is_lacking_is_said(eye: Segmenter) -> None:
         judged(eye, data.x, data.maps[:4])
     with pytest.raises(Refusal, match="tell none"):
         learnt(blind, blind)
+
+
+def test_layouts_of_another_shape_than_the_pictures_are_refused(eye: Segmenter) -> None:
+    """Stretched, they would say something else of every place; at another size of the same aspect they say the same."""
+    data, bent = Halves(10, 7), Halves(10, 7)
+    bent.maps = bent.maps[:, :, :6]
+    with pytest.raises(Refusal, match="a layout is 6 x 8 pixels and its sample 12 x 8"):
+        judged(eye, data.x, bent.maps, measures="miou")
+    with pytest.raises(Refusal, match="a layout is 6 x 8 pixels and its picture 12 x 8"):
+        learnt(bent, data, seen=8, width=8)
+    with pytest.raises(Refusal, match="a layout is 6 x 8 pixels and its picture 12 x 8"):
+        evaluate(data.x, None, data, bent, layouts=data.maps, measures="miou", segmenter=eye, draws=5)
+    twice = data.maps.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert judged(eye, data.x, twice, measures="miou")["miou"].value == judged(eye, data.x, data.maps)["miou"].value

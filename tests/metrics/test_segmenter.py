@@ -141,3 +141,17 @@ def test_unfit_layouts_are_refused(made: Segmenter) -> None:
         Segmenter.train(pictures, layouts, classes=2, seen=8, width=8)
     with pytest.raises(Refusal, match="multiple of 8"):
         EncoderDecoder(1, 3, width=12)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (100, 70)])
+def test_of_no_pictures_there_are_no_answers(made: Segmenter, size: tuple[int, int]) -> None:
+    none = torch.empty(0, 1, *size)
+    assert made.segment(none).shape == (0, *size) and made.segment(none).dtype == np.uint8
+    assert made.features(none).shape == (0, 32) and made.features(none).dtype == np.float64
+
+
+def test_pictures_of_other_channels_are_refused(made: Segmenter) -> None:
+    for wrong in (torch.zeros(2, 3, 12, 10), torch.zeros(0, 3, 12, 10), torch.zeros(1, 12, 10)):
+        for look in (made.segment, made.features):
+            with pytest.raises(Refusal, match=r"learnt from pictures \(N, 1, H, W\)"):
+                look(wrong)

@@ -38,6 +38,7 @@ class EncoderDecoder(Module):
                 f"{_GROUPS}, not channels {channels}, classes {classes}, levels {levels} and width {width}"
             )
         widths = [min(2**level, 4) * width for level in range(levels)]
+        self.channels = channels
         self.first = nn.Sequential(_block(channels, width), _block(width, width))
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairs)

@@ -34,6 +34,7 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.stop import poll
+from mezzotint.data.resize import check_aspect
 from mezzotint.data.scenes.reader import Reader
 from mezzotint.data.scenes.reading import UNSURE
 from mezzotint.data.scenes.scenes import Scenes
@@ -68,11 +69,13 @@ class Asked:
     things: tuple[str, ...] = ()
     alike: Tensor | None = None
 
-    def check(self, count: int) -> None:
-        """Refuse layouts that are not one a sample."""
+    def check(self, count: int, size: tuple[int, int]) -> None:
+        """Refuse layouts that are not one a sample, or have another aspect than the samples, of (height, width)."""
         maps = self.layouts
         if maps is not None and (maps.ndim != 3 or maps.is_floating_point() or len(maps) != count):
             raise Refusal(f"{count} samples have layouts of whole numbers ({count}, H, W), not {tuple(maps.shape)}")
+        if maps is not None:
+            check_aspect("a layout", maps.shape[1:], size, "its sample")
 
     def name(self, number: int) -> str:
         """Of a thing."""
@@ -122,7 +125,7 @@ def pieces(source: Source, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Pictures and layouts of a fixed random subset of a split, some at a time.
 
     Raises:
-        Refusal: it tells no layouts.
+        Refusal: it tells no layouts, or such as have another aspect than their pictures.
     """
     rows = subset(len(source), limit)
     for at in range(0, len(rows), _PIECE):
@@ -131,6 +134,7 @@ def pieces(source: Source, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
         maps = _maps(cond)
         if maps is None:
             raise Refusal("a segmenter learns from pictures that tell layouts, and these tell none")
+        check_aspect("a layout", maps.shape[1:], pictures.shape[-2:])
         yield shown(pictures, "the pictures to segment"), maps.detach().cpu()
 
 

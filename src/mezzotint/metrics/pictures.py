@@ -69,6 +69,8 @@ def resized(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if pictures.shape[-2:] == size:
         return pictures
+    if not len(pictures):
+        return pictures.new_empty(0, pictures.shape[1], *size)
     made = fit(pictures.detach().cpu().float().permute(0, 2, 3, 1).contiguous().numpy(), size, "stretch")
     return torch.from_numpy(made).permute(0, 3, 1, 2).contiguous().to(pictures)
 

@@ -221,7 +221,9 @@ def evaluate(
         raise Refusal("samples that are a data set bring their own labels; leave labels out")
     say: Tell = (lambda *_: None) if tell is None else tell
     request = Asked(layouts, tuple(things), alike)
-    request.check(len(samples))
+    if layouts is not None:
+        height, width = samples[subset(len(samples), 1)][0].shape[-2:]
+        request.check(len(samples), (height, width))
     painted = request.layouts is not None or request.alike is not None
     eye = segmenter is not None or (painted and tells_layouts(train) and tells_layouts(held_out))
     wanted = tuple(name for name in laid(asked) if not lacks(name, request, eye, held_out))

@@ -166,9 +166,15 @@ class Segmenter:
 
     @torch.no_grad()
     def _each(self, images: Tensor, look: Any) -> Tensor:
+        channels = self.network.channels
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise Refusal(
+                f"this segmenter learnt from pictures (N, {channels}, H, W), so it cannot look at such of shape "
+                f"{tuple(images.shape)}; give it pictures of {channels} channels, or train one on yours"
+            )
         size = (int(images.shape[-2]), int(images.shape[-1]))
         rows = max(1, _PIXELS // max(1, size[0] * size[1]))
-        pieces = (images[at : at + rows].detach().cpu().float() for at in range(0, len(images), rows))
+        pieces = (images[at : at + rows].detach().cpu().float() for at in range(0, max(1, len(images)), rows))
         return torch.cat([look(shrink(piece, SIDE), size) for piece in pieces])
 
     def save(self, path: str | Path) -> Path:
