@@ -13,6 +13,7 @@ from mezzotint.data.palette import UNSAID, Palette
 from mezzotint.data.resize import check_aspect, nearest, sides
 
 Bytes = NDArray[np.uint8]
+_WHITE = (255, 255, 255)
 
 
 def layout_file(
@@ -24,9 +25,11 @@ def layout_file(
 ) -> Bytes:
     """One map file as a layout, uint8 (H, W), 255 where nothing is said.
 
-    Without a palette the file is grey or has a palette of its own, and its numbers count. With one its colours count,
-    and pixels that cannot be seen (alpha 0) say nothing. A grey file holds numbers then too, unless every colour of the
-    palette is grey; where greys of the palette would say something else of all of it, it is refused.
+    Without a palette the file is grey or has a palette of its own, and its numbers count. With one the colours of a
+    file in colour, or with a palette of its own, count; pixels that cannot be seen (alpha 0) say nothing. What a grey
+    file holds then, the palette decides for all of a set and no file for itself: colours where every colour of the
+    palette is a shade of grey, those that say nothing too, and else numbers. A number or a shade that the palette does
+    not know is refused, and so is 255 among numbers where the palette calls white a thing.
 
     Arguments:
         path: the file: PNG, or another kind that keeps what it is given.
@@ -52,17 +55,21 @@ def layout_file(
 def _meant(source: files.Source, palette: Palette, where: str, max_pixels: int) -> Bytes:
     """What a file says by a palette."""
     mode = files.Header.of(source, max_pixels).mode
-    grey = [len(set(colour)) == 1 for colour in (*palette.colours, *palette.unsaid)]
-    if (mode in ("1", "L", "I") or mode.startswith("I;16")) and not all(grey):
-        found: Bytes = files.numbers(source, max_pixels)
-        palette.check(found, f"the map {where!r}")
-        if any(grey) and mode in ("1", "L"):
-            _not_both(source, palette, found, where, max_pixels)
-        return found
+    deep = mode == "I" or mode.startswith("I;16")
+    shades = all(len(set(colour)) == 1 for colour in (*palette.colours, *palette.unsaid))
+    if deep and shades:
+        raise Refusal(
+            f"the map {where!r} is grey of 16 bits, and every colour of the palette is a shade of grey, so grey maps hold "
+            "shades of 8 bits; save it with 8 bits"
+        )
+    if deep or (mode == "1" and not shades):
+        return _numbered(files.numbers(source, max_pixels), palette, where)
     pixels = files.colours(source, max_pixels)
     seen = pixels[..., 3]
     if ((seen > 0) & (seen < 255)).any():
         raise Refusal(f"the map {where!r} has pixels that are half seen; paint every pixel wholly, or not at all")
+    if mode in ("L", "LA", "La") and not shades:
+        return np.where(seen == 0, np.uint8(UNSAID), _numbered(pixels[..., 0], palette, where, seen > 0))
     if seen.all():
         return palette.numbers(pixels[..., :3], where)
     there = pixels[..., :3].copy()
@@ -70,15 +77,20 @@ def _meant(source: files.Source, palette: Palette, where: str, max_pixels: int) 
     return np.where(seen == 0, np.uint8(UNSAID), palette.numbers(there, where))
 
 
-def _not_both(source: files.Source, palette: Palette, found: Bytes, where: str, max_pixels: int) -> None:
-    """Refuse a grey file whose shades are all colours of the palette too, and say something else as such."""
-    shades = np.unique(files.colours(source, max_pixels)[..., 0])
+def _numbered(found: Bytes, palette: Palette, where: str, seen: NDArray[np.bool_] | None = None) -> Bytes:
+    """The numbers of a grey file, of which the palette knows every one that is seen."""
+    mine = found if seen is None else found[seen]
     try:
-        said = palette.numbers(np.repeat(shades[None, :, None], 3, -1), where)[0]
-    except Refusal:
-        return
-    if not np.array_equal(said, np.unique(found)):
+        palette.check(mine, f"the map {where!r}")
+    except Refusal as refusal:
         raise Refusal(
-            f"the map {where!r} is grey, and its shades may be numbers or colours of the palette, which say different "
-            "things; save it in colour (RGB) if they are colours, or else take the greys out of the palette"
+            f"{refusal}; a grey map holds numbers, since not all colours of the palette are grey: save it in colour "
+            "(RGB) if its shades are colours"
+        ) from None
+    if _WHITE in palette.colours and (mine == UNSAID).any():
+        raise Refusal(
+            f"the map {where!r} is grey and holds {UNSAID}, which says nothing as a number and is white as a shade, and "
+            f"white is {palette.names[palette.colours.index(_WHITE)]!r} in the palette; save it in colour (RGB) if its "
+            "shades are colours, and else give that thing another colour"
         )
+    return found
