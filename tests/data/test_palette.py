@@ -165,9 +165,7 @@ def test_no_grey_map_is_read_as_what_it_may_not_be(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="map.png' is grey of 16 bits"):
         layout_file(tmp_path / "map.png", greys)
     mixed = Palette(("off", "on"), ((0, 0, 0), (255, 255, 255)), ((255, 0, 255),))
-    Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).save(
-        tmp_path / "map.png"
-    )  # a mask, or one that is half unsaid
+    Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).save(tmp_path / "map.png")  # a mask?
     with pytest.raises(Refusal, match="holds 255, which says nothing as a number .* white is 'on' in the palette"):
         layout_file(tmp_path / "map.png", mixed)
 
@@ -205,6 +203,9 @@ def test_numbers_without_a_name_are_refused(palette: Palette, tmp_path: Path) ->
         ('{"sky": [1, 2, 3], "sea": "#010203"}', r"'sky' and 'sea' have one colour, #010203"),
         ('{"sky": [1, 2, 3], "unsaid": "#010203"}', "'sky' and 'unsaid' have one colour"),
         ('{"sky": [1, 2, 3], "sky": [3, 2, 1]}', "names 'sky' twice"),
+        ('{"sky": [1, 2, 3], "unsaid": {}}', "under 'unsaid' is an object of names, and not a colour"),
+        ('{"sky": {"red": 1, "green": 2, "blue": 3}}', "under 'sky' is an object of names, and not a colour"),
+        ('{"sky": [1, 2, %s]}' % ("7" * 6000), "cannot be read: it holds a whole number of more digits than are read$"),
         ('{"sky": [1, 2, 3], "unsaid": 255}', "the colour of 'unsaid' is 255"),
         (json.dumps({f"{n}": [n // 20, n % 20, 7] for n in range(256)}), "255 names at most.*here are 256"),
     ],
@@ -214,6 +215,11 @@ def test_a_palette_that_is_none_is_refused(text: str, said: str, tmp_path: Path)
     with pytest.raises(Refusal, match=said) as refusal:
         Palette.read(tmp_path / "palette.json")
     assert re.search("palette.json", str(refusal.value))
+
+
+def test_a_mark_before_everything_is_passed_over(palette: Palette, tmp_path: Path) -> None:
+    (tmp_path / "marked.json").write_text(TEXT, encoding="utf-8-sig")
+    assert Palette.read(tmp_path / "marked.json") == palette
 
 
 def test_names_and_colours_belong_together() -> None:

@@ -56,7 +56,11 @@ def parse_json(text: str | bytes, where: str) -> Any:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
-        why = "it is nested too deep" if isinstance(error, RecursionError) else error
+        why = str(error)
+        if isinstance(error, RecursionError):
+            why = "it is nested too deep"
+        elif not isinstance(error, json.JSONDecodeError | UnicodeDecodeError):  # Python's words are for who programs
+            why = "it holds a whole number of more digits than are read"
         raise Refusal(f"{where} cannot be read: {why}") from None
     level, depth = [tree], 0
     while level:

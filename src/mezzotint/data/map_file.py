@@ -59,8 +59,8 @@ def _meant(source: files.Source, palette: Palette, where: str, max_pixels: int) 
     shades = all(len(set(colour)) == 1 for colour in (*palette.colours, *palette.unsaid))
     if deep and shades:
         raise Refusal(
-            f"the map {where!r} is grey of 16 bits, and every colour of the palette is a shade of grey, so grey maps hold "
-            "shades of 8 bits; save it with 8 bits"
+            f"the map {where!r} is grey of 16 bits, and every colour of the palette is a shade of grey, so grey maps "
+            "hold shades of 8 bits; save it with 8 bits"
         )
     if deep or (mode == "1" and not shades):
         return _numbered(files.numbers(source, max_pixels), palette, where)
@@ -89,7 +89,7 @@ def _numbered(found: Bytes, palette: Palette, where: str, seen: NDArray[np.bool_
         ) from None
     if _WHITE in palette.colours and (mine == UNSAID).any():
         raise Refusal(
-            f"the map {where!r} is grey and holds {UNSAID}, which says nothing as a number and is white as a shade, and "
+            f"the map {where!r} is grey and holds {UNSAID}, which says nothing as a number and is white as a shade; "
             f"white is {palette.names[palette.colours.index(_WHITE)]!r} in the palette; save it in colour (RGB) if its "
             "shades are colours, and else give that thing another colour"
         )

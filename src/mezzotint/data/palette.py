@@ -38,6 +38,7 @@ _MOST = 255  # names: their numbers are 0..254
 _MANY = 16  # more unknown colours than a forgotten entry explains
 _BAND = 2**20  # pixels that are looked up at once
 _SAID = 2**20  # bytes of a palette file
+_MARK = "\ufeff"  # some editors put it before everything
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 Colour = tuple[int, int, int]
@@ -120,12 +121,17 @@ class Palette:
         Raises:
             Refusal: there is none, it is no JSON object of colours, or what it holds is no palette.
         """
-        text, where = read_text(path, _SAID), f"the palette {str(path)!r}"
+        text, where = read_text(path, _SAID).removeprefix(_MARK), f"the palette {str(path)!r}"
         tree = parse_json(text, where)
         if not isinstance(tree, dict):
             raise Refusal(f'{where} is no JSON object of names and colours, such as {{"sky": [70, 130, 180]}}')
         try:
-            pairs = json.loads(text, object_pairs_hook=list)  # a name that is there twice is to be seen
+            pairs = json.loads(text, object_pairs_hook=tuple)  # a name that is there twice is to be seen
+            for name, value in pairs:
+                if isinstance(value, tuple):
+                    raise Refusal(
+                        f"under {name!r} is an object of names, but there is a colour, such as [70, 130, 180]"
+                    )
             given = [(name, value) for name, value in pairs if name != _RESERVED]
             unsaid = [value for name, value in pairs if name == _RESERVED]
             if len(unsaid) > 1:
