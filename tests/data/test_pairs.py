@@ -136,6 +136,22 @@ def test_a_broken_map_is_left_out_by_name(tmp_path: Path) -> None:
     assert len(data) == 7 and set(data.skipped) == {"004"}
 
 
+def test_instances_are_grey_or_in_colours(tmp_path: Path) -> None:
+    """What is told them apart is the same however they are kept, and colours are told as one number (COCO's)."""
+    root = folder(tmp_path)
+    deep = scene(3)[2]
+    few = (deep // 300 % 200).astype(np.uint8)
+    colours = np.stack([few, 255 - few, np.full_like(few, 200)], -1)
+    for name, values in (("003", deep), ("004", few), ("005", colours)):
+        Image.fromarray(values).save(root / "instances" / f"{name}.png")
+    for budget in (2**30, 0):
+        told = Pairs(str(root), split="all", budget=budget)[3:6][1]["layout.instances"]
+        assert told.dtype == torch.int32
+        wide = few.astype(np.int64)
+        for found, want in zip(told, (deep, few, wide + 256 * (255 - wide) + 65536 * 200), strict=True):
+            assert np.array_equal(found, want.astype(np.int64))
+
+
 @pytest.mark.parametrize("above", [True, False])
 def test_folders_called_as_splits_are_say_the_split(tmp_path: Path, above: bool) -> None:
     for split, count in (("train", 5), ("val", 3)):

@@ -23,8 +23,6 @@ from mezzotint.data.resize import nearest as taken
 from mezzotint.data.transparency import shade
 
 Array = NDArray[Any]
-INSTANCES = 2**16 - 1
-"""The largest number of an instance."""
 MAPS = ("layout", "instances", "image", "mask")
 
 
@@ -70,7 +68,7 @@ class Decoder:
         rooms: dict[str, tuple[tuple[int, ...], type, int]] = {
             "picture": ((height, width, channels), np.uint8, 0),
             "layout": ((height, width), np.uint8, UNSAID),
-            "instances": ((height, width), np.uint16, 0),
+            "instances": ((height, width), np.int32, 0),
             "image": ((height, width, self.image_channels), np.uint8, 0),
             "mask": ((height, width), np.bool_, 0),
             "keypoints": (self.points.shape[1:], np.float32, 0),
@@ -127,7 +125,7 @@ class Decoder:
         """What a map file says, (H, W)."""
         if name == "layout":
             return layout_file(found, self.palette, max_pixels=self.max_pixels)
-        return self._white(found) if name == "mask" else files.numbers(found, self.max_pixels, INSTANCES)
+        return self._white(found) if name == "mask" else files.identities(found, self.max_pixels)
 
     def _white(self, found: files.Source) -> NDArray[np.uint8]:
         """Where a black and white picture is white, 0 or 1 (H, W)."""

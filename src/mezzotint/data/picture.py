@@ -246,29 +246,24 @@ def layers(path: Source, max_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np
         return whole[..., :channels].copy(), whole[..., 3].copy(), profile or None
 
 
-def numbers(path: Source, max_pixels: int, most: int = 255) -> NDArray[Any]:
-    """The numbers that a map is made of, (H, W): the values of a grey picture, the places in a palette.
-
-    Arguments:
-        path: the file.
-        max_pixels: the largest width times height that is unpacked.
-        most: the largest number that a map may hold; the result is uint8 up to 255, uint16 up to 65535.
+def numbers(path: Source, max_pixels: int) -> NDArray[np.uint8]:
+    """The numbers that a map is made of, uint8 (H, W): the values of a grey picture, the places in a palette.
 
     Raises:
-        Refusal: the file is broken or too large, a JPEG, or its pixels are colours or numbers beyond ``most``.
+        Refusal: the file is broken or too large, a JPEG, or its pixels are colours or numbers beyond 255.
     """
     with _map(path, max_pixels) as image:
         if image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
             raise Refusal(
                 f"the map {str(path)!r} has pixels of the kind {image.mode}, but a map is a grey picture or one with a "
-                "palette, whose numbers are what it tells"
-                + ("; where its colours are, name the palette that says what they mean" if most <= 255 else "")
+                "palette, whose numbers are what it tells; where its colours are, name the palette that says what they "
+                "mean"
             )
         values = np.asarray(image)
-        if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= most:
+        if values.dtype.kind in "iu" and values.size and not 0 <= values.min() <= values.max() <= 255:
             odd = values.min() if values.min() < 0 else values.max()
-            raise Refusal(f"the map {str(path)!r} holds the number {odd}, and the numbers of a map end at {most}")
-        return values.astype(np.uint8 if most <= 255 else np.uint16)
+            raise Refusal(f"the map {str(path)!r} holds the number {odd}, and the numbers of a map end at 255")
+        return values.astype(np.uint8)
 
 
 def colours(path: Source, max_pixels: int) -> NDArray[np.uint8]:

@@ -53,7 +53,7 @@ class Recorded(Data, ABC):
     | ``caption`` | strings | ``caption`` uint8 (B, L), UTF-8 with zeros behind |
     | ``attributes`` | words or numbers, a column each | ``attributes.<column>`` int64 or float32 (B,) |
     | ``layout`` | maps, grey or with a palette, whose numbers are classes, or in colours that ``palette`` explains | ``layout`` uint8 (B, H, W), 255 unsaid |
-    | ``instances`` | maps beside the layouts, 8 or 16 bits, whose numbers say which is which | ``layout.instances`` int32 (B, H, W), 0 where a record has none |
+    | ``instances`` | maps beside the layouts, grey of 8 or 16 bits or in colours, whose values say which is which | ``layout.instances`` int32 (B, H, W), 0 where a record has none |
     | ``image`` | picture files | ``image`` float32 (B, C, H, W) in [-1, 1] |
     | ``mask`` | black and white picture files | ``mask`` bool (B, 1, H, W), True where it is white |
     | ``keypoints`` | lists of [across, down, seen] | ``keypoints`` float32 (B, K, 3): shares of the final picture; 2 seen, 1 hidden, 0 not there or cut off |
@@ -341,7 +341,7 @@ class Recorded(Data, ABC):
         if "layout" in batch:
             values["layout"] = torch.from_numpy(batch["layout"])
         if "instances" in batch:
-            values["layout.instances"] = torch.from_numpy(batch["instances"].astype(np.int32))
+            values["layout.instances"] = torch.from_numpy(batch["instances"])
         if "image" in batch:
             values["image"] = unit(batch["image"])
         if "mask" in batch:
