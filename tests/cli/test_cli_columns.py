@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mezzotint.cli import source
+from mezzotint.cli.columns import recorded
 from mezzotint.cli.train import Train, read
 from mezzotint.core import Refusal
 from mezzotint.core.spec import build, spec
@@ -133,6 +134,14 @@ def test_a_folder_of_pictures_and_maps(command: Command, tmp_path: Path) -> None
     assert "--palette says nothing about digits" in command("train", "digits", "--palette", "x").sentence
     (root / "labels" / "3.png").unlink()
     assert "3.png' has no file of its name in 'labels'" in command(*words).err
+
+
+def test_a_folder_of_maps_that_is_not_there(tmp_path: Path) -> None:
+    for name in ("pictures", "layouts", ".hidden"):
+        (tmp_path / name).mkdir()
+    for declared, flag in (({"layout": "nothere"}, "--layout"), ({"instances": "nothere"}, "--instances")):
+        with pytest.raises(Refusal, match=f"^{flag} names the folder 'nothere'.*there are layouts, pictures$"):
+            recorded(str(tmp_path), declared=declared)
 
 
 def test_a_run_on_pairs_goes_on_as_it_was(tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ def test_without_names_the_order_of_the_palette_gives_the_numbers(command: Comma
     ways.write_text(json.dumps({"sky": "#202020", "tree": [220, 20, 60], "sea": [9, 9, 9], "road": [10, 200, 30]}))
     words = ("--layout", files / "colours.png", "--palette", ways, "--seeds", 4)
     assert np.array_equal(drawn(command, "sample", run, *words), truth(run, told(layout()), [4]))
+    remarks = command("sample", run, *words, "--out", files / "yes.png", "--json").json["remarks"]
+    assert any("knows no names" in said and "sky is 0, tree is 1, sea is 2, road is 3" in said for said in remarks)
     ways.write_text(json.dumps({f"{k}": [k, k, 0] for k in range(5)}))
     said = command("sample", run, *words, "--out", files / "no.png").sentence
     assert "has 5 entries" in said and "the things 0 to 3 and no names" in said
@@ -360,7 +362,14 @@ def test_what_changed_under_the_same_seeds(command: Command, models: Path, files
     assert 0 < change["rms_outside"] < change["rms_inside"]
     plain = command("sample", models / "named", *words, "--out", files / "b.png")
     assert f"changed by {change['rms_inside']:.1f} of 255 (RMS), elsewhere by {change['rms_outside']:.1f}" in plain.out
-    assert "mezzotint edit RUN PICTURE --layout AFTER --before BEFORE" in plain.out
+    assert "mezzotint edit RUN PICTURE --layout AFTER --before BEFORE\n" in plain.out
+    palette = files / "palette.json"
+    coloured = ("--layout", files / "colours.png", files / "coloured.png", "--palette", palette, "--seeds", 0)
+    moved = look(files / "colours.png").copy()
+    moved[1:5, 10:15] = 220, 20, 60
+    save(files / "coloured.png", moved)
+    plain = command("sample", models / "named", *coloured, "--out", files / "e.png")
+    assert f"--before BEFORE --palette {palette}\n" in plain.out
     deaf = command("sample", models / "silent", *words, "--out", files / "c.png", "--json").json["changes"][0]
     assert (deaf["rms_inside"], deaf["rms_outside"], deaf["changed_outside"]) == (0, 0, 0)
     one = command("sample", models / "named", "--layout", files / "is.png", "--out", files / "d.png", "--json").json
@@ -393,6 +402,7 @@ def test_an_edit_is_made_where_two_maps_differ(command: Command, models: Path, f
         ((*edit, "--before", files / "after.png"), "the same everywhere"),
         ((*edit, "--before", files / "is.png", "--mask", mask), "leave one of them out"),
         ((*edit[:3], "--before", files / "is.png"), "name both"),
+        ((*edit[:3], "--before", files / "is.png", "--palette", files / "palette.json"), "name both"),
         ((*edit[:5], files / "is.png", *edit[5:], "--before", files / "is.png"), "--layout names 2"),
         ((*edit[:7], "--extend", "right=4"), "where the map of --layout ends"),
         ((*edit, "--before", save(files / "all.png", other() ^ 2)), "differ everywhere"),
@@ -413,6 +423,9 @@ def test_a_map_of_the_picture_is_cut_as_the_picture_is(command: Command, models:
     save(files / "tall.png", np.zeros((20, 10), np.uint8))
     said = command("edit", run, picture, "--layout", files / "tall.png", *words, "--out", files / "a.png").sentence
     assert "24 x 16 pixels as the picture" in said and "--size" not in said
+    square = save(files / "square.png", was[:, :16])
+    said = command("edit", run, square, "--layout", files / "tall.png", *words, "--out", files / "a.png").sentence
+    assert "make it 16 x 16 pixels" in said and "as the picture" not in said
 
 
 def test_settings_that_are_not_whole(command: Command, models: Path, files: Path) -> None:
