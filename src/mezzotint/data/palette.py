@@ -255,8 +255,7 @@ def _bands(pixels: Bytes) -> Iterator[slice]:
 def _packed(pixels: Bytes) -> NDArray[np.uint32]:
     """Colours (..., 3) as one number each."""
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    one: NDArray[np.uint32] = red << 16 | green << 8 | blue
-    return one
+    return np.asarray(red << 16 | green << 8 | blue, dtype=np.uint32)
 
 
 def _triple(colour: NDArray[Any]) -> Colour:
