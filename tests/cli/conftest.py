@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mapped_world import save_files, save_models
 from PIL import Image
 
 from mezzotint.cli import main
@@ -143,3 +144,17 @@ def captioned(place: Path) -> Path:
     settings = [*QUICK, *SMALL_TEXT, *fast]
     train(shades(place / "shades.npz"), "--out", run, "--images", "3k", "--width", 8, "--set", *settings, "--json")
     return run
+
+
+@pytest.fixture(scope="session")
+def models(place: Path) -> Path:
+    """A folder of models of layouts, untrained; they stay as they are."""
+    save_models(place / "models")
+    return place / "models"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder of maps for these models, and a palette."""
+    save_files(tmp_path)
+    return tmp_path

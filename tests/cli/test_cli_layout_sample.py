@@ -1,130 +1,22 @@
-"""Maps in files on the command line: what they say reaches the model, and what is not theirs to say is refused."""
+"""Maps in files at ``mezzotint sample``: what they say reaches the model, and what is not theirs to say is refused."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from mapped_world import ROWS, STEPS, Command, drawn, layout, look, other, save, told, truth
 from PIL import Image
 
 import mezzotint as mz
-from mezzotint.conditions import Classes, Encoder, Layout
 from mezzotint.core import Condition, Rng
-from mezzotint.core.store import save_model
-from mezzotint.data import Palette
-from mezzotint.denoiser import Chunked, Preconditioned
-from mezzotint.guidance import CFG
-from mezzotint.networks import UNet
-from mezzotint.processes import Cosine
+from mezzotint.denoiser import Chunked
 from mezzotint.samplers import Euler
-from mezzotint.training.pictures import pixels, read_settings
-
-Command = Callable[..., Any]
-Bytes = NDArray[np.uint8]
-STEPS, ROWS = 2, 4
-NAMES = ("background", "red", "yellow", "green")
-PALETTE = {"green": [10, 200, 30], "unsaid": [255, 255, 255], "background": "#202020", "red": [220, 20, 60]}
-
-
-def model(silent: bool = False, classes: bool = False, **layout: Any) -> Preconditioned:
-    """A model of layouts, untrained; its weights say something unless it is silent."""
-    torch.manual_seed(3)
-    part = Layout(4, 6, **{"port": "decoder", **layout})
-    port: dict[str, Any] = {"decoder_maps": part.width, "hidden": 8} if part.port == "decoder" else {"maps": part.width}
-    network = UNet((3, 16, 16), width=8, vector=8 if classes else None, attention=(), **port)
-    part.null_trained.fill_(True)  # as after a training with dropout
-    parts = {"layout": part, **({"label": Classes(2, 8)} if classes else {})}
-    made = Preconditioned(network, Cosine(), Encoder(**parts), prediction="v")
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight.add_(0.0 if silent else 0.15 * torch.randn_like(weight))
-    return made.eval().requires_grad_(False)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("models")
-    for name, made in {
-        "named": model(things=NAMES),
-        "numbered": model(port="input"),
-        "edges": model(edges=True, things=NAMES),
-        "classes": model(classes=True),
-        "silent": model(silent=True),
-        "plain": Preconditioned(
-            UNet((3, 16, 16), width=8, vector=8, attention=()), Cosine(), Encoder(label=Classes(2, 8))
-        ),
-    }.items():
-        save_model(home / name, made, sampler=Euler(STEPS))
-    return home
-
-
-def save(path: Path, values: NDArray[Any]) -> Path:
-    Image.fromarray(values).save(path)
-    return path
-
-
-def layout() -> Bytes:
-    """A red patch and a green one that touch, and one corner."""
-    values = np.zeros((16, 16), np.uint8)
-    values[3:9, 2:8] = 1
-    values[6:12, 8:13] = 3
-    values[15, 15] = 3
-    return values
-
-
-def other() -> Bytes:
-    """The same but for a patch in the upper right."""
-    values = layout()
-    values[1:5, 10:15] = 1
-    return values
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """``is.png`` and ``after.png`` of numbers, the first in colours, and the palette of these."""
-    values = layout()
-    save(tmp_path / "is.png", values)
-    save(tmp_path / "after.png", other())
-    colours = np.zeros((256, 3), np.uint8)
-    colours[[0, 1, 3]] = (32, 32, 32), (220, 20, 60), (10, 200, 30)
-    save(tmp_path / "colours.png", colours[values])
-    save(tmp_path / "usual.png", Palette.usual(NAMES).painted(values))
-    (tmp_path / "palette.json").write_text(json.dumps(PALETTE))
-    save(tmp_path / "ids.png", values)
-    return tmp_path
-
-
-def look(path: Path) -> Bytes:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def truth(run: Path, cond: Condition, seeds: list[int], guided: float = 1) -> Bytes:
-    """What the sampler draws of a condition, without a command."""
-    made: Any = Chunked(mz.load(run), ROWS)
-    made = made if guided == 1 else CFG(made, guided)
-    return pixels(Euler(STEPS)(made, cond, rng=Rng(seeds)))
-
-
-def told(*maps: Bytes, times: int = 1, instances: torch.Tensor | None = None) -> Condition:
-    cond = Condition(layout=torch.from_numpy(np.stack([*maps] * times)))
-    return cond if instances is None else cond | Condition(**{"layout.instances": instances[None]})
-
-
-def drawn(command: Command, *words: Any) -> Bytes:
-    """The pictures of a command, (N, H, W, C)."""
-    out = Path(words[words.index("--layout") + 1]).parent / "drawn.npz"
-    said = command(*words, "--rows", ROWS, "--npz", out, "--overwrite")
-    assert said.code == 0, said.err
-    with np.load(out) as found:
-        images: Bytes = found["images"]
-        return images
+from mezzotint.training.pictures import pixels, read_settings, save_png
 
 
 def test_every_map_is_drawn_with_every_seed(command: Command, models: Path, files: Path) -> None:
@@ -376,61 +268,7 @@ def test_what_changed_under_the_same_seeds(command: Command, models: Path, files
     assert "changes" not in one
 
 
-def test_an_edit_is_made_where_two_maps_differ(command: Command, models: Path, files: Path) -> None:
-    run, there = models / "named", layout() != other()
-    rng = np.random.default_rng(1)
-    was = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    picture, mask = save(files / "picture.png", was), save(files / "mask.png", np.uint8(255) * there)
-    edit = ("edit", run, picture, "--layout", files / "after.png", "--seeds", "0-1", "--resample", 2)
-    made = drawn(command, *edit, "--before", files / "is.png")
-    assert np.array_equal(made[:, ~there], np.stack([was[~there]] * 2)) and (made[:, there] != was[there]).mean() > 0.5
-    assert np.array_equal(made, drawn(command, *edit, "--mask", mask))
-    otherwise = ("edit", run, picture, "--layout", files / "is.png", "--seeds", "0-1", "--resample", 2, "--mask", mask)
-    assert (made[:, there] != drawn(command, *otherwise)[:, there]).any()  # it is told the new map
-    wide = drawn(command, *edit, "--before", files / "is.png", "--dilate", 1)
-    grown = np.zeros_like(there)
-    grown[0:6, 9:16] = True
-    assert np.array_equal(wide[:, ~grown], np.stack([was[~grown]] * 2))
-    assert (wide[:, grown & ~there] != was[grown & ~there]).any()
-
-    out, again = files / "a.png", files / "b.png"
-    assert command(*edit, "--before", files / "is.png", "--out", out).code == 0
-    assert command("edit", "--like", out, "--out", again).code == 0 and out.read_bytes() == again.read_bytes()
-    save(files / "is.png", np.zeros((16, 16), np.uint8))
-    assert "has changed" in command("edit", "--like", out, "--out", again, "--overwrite").sentence
-    for words, part in (
-        ((*edit, "--before", files / "after.png"), "the same everywhere"),
-        ((*edit, "--before", files / "is.png", "--mask", mask), "leave one of them out"),
-        ((*edit[:3], "--before", files / "is.png"), "name both"),
-        ((*edit[:3], "--before", files / "is.png", "--palette", files / "palette.json"), "name both"),
-        ((*edit[:5], files / "is.png", *edit[5:], "--before", files / "is.png"), "--layout names 2"),
-        ((*edit[:7], "--extend", "right=4"), "where the map of --layout ends"),
-        ((*edit, "--before", save(files / "all.png", other() ^ 2)), "differ everywhere"),
-    ):
-        assert part in command(*words, "--out", files / "c.png").sentence
-
-
-def test_a_map_of_the_picture_is_cut_as_the_picture_is(command: Command, models: Path, files: Path) -> None:
-    """A wide photograph and its map lose the same sides."""
-    run, rng = models / "named", np.random.default_rng(2)
-    was = rng.integers(0, 256, (16, 24, 3)).astype(np.uint8)
-    picture = save(files / "picture.png", was)
-    pad = np.full((16, 4), 2, np.uint8)
-    whole = save(files / "whole.png", np.concatenate([pad, layout(), pad], 1))
-    words = ("--strength", 0.7, "--seeds", 3)
-    made = drawn(command, "edit", run, picture, "--layout", whole, *words)
-    assert np.array_equal(made, drawn(command, "edit", run, picture, "--layout", files / "is.png", *words))
-    save(files / "tall.png", np.zeros((20, 10), np.uint8))
-    said = command("edit", run, picture, "--layout", files / "tall.png", *words, "--out", files / "a.png").sentence
-    assert "24 x 16 pixels as the picture" in said and "--size" not in said
-    square = save(files / "square.png", was[:, :16])
-    said = command("edit", run, square, "--layout", files / "tall.png", *words, "--out", files / "a.png").sentence
-    assert "make it 16 x 16 pixels" in said and "as the picture" not in said
-
-
 def test_settings_that_are_not_whole(command: Command, models: Path, files: Path) -> None:
-    from mezzotint.training.pictures import save_png
-
     out, bad = files / "a.png", files / "bad.png"
     assert command("sample", models / "named", "--layout", files / "is.png", "--seeds", 0, "--out", out).code == 0
     settings = read_settings(out)
