@@ -129,9 +129,7 @@ class Palette:
             pairs = json.loads(text, object_pairs_hook=tuple)  # a name that is there twice is to be seen
             for name, value in pairs:
                 if isinstance(value, tuple):
-                    raise Refusal(
-                        f"under {name!r} is an object of names, but there is a colour, such as [70, 130, 180]"
-                    )
+                    raise Refusal(f"under {name!r} is an object of names, and not a colour such as [70, 130, 180]")
             given = [(name, value) for name, value in pairs if name != _RESERVED]
             unsaid = [value for name, value in pairs if name == _RESERVED]
             if len(unsaid) > 1:
