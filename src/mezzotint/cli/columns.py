@@ -72,7 +72,7 @@ def recorded(
     is_folder = path.is_dir() and any((path / name).is_file() for name in table.TABLES)
     if not is_folder and not (path.is_file() and path.suffix.lower() in table.ENDINGS):
         named = options.get("layout")
-        if path.is_dir() and pairs.is_pairs(path):
+        if declared and pairs.is_pairs(path, declared=True):
             for flag, folder in (("layout", named), ("instances", options.get("instances"))):
                 _there(what, flag, folder)
         if not pairs.is_pairs(path, named, bool(declared)):
