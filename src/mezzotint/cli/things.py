@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mezzotint.cli.console import number, table
 from mezzotint.cli.page import Html, section, tag
-from mezzotint.metrics.report import Report
+
+if TYPE_CHECKING:
+    from mezzotint.metrics.report import Report
 
 THING = "iou_"
 
