@@ -172,7 +172,10 @@ def test_flags_that_make_no_sense_are_refused(command: Command, home: Path, tmp_
         (("digits", "--autoencoder", "vq", "--codes", home / "vq"), "train the autoencoder first"),
         (("digits", "--codes", home / "of-vq"), "--codes names the run of an autoencoder"),
         (("digits", "--codes", tmp_path / "none"), "--codes names the run of an autoencoder"),
-        (("digits", "--codes", home / "vq", "--model", "tree"), "--model is chain, masked, raster or layout, not 'tree'"),
+        (
+            ("digits", "--codes", home / "vq", "--model", "tree"),
+            "--model is chain, masked, raster or layout, not 'tree'",
+        ),
         (("digits", "--codes", home / "kl", "--model", "chain"), "these data hold real codes"),
         (("digits", "--model", "raster"), "these data hold no symbols"),
         (("scenes", "--codes", home / "vq", "--size", "16"), "takes samples of the shape (1, 8, 8)"),

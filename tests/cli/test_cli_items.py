@@ -59,7 +59,10 @@ def test_a_declared_column_reaches_the_model(run: Path, command: Command) -> Non
     assert again.code == 0 and "nothing was trained" not in again.err  # the columns are those of before
     assert "no column 'mop'" in command("train", run.parent / "set", "--layout", "mop", "--dry-run").sentence
     assert "--layout says nothing about digits" in command("train", "digits", "--layout", "map", "--dry-run").sentence
-    assert "nothing is told of those" in command("train", run.parent / "set" / "maps", "--layout", "map", "--dry-run").sentence
+    assert (
+        "nothing is told of those"
+        in command("train", run.parent / "set" / "maps", "--layout", "map", "--dry-run").sentence
+    )
     assert "is a recipe" in command("train", run, "--out", "x", "--mask", "m", "--dry-run").sentence
 
 
