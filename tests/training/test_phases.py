@@ -134,3 +134,16 @@ def test_a_run_from_before_things_had_names_goes_on(tmp_path):
     assert "things" not in config.read_text() and "background" not in config.read_text()
     made["training"]["images"] = 128
     assert training.train(made, tmp_path / "run", resume=True).checkpoints()[-1] == 128
+
+
+def test_a_phase_counts_the_images_of_its_own(tmp_path):
+    """Warm-up and cool-down are of the phase and not of the run, of the first one, too."""
+    asked = tree([(0.5, 0.0, 2e-4)])
+    asked["training"]["rate"] = spec(Rate(1e-3, warmup=256, cooldown=0.5))
+    asked["training"]["then"][0]["rate"] = spec(Rate(2e-4, warmup=128, cooldown=1.0))
+    run = training.train(asked, tmp_path / "run")
+    rows = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    rates = {row["images"]: row["rate"] for row in rows if "rate" in row}
+    assert rates[64] == pytest.approx(1e-3 / 4) and rates[256] == pytest.approx(1e-3) and rates[512] == 0.0
+    assert rates[576] == pytest.approx(1e-4 * (1 - 0.125**0.5))  # half of its warm-up, an eighth of its cool-down
+    assert rates[768] == pytest.approx(2e-4 * (1 - 0.5**0.5)) and rates[1024] == 0.0
