@@ -182,13 +182,16 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
     """A copy of ``tree`` with ``a.b=value`` applied; a key that does not exist is refused with the nearest one.
 
     Where ``a.part`` becomes another part, the settings of ``a`` that this part does not know go with the old one.
+    ``a.b+=value`` puts a part, by its name or written out, around the one that is there, as its first argument.
     """
     tree = _copy(tree, {})
     for change in changes:
         path, equals, text = change.partition("=")
         if not equals or not path.strip():
             raise Refusal(f"--set takes key=value, not {change!r}")
-        node, keys = tree, path.strip().split(".")
+        path = path.strip()
+        around = path.endswith("+")
+        node, keys = tree, path.removesuffix("+").strip().split(".")
         if len(keys) > _KEYS:
             raise Refusal(f"--set reaches {_KEYS} settings deep, not {len(keys)}")
         for depth, key in enumerate(keys):
@@ -204,7 +207,9 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
                 index = key
             else:
                 raise Refusal(f"{where} is {node!r} and has no settings of its own")
-            if depth == len(keys) - 1:
+            if depth == len(keys) - 1 and around:
+                node[index] = _around(loads(text, f"the value of {path}"), node.get(index), path)
+            elif depth == len(keys) - 1:
                 node[index] = loads(text, f"the value of {path}")
                 if key == PART:
                     for name in set(node) - {PART} - _settings(node):
@@ -214,6 +219,21 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
                     raise Refusal(f"{where}.{key} is not written in this config; give the whole part first")
                 node = node[index]
     return tree
+
+
+def _around(outer: Tree, inner: Tree, where: str) -> Tree:
+    """A part with another one as its first argument."""
+    made = {PART: outer} if isinstance(outer, str) else dict(outer) if isinstance(outer, Mapping) else {}
+    if not isinstance(made.get(PART), str):
+        raise Refusal(f"{where}= takes the part that is put around what is there, such as objectives.Name")
+    if not isinstance(inner, Mapping) or PART not in inner:
+        raise Refusal(f"{where}= puts a part around a part, but there is {inner!r:.60}; write the whole value with =")
+    names = list(parameters(resolve(made[PART])))
+    if not names:
+        raise Refusal(f"{made[PART]} takes no arguments, so nothing can stand in it")
+    if names[0] in made:
+        raise Refusal(f"{made[PART]}.{names[0]} is what is there: leave it out, or write the whole value with =")
+    return {PART: made.pop(PART), names[0]: inner, **made}
 
 
 def _settings(node: Mapping[str, Tree]) -> set[str]:

@@ -24,6 +24,7 @@ from mezzotint.core.learner import Learner
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import build
 from mezzotint.core.store import save_model
+from mezzotint.data.data import unpacked
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.denoiser.raster import Raster
 from mezzotint.evidence.recipe import Setting, Trained, Training
@@ -76,6 +77,8 @@ def _time_training(training: Training, folders: Mapping[str, str]) -> float:
     rows = torch.arange(trainer.batch) % len(data)
     x, cond = data[rows]
     x, cond = x.to(device()), cond.to(device())
+    one = data[:1]
+    trainer.objective.meet(model, unpacked(one[0].to(device())), model.prepare(one[1].to(device())))
     trainer.objective.to(device())
     weights = [p for p in (*model.parameters(), *trainer.objective.parameters()) if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.0, fused=True)

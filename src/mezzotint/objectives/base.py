@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.conditions.augment import Augment
 from mezzotint.core.condition import Condition
@@ -26,7 +26,11 @@ from mezzotint.processes.base import Process
 
 @dataclass(frozen=True)
 class Shot:
-    """One corrupted batch and what the model said of it; ``weight`` (B,) is what the levels weighed each row with."""
+    """One corrupted batch and what the model said of it.
+
+    ``weight`` (B,) is what the levels weighed each row with; ``entries`` is the law of every entry that was compared,
+    where the answer is a law of whole samples.
+    """
 
     x0: Tensor
     x_t: Tensor
@@ -34,6 +38,7 @@ class Shot:
     cond: Condition
     answer: Distribution
     weight: Tensor | None = None
+    entries: Distribution | None = None
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,26 @@ class Objective(Module, ABC):
 
     Attributes:
         players: the turns of a round; player p trains ``objective.p``, ``"model"`` the rest.
+        summed: whether its value is a sum over the entries of a sample, as nats are, and not a mean.
     """
 
     players: tuple[str, ...] = ("model",)
+    summed: bool = False
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it keeps something of its own from step to step: weights, or what it has heard."""
+        return bool(self.state_dict())
+
+    def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
+        """Look at the model and one item before training: where an objective makes weights that depend on them.
+
+        Arguments:
+            model: what it will train.
+            x, cond: one item, prepared.
+            seed: of the initial weights, which are drawn from nothing else and leave torch's generator alone.
+        """
+        return None
 
     @abstractmethod
     def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:

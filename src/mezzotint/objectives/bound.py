@@ -114,6 +114,8 @@ class Bound(Objective):
         augment: what is done to a condition before the model hears it, such as ``conditions.Noised``; None: nothing.
     """
 
+    summed = True
+
     def __init__(
         self,
         steps: int,

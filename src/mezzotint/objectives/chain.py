@@ -44,6 +44,8 @@ class ChainBound(Objective):
         dropout: probability of dropping a condition family, one number or one a family.
     """
 
+    summed = True
+
     def __init__(self, soft: float = 1.0, stage: int | None = None, dropout: float | Mapping[str, float] = 0.0) -> None:
         super().__init__()
         if not 0 <= float(soft) <= 1:
@@ -77,7 +79,7 @@ class ChainBound(Objective):
             nats = nats + (1 - self.soft) * (due.log_prob(x_s) - said.log_prob(x_s))
         value = (nats * (count if self.stage is None else 1) + self._idle(model)).float()
         parts = {"bits": bits(value.detach(), tuple(x.shape[1:]))}
-        return Loss(value, parts, Shot(x, x_t, t, cond, answer))
+        return Loss(value, parts, Shot(x, x_t, t, cond, answer, entries=said))
 
     def _interval(self, times: Tensor, rows: int, rng: Rng) -> tuple[Tensor, Tensor]:
         """From where to where each row goes, float64 (B,) on the CPU."""

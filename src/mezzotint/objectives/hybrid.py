@@ -14,20 +14,18 @@ is 0.001; its code, too, sums the bound over T steps and measures it in bits per
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
-from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Gaussian
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
-from mezzotint.objectives.base import Loss, Objective
+from mezzotint.objectives.base import Objective, Shot
+from mezzotint.objectives.beside import Beside, weighed
 from mezzotint.objectives.bound import bits, term
 
 
-class Hybrid(Objective):
+class Hybrid(Beside):
     """The inner loss, and ``weight`` times the bound on -log p(x_0) in bits per dimension, of the variance alone.
 
     ``parts`` holds the ``bound``. It is the bound where the inner loss draws its times uniformly
@@ -40,20 +38,15 @@ class Hybrid(Objective):
         shades: as in :class:`Bound`.
     """
 
+    name = "bound"
+
     def __init__(self, inner: Objective, steps: int, weight: float = 0.001, shades: int | None = None) -> None:
-        super().__init__()
+        super().__init__(inner, weight)
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise Refusal(f"a bound has at least one interval, not {steps!r}")
-        if not weight >= 0:
-            raise Refusal(f"the bound's weight cannot be negative, but is {weight}")
-        self.inner, self.steps, self.weight, self.shades = inner, steps, weight, shades
-        self.players = inner.players
+        self.steps, self.shades = steps, shades
 
-    def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
-        loss: Loss = self.inner(model, x, cond, rng, player)
-        shot = loss.shot
-        if player != "model" or shot is None:
-            return loss
+    def term(self, model: Denoiser, shot: Shot, rng: Rng) -> Tensor:
         if not isinstance(shot.answer, Gaussian):
             raise Refusal(
                 f"Hybrid trains a learnt variance, but this model answers with a {type(shot.answer).__name__}; "
@@ -61,10 +54,7 @@ class Hybrid(Objective):
             )
         answer = Gaussian(shot.answer.mean.detach(), shot.answer.variance)
         nats = term(model.process, shot.x0, shot.x_t, answer, shot.t, self.foot(shot.t), self.shades)
-        bound = bits(self.steps * nats, tuple(x.shape[1:])).to(loss.value)
-        if shot.weight is not None:
-            bound = bound * shot.weight.to(bound)
-        return replace(loss, value=loss.value + self.weight * bound, parts={**loss.parts, "bound": bound})
+        return weighed(bits(self.steps * nats, tuple(shot.x0.shape[1:])).to(shot.answer.mean), shot)
 
     def foot(self, t: Tensor) -> Tensor:
         """Where the interval ends that begins at t: one step further down at t = k / T, and in proportion between.
@@ -73,10 +63,3 @@ class Hybrid(Objective):
         """
         k = (t * self.steps - 1e-9).ceil().clamp(min=1)
         return t * (k - 1) / k
-
-    def update(self, model: Denoiser, loss: Loss) -> None:
-        parts = dict(loss.parts)
-        bound = parts.pop("bound", None)
-        if bound is not None:
-            loss = replace(loss, value=(loss.value - self.weight * bound).detach(), parts=parts)
-        self.inner.update(model, loss)

@@ -136,7 +136,7 @@ class Reconstruction(Objective):
         value = value + looks
         parts = {name: part.detach() for name, part in {**parts, **passage.parts}.items()}
         t = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        return Loss(value, parts, Passed(x, x, t, cond, Dirac(made), None, passage, rng, balance))
+        return Loss(value, parts, Passed(x, x, t, cond, Dirac(made), None, None, passage, rng, balance))
 
     def update(self, model: Any, loss: Loss) -> None:
         shot = loss.shot

@@ -62,6 +62,8 @@ def together(model: Denoiser, who: str) -> Absorbing:
 class _Masked(Objective, ABC):
     """What the three have in common: ask about masked data and add up what the masked entries cost."""
 
+    summed = True
+
     def __init__(self, dropout: float | Mapping[str, float]) -> None:
         super().__init__()
         self.dropout = probabilities(dropout)

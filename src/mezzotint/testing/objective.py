@@ -40,7 +40,7 @@ _EXTREME = (1e-5, 0.5, 1.0)
 def check_objective(
     objective: Objective, learner: Learner | None = None, x: Tensor | None = None, cond: Condition | None = None
 ) -> None:
-    """Check that an objective keeps the promises a trainer relies on. It is left as it was.
+    """Check that an objective keeps the promises a trainer relies on. It is left as it was once it had met a model.
 
     Arguments:
         objective: an instance.
@@ -56,12 +56,13 @@ def check_objective(
         isinstance(objective, Objective), f"{who} should derive from objectives.Objective; the trainer calls update()"
     )
     check_made(objective)
-    kept = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     trained = _learner(objective, who) if learner is None else learner
     trained.eval()
     with works(f"the loss of {who}", "a trainer takes it a million times"):
         data = _data(trained, _COUNT) if x is None else x
         told = trained.prepare(_told(objective, trained, data) if cond is None else cond)
+        objective.meet(trained, data[:1], told[:1] if told else told)
+        kept = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
         expect(
             "model" in objective.players,
             f"{who}.players should hold 'model' but is {objective.players}; that turn trains the model",

@@ -45,7 +45,7 @@ class Phase(Part):
             raise Refusal(f"a phase begins at a share of the run between 0 and 1, not at {self.begins!r}")
         if not isinstance(self.objective, Objective) or not isinstance(self.rate, Rate):
             raise Refusal(f"a phase has an objective and a rate, not {self.objective!r:.60} and {self.rate!r:.60}")
-        if self.objective.state_dict():
+        if self.objective.remembers:
             raise Refusal(
                 f"{type(self.objective).__name__} keeps something of its own, which a later phase cannot bring into a "
                 "run; train it from the first step on"

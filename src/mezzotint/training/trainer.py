@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -62,6 +62,9 @@ class Turn(nn.Module):
     def forward(self, x: Tensor, cond: Condition, rng: Rng, phase: int = 0) -> tuple[Tensor, Loss]:
         """The values (B,), where what distributes modules looks for tensors, and the loss they are of."""
         loss: Loss = self.of(phase)(self.model, x, self.model.prepare(cond), rng)
+        idle = list(self.objective.parameters()) if phase else []
+        if idle and torch.is_grad_enabled():  # several processes wait for a gradient of every weight
+            loss = replace(loss, value=loss.value + 0.0 * torch.stack([p.reshape(-1)[0] for p in idle]).sum())
         return loss.value, loss
 
 
@@ -76,7 +79,7 @@ class Trainer(Part):
         accumulate: pieces a batch is computed in, to save memory; the result is the same to rounding.
         rate: learning rate by images seen.
         betas: of Adam.
-        clip: largest gradient norm; 0 does not clip.
+        clip: largest gradient norm; 0 does not clip. An objective's own weights are clipped apart from the model's.
         averages: relative lengths of the averages of the weights; the first is exported.
         precision: ``fp32`` or ``bf16`` inside the network; everything else stays float32.
         seed: of the order, the noise and the initial weights where :func:`mezzotint.training.train` builds them.
@@ -189,6 +192,12 @@ class Trainer(Part):
         with ExitStack() as stack:
             return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
 
+    def _introduced(self, denoiser: Learner, data: Data, seed: int) -> None:
+        """Let the objectives look at the model and an item, and make what weights they own by a seed."""
+        x, cond = data[:1]
+        for objective in (self.objective, *(phase.objective for phase in self.then)):
+            objective.meet(denoiser, unpacked(x), denoiser.prepare(cond), seed)
+
     def _fit(
         self,
         denoiser: Learner,
@@ -205,6 +214,8 @@ class Trainer(Part):
         tree = {"model": spec(denoiser), "data": spec(data), "training": spec(self)}
         tried(denoiser, data, self.sampler)
         suited(self.then, denoiser, data)
+        keys = Rng([self.seed]).at("training")
+        self._introduced(denoiser, data, int(keys.at("objective").keys[0]))
         together.join()
         accelerator = Accelerator(cpu=together.launched() and not together.on_gpu())
         way = str(accelerator.distributed_type.value)
@@ -220,7 +231,7 @@ class Trainer(Part):
         denoiser.lower(PRECISIONS[self.precision])
         averages = [PowerAverage(denoiser, length) for length in self.averages]
         turn = Turn(self.objective, denoiser, [phase.objective for phase in self.then]).to(device)
-        weights = [p for p in turn.parameters() if p.requires_grad]
+        weights = _trained(turn)
         optimizer = torch.optim.AdamW(weights, lr=0.0, betas=self.betas, weight_decay=0.0, fused=True)
         main = accelerator.is_main_process
         if main:
@@ -248,12 +259,13 @@ class Trainer(Part):
         if shards is None:
             wrapped, optimizer = accelerator.prepare(turn, optimizer)
         else:
-            optimizer, weights = shards.optimizer, [p for p in turn.parameters() if p.requires_grad]
+            optimizer = shards.optimizer
+        players = [_trained(turn.model), [*_trained(turn.objective), *_trained(turn.later)]]
         total = -(-count(self.images) // self.batch)
         ends = starts(self.then, total)
         rates = (self.rate, *(phase.rate for phase in self.then))
         mine = np.arange(self.batch)[rank::ranks]
-        places, keys = torch.from_numpy(mine), Rng([self.seed]).at("training")
+        places = torch.from_numpy(mine)
         recorder = Recorder(
             run, turn, averages, data, self.sampler,
             seed=self.seed, batch=self.batch, total=total, every=self.every(),
@@ -286,9 +298,10 @@ class Trainer(Part):
                 value += loss.value.detach().double().sum() * ranks / self.batch
                 shots.append(loss)
             mean, signal = agreed(accelerator, value, watch)
-            norm = float(together.whole(nn.utils.clip_grad_norm_(weights, self.clip or float("inf"))))
+            norms = [nn.utils.clip_grad_norm_(some, self.clip or float("inf")) for some in players if some]
+            norm, *others = (float(together.whole(each)) for each in norms)  # one bad gradient makes its norm bad
             step += 1
-            if np.isfinite(mean) and np.isfinite(norm):  # one bad gradient makes the norm bad
+            if np.isfinite([mean, norm, *others]).all():
                 optimizer.step()
                 skips.good()
                 for average in averages:
@@ -310,6 +323,10 @@ class Trainer(Part):
         accelerator.wait_for_everyone()
         denoiser.eval()
         return run
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in module.parameters() if weight.requires_grad]
 
 
 def _symbols(vocab: int | None) -> str:

@@ -1,0 +1,85 @@
+"""A further term beside an inner loss: it reads the inner loss's shot, and neither corrupts nor asks again.
+
+    L = L_inner + weight * term(shot),
+
+reduced over the batch like the inner loss, whose own parts, players and memory stay its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from mezzotint.conditions.augment import Augment
+from mezzotint.core.condition import Condition
+from mezzotint.core.errors import Refusal
+from mezzotint.core.rng import Rng
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.objectives.base import Loss, Objective, Shot
+
+
+class Beside(Objective, ABC):
+    """The inner loss, and ``weight`` times a term of the same shot.
+
+    Arguments:
+        inner: the loss that the term stands beside.
+        weight: of the term, 0 or more.
+
+    Attributes:
+        name: of the term among the loss's parts, where it stands without its weight.
+    """
+
+    name: str
+
+    def __init__(self, inner: Objective, weight: float) -> None:
+        super().__init__()
+        if not isinstance(inner, Objective):
+            raise Refusal(f"{type(self).__name__} stands beside an objective, not a {type(inner).__name__}")
+        if not 0 <= weight < float("inf"):
+            raise Refusal(f"the weight of the {self.name} cannot be negative or infinite, but is {weight}")
+        if self.name in (getattr(each, "name", None) for each in inner.modules() if isinstance(each, Beside)):
+            raise Refusal(f"the loss inside has a term of its own called {self.name!r}; one of a name is enough")
+        self.inner, self.weight = inner, weight
+        self.players, self.summed = inner.players, inner.summed
+
+    @property
+    def augment(self) -> Augment | None:
+        """What the inner loss does to a condition before the model hears it."""
+        found: Augment | None = getattr(self.inner, "augment", None)
+        return found
+
+    @property
+    def remembers(self) -> bool:
+        return super().remembers or self.inner.remembers
+
+    @abstractmethod
+    def term(self, model: Denoiser, shot: Shot, rng: Rng) -> Tensor:
+        """The term (B,), weighed by the levels as the inner loss is, but not by ``weight``."""
+
+    def asked(self, model: Denoiser) -> Denoiser:
+        """What the inner loss is given for the model; it must answer as the model does."""
+        return model
+
+    def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
+        self.inner.meet(model, x, cond, seed)
+
+    def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
+        loss: Loss = self.inner(self.asked(model), x, cond, rng, player)
+        if player != "model" or loss.shot is None:
+            return loss
+        term = self.term(model, loss.shot, rng).to(loss.value)
+        return replace(loss, value=loss.value + self.weight * term, parts={**loss.parts, self.name: term.detach()})
+
+    def update(self, model: Denoiser, loss: Loss) -> None:
+        parts = dict(loss.parts)
+        term = parts.pop(self.name, None)
+        if term is not None:
+            loss = replace(loss, value=(loss.value - self.weight * term).detach(), parts=parts)
+        self.inner.update(model, loss)
+
+
+def weighed(term: Tensor, shot: Shot) -> Tensor:
+    """A term (B,) times what the levels weighed its rows with."""
+    return term if shot.weight is None else term * shot.weight.to(term)

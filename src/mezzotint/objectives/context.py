@@ -1,0 +1,277 @@
+"""Context prediction: beside denoising itself, every site has to know what stands around it.
+
+    L = L_inner + weight * E over sites i, strides s of  w(t) W_2^2( psi(h_i, t), P_i^s ) / d,
+
+where P_i^s is the law of the clean neighbours of site i (:class:`Neighbourhood`), d the numbers of a value, and psi a
+small decoder (:mod:`.decoders`) of what the model knows at i: the last features of its network and its estimate of
+x_0 there. Gradients flow through the decoder into the model; that is the point. The decoder belongs to the objective
+and is thrown away with it: averages, exports and samplers never see it, and a model costs what it cost without.
+
+w(t) in [0, 1] is min(SNR, 5) / 5 of real data, since at high noise neighbours cannot be known, and the share of entries
+that are not lost of symbols. The page of the paper that says its own weight was not available to us.
+
+Sites are drawn, 1 in 16 by default: the mean is that over all of them.
+
+Source: Yang et al. 2023, "Improving diffusion-based image synthesis with context prediction" (2401.02015).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.autoencoders.frozen import Frozen
+from mezzotint.core.condition import Condition
+from mezzotint.core.distribution import Categorical
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.rng import Rng
+from mezzotint.denoiser.asking import Asking
+from mezzotint.denoiser.autoregressive import Autoregressive
+from mezzotint.denoiser.base import Denoiser
+from mezzotint.denoiser.chain import Chain
+from mezzotint.objectives.base import Objective, Shot
+from mezzotint.objectives.beside import Beside, weighed
+from mezzotint.objectives.decoders import ContextDecoder, SetDecoder
+from mezzotint.objectives.denoising import WEIGHTS
+from mezzotint.objectives.neighbourhood import at_sites, neighbourhood
+
+SOURCES = ("features", "prediction")
+_CAP = 5.0  # the SNR from which on neighbours count in full
+_LARGEST = 1e12
+
+
+class ContextPrediction(Beside):
+    """The inner loss, and ``weight`` times what predictions of every site's neighbours are off.
+
+    It stands beside any loss that trains a denoiser: of pictures, latents, series and volumes, of symbols (as vectors),
+    on any process. Where the inner loss is a sum over entries, as nats are, so is the term. ``parts`` holds
+    ``context``, the term without ``weight``. Its draws have a stream of their own, so the inner loss draws what it
+    would draw alone.
+
+    Arguments:
+        inner: the loss that it stands beside.
+        decoder: :class:`SetDecoder` (the default) or :class:`OrderedDecoder`.
+        weight: lambda.
+        strides: how far neighbourhoods reach; with several, their mean.
+        sites: the share of sites asked of a sample; 1 is all of them, which costs several times the step itself.
+        source: ``features``, the network's and the estimate; ``prediction``, the estimate alone, as the paper's formula
+            has it. The level is told either way.
+        feature: which of the network's features (its ``wants``); None: the last. Coarser ones are read at the cell in
+            which a site lies, with its place in the cell beside.
+        by_level: whether w(t) is as above; False: 1.
+        codebook: for symbols, folder of the VQ autoencoder whose vectors they stand for, brought to a variance of 1;
+            None: one vector of length 1 each, all at right angles.
+
+    Raises:
+        Refusal: the arguments, the model or the data have nothing to be predicted from or about.
+    """
+
+    name = "context"
+    vectors: Tensor
+
+    def __init__(
+        self,
+        inner: Objective,
+        decoder: ContextDecoder | None = None,
+        weight: float = 0.1,
+        strides: tuple[int, ...] = (1,),
+        sites: float = 1 / 16,
+        source: str = "features",
+        feature: str | None = None,
+        by_level: bool = True,
+        codebook: str | None = None,
+    ) -> None:
+        super().__init__(inner, weight)
+        if decoder is not None and not isinstance(decoder, ContextDecoder):
+            raise Refusal(f"decoder is SetDecoder() or OrderedDecoder(), not a {type(decoder).__name__}")
+        strides = tuple(strides) if isinstance(strides, Sequence) else (strides,)
+        if not strides or not all(type(stride) is int and stride > 0 for stride in strides):
+            raise Refusal(f"strides are whole numbers from 1 on, such as (1, 2), not {strides}")
+        if len(set(strides)) < len(strides):
+            raise Refusal(f"a stride that stands twice counts once: write {tuple(dict.fromkeys(strides))}")
+        if not 0 < sites <= 1:
+            raise Refusal(f"sites is the share of sites asked, above 0 and at most 1, not {sites}")
+        if source not in SOURCES:
+            raise Refusal(f"there is no source {source!r}: {nearest(source, SOURCES)}")
+        if feature is not None and source != "features":
+            raise Refusal(f"source={source!r} reads no features, so {feature!r} would not be heard; leave it out")
+        self.decoder = SetDecoder() if decoder is None else decoder
+        self.strides, self.sites, self.source, self.feature = strides, sites, source, feature
+        self.by_level, self.codebook = by_level, codebook
+
+    @classmethod
+    def example(cls) -> ContextPrediction:
+        """Beside plain denoising, for contracts."""
+        from mezzotint.objectives.denoising import Denoising
+
+        return cls(Denoising(), sites=0.5)
+
+    @property
+    def remembers(self) -> bool:
+        return True
+
+    def asked(self, model: Denoiser) -> Denoiser:
+        if not isinstance(model, Denoiser):
+            raise Refusal(
+                f"ContextPrediction reads what a denoiser says of clean samples, and a {type(model).__name__} says "
+                f"nothing of them: train it with {type(self.inner).__name__} alone"
+            )
+        return Asking(model, (self._feature(model),)) if self.source == "features" else model
+
+    def _feature(self, model: Denoiser) -> str:
+        known = tuple(getattr(getattr(model, "network", None), "wants", ()))
+        if not known or isinstance(model, Autoregressive | Chain):  # these are asked entry by entry
+            raise Refusal(
+                f"a {type(model).__name__} has no features of a whole sample to predict its context from; use "
+                "source='prediction'"
+            )
+        if self.feature is not None and self.feature not in known:
+            raise Refusal(f"this network has no features {self.feature!r}: {nearest(self.feature, known)}")
+        return self.feature or known[-1]
+
+    def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
+        super().meet(model, x, cond, seed)
+        denoiser = cast(Denoiser, model)
+        with torch.no_grad():
+            shot = self.inner(self.asked(denoiser), x, cond, Rng([seed] * len(x))).shot
+        if shot is None:
+            raise Refusal(f"{type(self.inner).__name__} keeps no shot, so nothing can be predicted beside it")
+        self._settle(denoiser, shot, seed)
+
+    def _settle(self, model: Denoiser, shot: Shot, seed: int = 0) -> None:
+        """Make what depends on the model and its data: the vectors of symbols and the decoder's weights."""
+        if not shot.x0.is_floating_point():
+            if not hasattr(self, "vectors"):
+                self.register_buffer("vectors", self._vectors(model).to(shot.x0.device))
+        elif self.codebook is not None:
+            raise Refusal("a codebook says what symbols stand for, and these data are real numbers: leave it out")
+        clean = self._valued(self.clean(shot))
+        if clean.ndim < 3:
+            raise Refusal(f"samples of the shape {tuple(shot.x0.shape[1:])} have no grid, so no site has neighbours")
+        widest = neighbourhood(tuple(clean.shape[2:]), max(self.strides))
+        with torch.no_grad():
+            sites = torch.zeros(len(clean), 1, dtype=torch.int64, device=clean.device)
+            inputs = self._seen(model, shot, sites, 0).shape[-1]
+        self.decoder.meet(inputs, clean.shape[1], widest.count, seed)
+        self.decoder.to(clean.device)
+
+    def _vectors(self, model: Denoiser) -> Tensor:
+        """What symbols stand for, (V, d)."""
+        vocab = int(cast(Any, model.process).vocab)
+        if self.codebook is None:
+            return torch.eye(vocab)
+        book = getattr(Frozen(self.codebook).open(), "codebook", None)
+        found: Tensor | None = getattr(book, "weight", None)
+        if found is None:
+            raise Refusal(f"the autoencoder in {self.codebook!r} has no codebook; leave codebook out, or name a VQ")
+        if len(found) != vocab:
+            raise Refusal(
+                f"the codebook in {self.codebook!r} has {len(found)} vectors, and these data {vocab} symbols: it is "
+                "another autoencoder's"
+            )
+        found = found.detach().float().cpu().clone()
+        return (found - found.mean(0)) / found.std(correction=0).clamp(min=1e-6)
+
+    def clean(self, shot: Shot) -> Tensor:
+        """The samples (B, *shape) whose neighbourhoods are to be predicted."""
+        return shot.x0
+
+    def _valued(self, x: Tensor) -> Tensor:
+        """Samples as values of sites, (B, d, *space), without gradients."""
+        if x.is_floating_point():
+            return x.detach()
+        return self.vectors[x].movedim(-1, 1)
+
+    def _estimate(self, shot: Shot) -> Tensor:
+        """What the model expects at every site, (B, d, *space)."""
+        law = shot.answer if shot.entries is None else shot.entries
+        if isinstance(law, Categorical):
+            shares = law.logits.softmax(-1)
+            if shares.shape[-1] != len(self.vectors):
+                raise Refusal(f"this model answers about {shares.shape[-1]} symbols, not {len(self.vectors)}")
+            return (shares @ self.vectors.to(shares)).movedim(-1, 1)
+        return law.mean
+
+    def _seen(self, model: Denoiser, shot: Shot, sites: Tensor, stride: int) -> Tensor:
+        """What the decoder is given of sites (B, n): (B, n, inputs)."""
+        said = self._estimate(shot)
+        kind, n = torch.promote_types(said.dtype, torch.float32), sites.shape[1]
+        found = [at_sites(said, sites).to(kind)]
+        if self.source == "features":
+            found.append(_read(shot.answer.aux[self._feature(model)], tuple(said.shape[2:]), sites).to(kind))
+        level = model.process.level(shot.t).to(found[0])
+        found.append(level.reshape(len(level), -1).mean(1)[:, None, None].expand(-1, n, 1))
+        if len(self.strides) > 1:
+            which = torch.eye(len(self.strides))[stride].to(found[0])
+            found.append(which.expand(len(sites), n, -1))
+        return torch.cat(found, -1)
+
+    def term(self, model: Denoiser, shot: Shot, rng: Rng) -> Tensor:
+        if self.decoder.sizes is None:  # in a loop of one's own
+            self._settle(model, shot)
+        own = rng.at("context")
+        clean = self._valued(self.clean(shot))
+        space, d = tuple(clean.shape[2:]), clean.shape[1]
+        sites = self._sites(math.prod(space), own).to(clean.device)
+        weights = next(self.decoder.parameters())
+        total = torch.zeros(len(clean), dtype=weights.dtype, device=clean.device)
+        for k, stride in enumerate(self.strides):
+            around, there = neighbourhood(space, stride).gather(clean, sites)
+            h = self._seen(model, shot, sites, k)
+            self.decoder.check(h.shape[-1], d, around.shape[2])
+            off = self.decoder(h.to(weights), around.to(weights), there, own.at(stride))
+            total = total + off.mean(1) / (d * len(self.strides))
+        if self.summed:
+            total = total * math.prod(shot.x0.shape[1:])
+        return weighed(total * self._by_level(model, shot).to(total), shot)
+
+    def _sites(self, count: int, rng: Rng) -> Tensor:
+        """Which sites are asked, int64 (B, n): all, or so many drawn, any as often as another."""
+        n = max(1, round(self.sites * count))
+        if n == count:
+            return torch.arange(count).expand(len(rng), -1)
+        return (rng.uniform("sites", (n,)) * count).long()
+
+    def _by_level(self, model: Denoiser, shot: Shot) -> Tensor:
+        """w(t), (B,)."""
+        process: Any = model.process
+        if not self.by_level or shot.entries is not None:  # told what came before, an entry knows something at any t
+            return torch.ones(len(shot.t))
+        if hasattr(process, "log_snr"):
+            found = WEIGHTS["min_snr"](process.log_snr(shot.t).exp().clamp(max=_LARGEST), 1.0) / _CAP
+        else:
+            found = 1 - process.level(shot.t)
+        return found.reshape(len(shot.t), -1).mean(1)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        # One that has met nobody takes the vectors of symbols from what it is given, as its decoder does its weights.
+        found = state_dict.get(f"{prefix}vectors")
+        if found is not None and not hasattr(self, "vectors"):
+            self.register_buffer("vectors", torch.empty_like(found))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _read(features: Tensor, space: tuple[int, ...], sites: Tensor) -> Tensor:
+    """Features (B, C, *grid) as sites (B, n) of a grid of the sides ``space`` see them, (B, n, C).
+
+    On a coarser grid that of the cell in which a site lies, and where in the cell, from -1/2 to 1/2; features without a
+    grid are those of every site.
+    """
+    grid = tuple(features.shape[2:])
+    if not grid:
+        return features[:, None].expand(-1, sites.shape[1], -1)
+    if len(grid) != len(space):
+        raise Refusal(f"features on the grid {grid} cannot be read on the grid {space}; name others by feature")
+    if grid == space:
+        return at_sites(features, sites)
+    place = neighbourhood(space, 1).places(sites)
+    ratio = torch.tensor([g / s for g, s in zip(grid, space, strict=True)], device=sites.device, dtype=torch.float64)
+    exact = (place + 0.5) * ratio
+    cell = exact.floor()
+    steps = torch.tensor([math.prod(grid[axis + 1 :]) for axis in range(len(grid))], device=sites.device)
+    found = at_sites(features, (cell.long() * steps).sum(-1))
+    return torch.cat([found, (exact - cell - 0.5).to(found)], -1)
