@@ -27,6 +27,7 @@ from mezzotint.core.rng import Rng
 from mezzotint.core.store import MODEL
 from mezzotint.denoiser import Denoiser, Tiled
 from mezzotint.guidance import Projection
+from mezzotint.objectives.beside import innermost
 from mezzotint.operators import BlockMean
 from mezzotint.samplers import Sampling
 from mezzotint.training.run import Run
@@ -235,8 +236,9 @@ def _trained(path: str, family: str) -> Noised | None:
         tree: Any = Run.open(path).config
     except Refusal:  # a model folder says nothing of its training
         return None
-    for key in ("training", "objective", "augment"):
+    for key in ("training", "objective"):
         tree = tree.get(key) if isinstance(tree, Mapping) else None
+    tree = innermost(tree)[1].get("augment") if isinstance(tree, Mapping) else None
     found = None if tree is None else measured(tree, MODEL)
     # A picture that is enlarged before is none that this model is told, whatever the file says.
     return found if isinstance(found, Noised) and found.family == family and found.up in (1, (1, 1)) else None

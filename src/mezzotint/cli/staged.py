@@ -168,10 +168,12 @@ def _written(args: Train, sizes: list[int], before: Trees) -> Trees:
 def _augment(trees: Trees) -> str:
     """How a cascade was augmented, as the recipe calls it."""
     from mezzotint.conditions.augment import Blurred, Noised
+    from mezzotint.objectives.beside import innermost
 
     kinds = {name_of_part(Noised): "noise", name_of_part(Blurred): "blur"}
     *_, last = trees.values()
-    return kinds.get((last["training"]["objective"].get("augment") or {}).get(PART, ""), "none")
+    _, objective = innermost(last["training"]["objective"])
+    return kinds.get((objective.get("augment") or {}).get(PART, ""), "none")
 
 
 def _sizes(text: str) -> list[int]:

@@ -17,6 +17,7 @@ from mezzotint.core.store import load_tensors
 from mezzotint.doctor import folder, levels, logs, weights
 from mezzotint.doctor.finding import Examination, Finding, Unknown
 from mezzotint.doctor.patient import Patient
+from mezzotint.objectives.beside import innermost
 from mezzotint.training.order import Order
 
 _REPLAYED = 4
@@ -77,8 +78,9 @@ def pictures(it: Patient) -> list[Finding]:
 
 def null(it: Patient) -> list[Finding]:
     """A null that was never trained, or is as good as that."""
-    never = weights.unheard(it.average, it.data[:1][1].families, it.name)
-    return never or levels.garbage(it.table, it.average.nulls, it.name)
+    loss, _ = innermost(it.config["training"]["objective"])
+    never = weights.unheard(it.average, it.data[:1][1].families, it.name, loss)
+    return never or levels.garbage(it.table, it.average.nulls, it.name, loss)
 
 
 def skips(it: Patient) -> list[Finding]:

@@ -121,8 +121,15 @@ def memorised(table: Sequence[Level], run: str, images: int) -> list[Finding]:
     return [Finding("learnt by heart", "warning", seen, fix)]
 
 
-def garbage(table: Sequence[Level], families: Sequence[str], run: str) -> list[Finding]:
-    """A null that counts as trained, and answers worse than without a model where the model itself is good."""
+def garbage(table: Sequence[Level], families: Sequence[str], run: str, loss: str) -> list[Finding]:
+    """A null that counts as trained, and answers worse than without a model where the model itself is good.
+
+    Arguments:
+        table: errors by level.
+        families: whose null counts as trained.
+        run: the folder, as it is written on a command line.
+        loss: where in its config the loss stands that drops conditions.
+    """
     rows = [row for row in looked_at(table) if row.null is not None and row.model < _ROOM * row.floor]
     bad = [row for row in rows if row.null is not None and row.null > _GARBAGE * row.floor]
     if not bad:
@@ -131,7 +138,7 @@ def garbage(table: Sequence[Level], families: Sequence[str], run: str) -> list[F
     where = ", ".join(f"{row.level:.2f}" for row in bad)
     seen = f"without {' and '.join(families)} the model answers worse than the trivial predictor at {len(bad)} of "
     seen += f"{len(rows)} levels ({where}), up to {worst:.1f} times its error: guidance would push away from garbage"
-    fix = f"mezzotint train {run} --out {run}-null --set training.objective.dropout=0.1"
+    fix = f"mezzotint train {run} --out {run}-null --set {loss}.dropout=0.1"
     return [Finding("untrained null", "wrong", seen, fix)]
 
 

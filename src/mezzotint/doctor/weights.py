@@ -76,18 +76,19 @@ def exported(average: Weights, model: Weights, name: str, run: str) -> list[Find
     return [Finding("stale export", "warning", seen, f"mezzotint train {run} --resume")]
 
 
-def unheard(model: nn.Module, families: Iterable[str], run: str) -> list[Finding]:
+def unheard(model: nn.Module, families: Iterable[str], run: str, loss: str) -> list[Finding]:
     """Nulls that took no part in training: a model with one cannot be guided.
 
     Arguments:
         model: filled with the weights to look at.
         families: that the data give.
         run: the folder, as it is written on a command line.
+        loss: where in its config the loss stands that drops conditions.
     """
     named = {path.rpartition(".")[2]: part for path, part in model.named_modules() if isinstance(part, ConditionPart)}
     never = [name for name in families if name in named and not bool(named[name].null_trained)]
     if not never:
         return []
     seen = f"the null of {' and '.join(never)} was never trained, so classifier-free guidance is refused"
-    fix = f"mezzotint train {run} --out {run}-null --set training.objective.dropout=0.1"
+    fix = f"mezzotint train {run} --out {run}-null --set {loss}.dropout=0.1"
     return [Finding("untrained null", "warning", seen, fix)]

@@ -8,7 +8,9 @@ reduced over the batch like the inner loss, whose own parts, players and memory 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -78,6 +80,18 @@ class Beside(Objective, ABC):
         if term is not None:
             loss = replace(loss, value=(loss.value - self.weight * term).detach(), parts=parts)
         self.inner.update(model, loss)
+
+
+def innermost(tree: Mapping[str, Any], path: str = "training.objective") -> tuple[str, Mapping[str, Any]]:
+    """Where in a config of a training the loss stands that others stand around, and its own config.
+
+    Arguments:
+        tree: the config of an objective.
+        path: where that stands.
+    """
+    while isinstance(tree.get("inner"), Mapping):
+        tree, path = tree["inner"], f"{path}.inner"
+    return path, tree
 
 
 def weighed(term: Tensor, shot: Shot) -> Tensor:

@@ -1,10 +1,11 @@
 """Context prediction: beside denoising itself, every site has to know what stands around it.
 
-    L = L_inner + weight * E over sites i, strides s of  w(t) W_2^2( psi(h_i, t), P_i^s ) / d,
+    L = L_inner + weight * E over sites i, strides s of  w(t) W_2^2( psi(h_i, t), P_i^s ) / (d sigma^2),
 
-where P_i^s is the law of the clean neighbours of site i (:class:`Neighbourhood`), d the numbers of a value, and psi a
-small decoder (:mod:`.decoders`) of what the model knows at i: the last features of its network and its estimate of
-x_0 there. Gradients flow through the decoder into the model; that is the point. The decoder belongs to the objective
+where P_i^s is the law of the clean neighbours of site i (:class:`Neighbourhood`), d the numbers of a value and sigma^2
+their variance (1 of the vectors that symbols stand for), so that a weight means the same for any data, and psi a small
+decoder (:mod:`.decoders`) of what the model knows at i: the last features of its network and its estimate of x_0 there.
+Gradients flow through the decoder into the model; that is the point. The decoder belongs to the objective
 and is thrown away with it: averages, exports and samplers never see it, and a model costs what it cost without.
 
 w(t) in [0, 1] is min(SNR, 5) / 5 of real data, since at high noise neighbours cannot be known, and the share of entries
@@ -63,8 +64,8 @@ class ContextPrediction(Beside):
         feature: which of the network's features (its ``wants``); None: the last. Coarser ones are read at the cell in
             which a site lies, with its place in the cell beside.
         by_level: whether w(t) is as above; False: 1.
-        codebook: for symbols, folder of the VQ autoencoder whose vectors they stand for, brought to a variance of 1;
-            None: one vector of length 1 each, all at right angles.
+        codebook: for symbols, folder of the VQ autoencoder whose vectors they stand for, brought to mean 0 and variance
+            1 over the codebook; None: vectors all equally far apart, of the same mean and variance.
 
     Raises:
         Refusal: the arguments, the model or the data have nothing to be predicted from or about.
@@ -163,7 +164,7 @@ class ContextPrediction(Beside):
         """What symbols stand for, (V, d)."""
         vocab = int(cast(Any, model.process).vocab)
         if self.codebook is None:
-            return torch.eye(vocab)
+            return _standard(torch.eye(vocab))
         book = getattr(Frozen(self.codebook).open(), "codebook", None)
         found: Tensor | None = getattr(book, "weight", None)
         if found is None:
@@ -173,8 +174,7 @@ class ContextPrediction(Beside):
                 f"the codebook in {self.codebook!r} has {len(found)} vectors, and these data {vocab} symbols: it is "
                 "another autoencoder's"
             )
-        found = found.detach().float().cpu().clone()
-        return (found - found.mean(0)) / found.std(correction=0).clamp(min=1e-6)
+        return _standard(found.detach().float().cpu())
 
     def clean(self, shot: Shot) -> Tensor:
         """The samples (B, *shape) whose neighbourhoods are to be predicted."""
@@ -225,6 +225,8 @@ class ContextPrediction(Beside):
             self.decoder.check(h.shape[-1], d, around.shape[2])
             off = self.decoder(h.to(weights), around.to(weights), there, own.at(stride))
             total = total + off.mean(1) / (d * len(self.strides))
+        if shot.x0.is_floating_point():
+            total = total / getattr(model, "sigma_data", 1.0) ** 2
         if self.summed:
             total = total * math.prod(shot.x0.shape[1:])
         return weighed(total * self._by_level(model, shot).to(total), shot)
@@ -253,6 +255,12 @@ class ContextPrediction(Beside):
         if found is not None and not hasattr(self, "vectors"):
             self.register_buffer("vectors", torch.empty_like(found))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _standard(vectors: Tensor) -> Tensor:
+    """Vectors (V, d) with mean 0 along every axis, and variance 1 over all of their numbers."""
+    vectors = vectors - vectors.mean(0)
+    return vectors / vectors.square().mean().sqrt().clamp(min=1e-6)
 
 
 def _read(features: Tensor, space: tuple[int, ...], sites: Tensor) -> Tensor:
