@@ -1,0 +1,369 @@
+"""Pictures by a model that also had to say what stands around every place, beside one that had not, and a control.
+
+The arms of a seed begin with the same weights and see the same pictures with the same noise; what is added to the loss
+draws from a stream of its own. Each draws the same pictures and completes the same held-out ones, of which the left
+half is known, several times. What the added loss has done inside the network is asked by a linear reading of its last
+features: how much do they say of the neighbours of a place?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mezzotint.core.condition import NONE, Condition
+from mezzotint.core.errors import Refusal, nearest
+from mezzotint.core.rng import Rng
+from mezzotint.data.data import Data
+from mezzotint.data.fashion import FashionMNIST
+from mezzotint.data.scenes import Scenes
+from mezzotint.data.untold import Untold
+from mezzotint.evidence.recipe import Arm, Models, Setting, Training, Value
+from mezzotint.evidence.verdict import HOLDS, OPEN, Criterion, Figure, Numbers, Seen, Statistic, Verdict, at
+from mezzotint.guidance.known import Known
+from mezzotint.metrics.diversity import pairwise_distance
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.frechet import frechet
+from mezzotint.metrics.perceptual import feature_distances
+from mezzotint.metrics.sliced import along
+from mezzotint.objectives.base import Objective
+from mezzotint.recipes import classes
+from mezzotint.samplers.heun import Heun
+from mezzotint.samplers.sampling import Sampling
+
+REAL, BASE, SET, CONTROL, WIDE, ORDERED = "real pictures", "base", "set", "control", "wide", "ordered"
+KINDS = (BASE, SET, CONTROL, WIDE, ORDERED)
+SETTING: dict[str, Value] = {
+    "pictures": "clothes", "size": 14, "arms": (BASE, SET, CONTROL), "weight": 0.1, "sites": 1 / 16,
+    "source": "features", "width": 36, "images": 192_000, "train_batch": 64, "precision": "fp32", "steps": 8,
+    "samples": 10_000, "completed": 1_000, "several": 5, "probed": 2_000, "batch": 250,
+}  # fmt: skip
+LARGE = SETTING | {
+    "size": 28, "width": 64, "images": 5_000_000, "train_batch": 128, "precision": "bf16", "steps": 18,
+    "samples": 15_000, "batch": 1_000,
+}  # fmt: skip
+SEEDS = 5
+"""The fewest seeds at which a direction that is the same at all of them counts."""
+SIDE, PATCHES, DIRECTIONS = 3, 16, 256
+"""Of patches that are compared: their side, how many of a picture, and along how many lines."""
+RIDGE = 1e-4
+"""Of the linear reading, in units of the mean variance of a feature."""
+TRAIN, HELD_OUT = 20_000, 10_000  # scenes; further 5,000 are for validation
+VALIDATION = 5_000
+DEPARTURES = """Fashion-MNIST at 14 pixels without labels (the paper: FFHQ, CelebA-HQ and LSUN at 256, text to image
+on COCO); a U-Net of 0.60 M parameters that sees 192,000 pictures in 3,000 steps of 64 (the page: 6,000 steps, 0.5 M);
+EDM in place of VP-cosine, Heun with 15 evaluations in place of 50 steps of DDIM, averages of relative length 0.05. The
+decoder reads the last features and the clean estimate, where the paper may mean the estimate alone; 8 draws of the 8
+neighbours without replacement, at a sixteenth of the places of every picture, weighed by min(SNR, 5) / 5. Wider
+neighbourhoods and the ordered decoder are reported only, at two seeds. Distances of 5,000 samples from all held-out
+pictures in the features of a classifier of the same clothes. Completion of the right half, 1,000 held-out pictures
+5 times each, by giving the answer of the denoiser what is known, without going up and down again (RePaint); distances
+in the maps of that classifier over the hole, not LPIPS."""
+LESS = """Fashion-MNIST without labels, EDM and Heun; distances in the features of a classifier of the same clothes; a
+sixteenth of the places of every picture. Scenes by --set pictures=scenes size=32."""
+
+
+@cache
+def _pictures(kind: str, size: int, split: str) -> Data:
+    if kind == "clothes":
+        return FashionMNIST(size, split)
+    if kind != "scenes":
+        raise Refusal(f"pictures are clothes or scenes, not {kind!r}")
+    where = "train" if split == "train" else "held_out"
+    return Scenes(where, size, ("label",), pictures=TRAIN, held_out_pictures=HELD_OUT + VALIDATION)
+
+
+def pictures(s: Setting, split: str = "train") -> Data:
+    """The labelled pictures of a file; of scenes, validation lies at the end of those held out."""
+    return _pictures(s.pictures, s.size, split)
+
+
+def sets(s: Setting) -> tuple[Data, ...]:
+    """What is read beside what is trained on."""
+    splits = ("train", "validation", "held_out") if s.pictures == "clothes" else ("train", "held_out")
+    return tuple(pictures(s, split) for split in splits)
+
+
+@cache
+def _real(kind: str, size: int, split: str) -> tuple[Tensor, Tensor]:
+    x, cond = _pictures(kind, size, split)[:]
+    rows = slice(None)
+    if kind == "scenes" and split != "train":
+        rows = slice(HELD_OUT) if split == "held_out" else slice(HELD_OUT, None)
+    return x[rows], cond["label"][rows]
+
+
+def real(s: Setting, split: str) -> Tensor:
+    """All pictures of a split: ``train``, ``validation`` to choose by, ``held_out`` to report on."""
+    return _real(s.pictures, s.size, split)[0]
+
+
+def objective(s: Setting, kind: str, inner: Objective) -> Objective:
+    """What an arm minimises around the plain loss."""
+    if kind == BASE:
+        return inner
+    from mezzotint.objectives import ContextPrediction, Elsewhere, OrderedDecoder, SetDecoder
+
+    made = Elsewhere if kind == CONTROL else ContextPrediction
+    found: Objective = made(
+        inner, OrderedDecoder() if kind == ORDERED else SetDecoder(), weight=s.weight,
+        strides=(2,) if kind == WIDE else (1,), sites=s.sites, source=s.source,
+    )  # fmt: skip
+    return found
+
+
+@cache
+def _plain(kind: str, size: int, images: int, width: int, steps: int, batch: int) -> Training:
+    """What all arms share; the pictures are measured once."""
+    return classes.usual(Untold(_pictures(kind, size, "train")), images, width, steps, batch=batch)
+
+
+def training(s: Setting, kind: str) -> Training:
+    """The usual unconditional model, under the loss of an arm."""
+    made = _plain(s.pictures, s.size, s.images, s.width, s.steps, s.train_batch)
+    trainer = replace(
+        made.training, objective=objective(s, kind, made.training.objective), averages=(0.05,), precision=s.precision
+    )
+    return replace(made, training=trainer)
+
+
+def drawn(s: Setting) -> int:
+    """How many samples are drawn with nothing known; the rest are completions."""
+    many = s.samples - s.completed * s.several
+    if many < 2 or s.several < 3:
+        raise Refusal(
+            f"{s.samples} samples are too few for {s.completed} pictures completed {s.several} times (at least 3) "
+            "each beside the rest; ask for more samples, or for fewer completed"
+        )
+    return int(many)
+
+
+def asked(s: Setting) -> Condition:
+    """Nothing known, and then held-out pictures of which the left half is, each ``several`` times."""
+    held, many = real(s, "held_out"), drawn(s)
+    which = torch.linspace(0, len(held) - 1, s.completed).long().repeat_interleave(s.several)
+    x = torch.cat([held.new_zeros(many, *held.shape[1:]), held[which]])
+    mask = (torch.arange(x.shape[-1]) < x.shape[-1] // 2).expand(len(x), 1, *x.shape[2:])
+    return Condition(**{"known.x": x, "known.mask": mask}).drop("known", rows=torch.arange(len(x)) < many)
+
+
+def judge(s: Setting) -> Extractor:
+    """A classifier of the training pictures, whose features distances are taken in."""
+    held_out = _real(s.pictures, s.size, "held_out")
+    return Extractor.train(*_real(s.pictures, s.size, "train"), held_out)
+
+
+_SEEN: dict[tuple[str, str], Any] = {}
+"""Features of real pictures by judge: a worker measures many arms."""
+
+
+def features(s: Setting, judge: Extractor, split: str) -> NDArray[np.float64]:
+    """Features of a split, computed once."""
+    if (judge.sha256, split) not in _SEEN:
+        _SEEN[judge.sha256, split] = judge.features(real(s, split))
+    found: NDArray[np.float64] = _SEEN[judge.sha256, split]
+    return found
+
+
+class Right:
+    """The maps of a classifier right of the middle: what is seen where the hole is.
+
+    Arguments:
+        judge: whose maps.
+    """
+
+    def __init__(self, judge: Extractor) -> None:
+        self.classifier = judge.classifier
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Maps (B, channels, h, w // 2), finest first."""
+        return [found[..., -(found.shape[-1] // 2) :] for found in self.classifier.maps(x)]
+
+
+def measure(s: Setting, x: Tensor, cond: Condition, judge: Extractor) -> Mapping[str, float]:
+    """``frechet`` from the held-out pictures, ``validation`` from those to choose by, ``patches``, and of completions
+    ``hole``, their distance from the true picture, and ``diversity`` of those of one picture.
+    """
+    many, x = drawn(s), x.clamp(-1, 1)
+    mine = judge.features(x[:many])
+    truth, mask = cond["known.x"][many:], cond["known.mask"][many:]
+    whole = torch.where(mask, truth, x[many:])
+    which = torch.arange(s.completed).repeat_interleave(s.several)
+    return {
+        "frechet": frechet(mine, features(s, judge, "held_out"), draws=0).value,
+        "validation": frechet(mine, features(s, judge, "validation"), draws=0).value,
+        "patches": patches(x[:many], real(s, "held_out")),
+        "hole": float(feature_distances(Right(judge), whole, truth).mean()),
+        "diversity": pairwise_distance(judge.features(whole), which).value,
+    }
+
+
+def patches(samples: Tensor, pictures: Tensor) -> float:
+    """The squared sliced Wasserstein distance of 3 x 3 patches at random places, as they are, in [-1, 1]."""
+    cut = [_cut(some).flatten(1) for some in (samples, pictures)]
+    return along(*cut, PATCHES, PATCHES, DIRECTIONS, None, "patches").value
+
+
+def _cut(x: Tensor) -> Tensor:
+    """Patches (N * PATCHES, C * 9) of pictures (N, C, H, W), as many of each."""
+    found = F.unfold(x.float(), SIDE).movedim(1, 2)  # (N, places, C * 9)
+    places = (Rng([0]).at("places").split(len(x)).uniform("places", (PATCHES,)) * found.shape[1]).long()
+    return torch.gather(found, 1, places[..., None].expand(-1, -1, found.shape[2])).flatten(0, 1).double()
+
+
+@torch.no_grad()
+def read(s: Setting, model: Any) -> tuple[float, float]:
+    """R^2 of the eight neighbours of a place, and of the place itself, read linearly from the last features there.
+
+    Features are of held-out pictures noised to sigma = alpha, the middle of the page's VP-cosine clock, t = T / 2; at
+    places that have all eight neighbours. Fitted by ridge regression on one part of the pictures, asked about another.
+    """
+    held, name = real(s, "held_out"), model.network.wants[-1]
+    if len(held) < 2 * s.probed:
+        raise Refusal(f"{s.probed} pictures to fit on and as many to ask about are more than {len(held)}")
+    t = model.process.time(torch.tensor([0.5], dtype=torch.float64))
+    sums = [_moments(model, held[k * s.probed : (k + 1) * s.probed], t, name, Rng([k]).at("read")) for k in (0, 1)]
+    (n, gram, with_y, _), (_, gram_new, with_new, squares) = sums
+    C = len(gram) - 1  # the last column is all ones
+    penalty = torch.zeros(C + 1, dtype=torch.float64)
+    penalty[:C] = RIDGE * (gram.diagonal()[:C] - gram[:C, C] ** 2 / n).mean()
+    beta = torch.linalg.solve(gram + penalty.diag(), with_y)
+    left = squares - 2 * (beta * with_new).sum(0) + ((gram_new @ beta) * beta).sum(0)
+    spread = squares - with_new[C] ** 2 / gram_new[C, C]
+    centre = (torch.arange(len(left)) % 9 == 4).nonzero().flatten()
+    around = (torch.arange(len(left)) % 9 != 4).nonzero().flatten()
+    neighbours, itself = (float(1 - left[rows].sum() / spread[rows].sum()) for rows in (around, centre))
+    return neighbours, itself
+
+
+def _moments(model: Any, x: Tensor, t: Tensor, name: str, rng: Rng) -> tuple[int, Tensor, Tensor, Tensor]:
+    """How many places, and sums over them: of features h (C + 1) and values y (9 d), h h^T, h y^T and y^2."""
+    device, keys = next(model.parameters()).device, rng.repeat(len(x)).at(torch.arange(len(x)))
+    n, gram, with_y, squares = 0, torch.zeros(()), torch.zeros(()), torch.zeros(())
+    for start in range(0, len(x), 250):
+        rows = slice(start, min(start + 250, len(x)))
+        here, when = x[rows].to(device), t.to(device).expand(rows.stop - start)
+        noisy = model.process.corrupt(here, when).sample(keys[rows])
+        found = model(noisy, when, NONE, want=(name,)).aux[name][..., 1:-1, 1:-1].movedim(1, -1).flatten(0, -2)
+        h = F.pad(found.double().cpu(), (0, 1), value=1.0)
+        y = F.unfold(x[rows], 3).movedim(1, 2).flatten(0, 1).double()
+        n, gram, with_y, squares = n + len(h), gram + h.T @ h, with_y + h.T @ y, squares + (y**2).sum(0)
+    return n, gram, with_y, squares
+
+
+def unlike(model: Any, other: Any) -> int:
+    """How many names or shapes of weights one model has and the other has not."""
+    mine, theirs = ({(name, tuple(w.shape)) for name, w in one.state_dict().items()} for one in (model, other))
+    return len(mine ^ theirs)
+
+
+def arms(s: Setting) -> dict[str, Arm]:
+    """Real pictures, of which completions are halves of other ones, and the arms that the setting names."""
+    for kind in s.arms:
+        if kind not in KINDS:
+            raise Refusal(f"there is no arm {kind!r}: {nearest(str(kind), KINDS)}")
+
+    def pick(models: Models) -> Any:
+        train = real(s, "train")
+        return lambda cond, rng: train[(rng.uniform("which", ()) * len(train)).long()]
+
+    return {REAL: Arm({}, pick), **{kind: arm(s, kind) for kind in s.arms}}
+
+
+def arm(s: Setting, kind: str) -> Arm:
+    """A model under one loss; it draws, and completes where something is known, by the same steps."""
+    base = training(s, BASE)
+
+    def pipeline(models: Models) -> Sampling:
+        return Sampling(Heun(s.steps), Known(models["model"]))
+
+    def facts(models: Models) -> Mapping[str, float]:
+        model = models["model"]
+        neighbours, itself = read(s, model)
+        return {
+            "R2": neighbours,
+            "R2, itself": itself,
+            "M parameters": sum(weight.numel() for weight in model.parameters()) / 1e6,
+            "M MACs": model.cost(model.shape) / 1e6,
+            "unlike": unlike(model, base.model),
+        }
+
+    return Arm({"model": training(s, kind)}, pipeline, facts)
+
+
+def over(row: str, other: str, column: str) -> Statistic:
+    """A number of one arm over that of another; NaN where one of them was not run."""
+    return lambda n: n[row][column] / n[other][column] if row in n and other in n else math.nan
+
+
+def below(seen: Seen, name: str, statistic: Statistic, threshold: float) -> Criterion:
+    """Whether a statistic lies below ``threshold`` at every seed, of which fewer than five decide nothing."""
+    found = seen.always(name, statistic, math.nextafter(threshold, -math.inf))
+    found = replace(found, rule=f"below {threshold:g} at every seed", thresholds=(threshold,))
+    if found.outcome == HOLDS and len(found.values) < SEEDS:
+        few = f"{name} is below {threshold:g} at {len(found.values)} seeds, and {SEEDS} are needed"
+        return replace(found, outcome=OPEN, reason=few)
+    return found
+
+
+def less(row: str, other: str, column: str) -> Statistic:
+    """A number of one arm less that of another; NaN where one of them was not run."""
+    return lambda n: n[row][column] - n[other][column] if row in n and other in n else math.nan
+
+
+def verdict(seen: Seen) -> Verdict:
+    """Whether the distance falls, at every seed and not with a stranger's neighbours, and the features know more.
+
+    What is reported beside decides nothing.
+    """
+    decided = seen.all(
+        below(seen, "distance, set over base", over(SET, BASE, "frechet"), 1.0),
+        below(seen, "distance, set over control", over(SET, CONTROL, "frechet"), 1.0),
+        below(seen, "R2 of neighbours, base less set", less(BASE, SET, "R2"), 0.0),
+        seen.always("exported weights unlike the base's", _unlike, 0.0),
+    )
+    return replace(decided, criteria=(*decided.criteria, *reported(seen)))
+
+
+def _unlike(numbers: Numbers) -> float:
+    return max((numbers[kind]["unlike"] for kind in KINDS if kind in numbers), default=math.nan)
+
+
+def reported(seen: Seen) -> list[Criterion]:
+    """Means with their intervals that the verdict does not count."""
+    rows = next(iter(seen.tables.values()))
+    asked = [(SET, BASE, column, 1.0) for column in ("frechet", "validation", "patches", "hole")]
+    asked += [(SET, CONTROL, column, 1.0) for column in ("frechet", "patches", "hole")]
+    asked += [(CONTROL, BASE, "frechet", 1.0), (WIDE, SET, "frechet", 1.05), (SET, ORDERED, "frechet", 1.05)]
+    return [
+        seen.at_most(f"reported: {column}, {row} over {other}", over(row, other, column), threshold)
+        for row, other, column, threshold in asked
+        if row in rows and other in rows
+    ]
+
+
+def figures(seen: Seen) -> list[Figure]:
+    """Every arm at every seed."""
+    table = next(iter(seen.tables.values()))
+
+    def lines(column: str, rows: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
+        return {
+            row: [(float(seed), v) for seed, v in zip(seen.tables, seen.each(at(row, column)), strict=True)]
+            for row in rows
+            if row in table
+        }
+
+    return [
+        Figure("Distance from held-out pictures", "seed", "Fréchet distance", lines("frechet", (REAL, *KINDS))),
+        Figure("Completed halves", "seed", "feature distance in the hole", lines("hole", KINDS)),
+        Figure("What features say of neighbours", "seed", "R²", lines("R2", KINDS)),
+    ]
