@@ -1,0 +1,198 @@
+"""Context prediction put to the test: what the verdict says of wrong numbers, and what the measures measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mezzotint.core import NONE, Refusal, Rng
+from mezzotint.data.root import find
+from mezzotint.evidence.recipe import Setting
+from mezzotint.evidence.verdict import Seen
+from mezzotint.evidence.work import sample_keys, untrained
+from mezzotint.metrics.extractor import Extractor
+from mezzotint.metrics.perceptual import feature_distances
+from mezzotint.recipes import context
+from mezzotint.recipes.context import BASE, CONTROL, ORDERED, SET, WIDE
+
+SMALL = Setting(
+    {
+        **context.SETTING, "width": 8, "images": 640, "samples": 20, "completed": 4, "several": 3, "probed": 60,
+        "steps": 4,
+    }
+)  # fmt: skip
+
+
+def table(seed: int, **changed: float) -> dict[str, dict[str, float]]:
+    """Numbers of a seed at which everything holds, whatever is reported, too."""
+    found = {}
+    for kind, size in ((BASE, 1.0), (SET, 0.8), (CONTROL, 1.1), (WIDE, 0.81), (ORDERED, 0.79)):
+        row = dict.fromkeys(("frechet", "validation", "patches", "hole"), size + 1e-3 * seed)
+        found[kind] = row | {"R2": 1.5 - size, "unlike": 0.0}
+    for place, value in changed.items():
+        row, _, column = place.partition("/")
+        found[row][column] = value
+    return found
+
+
+def said(seeds: int = 5, rows: tuple[str, ...] = context.KINDS, at: int = 3, **changed: float) -> dict[str, str]:
+    """Outcomes by name of tables with something changed at one seed only; the whole verdict's as ``""``."""
+    tables = {seed: table(seed, **(changed if seed == at else {})) for seed in range(seeds)}
+    verdict = context.verdict(Seen({seed: {row: one[row] for row in rows} for seed, one in tables.items()}))
+    return {"": verdict.outcome, **{c.name: c.outcome for c in verdict.criteria}}
+
+
+def test_every_criterion_fails_by_one_seed_and_by_what_it_is_about() -> None:
+    assert set(said().values()) == {"holds"}
+    for place, value, name in (
+        (f"{SET}/frechet", 1.04, "distance, set over base"),
+        (f"{SET}/frechet", 1.003, "distance, set over base"),  # as the base is at this seed: no better
+        (f"{CONTROL}/frechet", 0.7, "distance, set over control"),
+        (f"{BASE}/R2", 0.75, "R2 of neighbours, base less set"),
+        (f"{WIDE}/unlike", 2.0, "exported weights unlike the base's"),
+    ):
+        found = said(**{place: value})
+        failed = [one for one, outcome in found.items() if outcome == "does not hold"]
+        assert failed == ["", name], (place, value, found)
+
+
+def test_what_is_reported_is_judged_and_decides_nothing() -> None:
+    for row, column, value, name in (
+        (SET, "patches", 2.0, "reported: patches, set over base"),
+        (SET, "hole", 2.0, "reported: hole, set over control"),
+        (SET, "validation", 2.0, "reported: validation, set over base"),
+        (WIDE, "frechet", 2.0, "reported: frechet, wide over set"),
+        (ORDERED, "frechet", 0.2, "reported: frechet, set over ordered"),
+    ):
+        tables = {seed: table(seed, **{f"{row}/{column}": value + 1e-3 * seed}) for seed in range(5)}
+        verdict = context.verdict(Seen(tables))
+        found = {c.name: c.outcome for c in verdict.criteria}
+        assert found[name] == "does not hold", name
+        assert verdict.outcome == "holds"
+
+
+def test_few_seeds_and_missing_arms_decide_nothing() -> None:
+    assert said(4)[""] == "undecided" and said(4)["distance, set over base"] == "undecided"
+    assert said(1, at=0, **{f"{SET}/frechet": 1.2})[""] == "does not hold"  # but one seed refutes "at every seed"
+    for missing, name in ((BASE, "distance, set over base"), (CONTROL, "distance, set over control")):
+        found = said(rows=tuple(kind for kind in context.KINDS if kind != missing))
+        assert found[""] == found[name] == "undecided"
+    assert said(rows=(BASE, SET, CONTROL))[""] == "holds"  # the recipe's own arms
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    with pytest.raises(Refusal, match="no arm 'sett': did you mean 'set'"):
+        context.arms(Setting({**SMALL, "arms": ("sett",)}))
+    with pytest.raises(Refusal, match="too few"):
+        context.drawn(Setting({**SMALL, "samples": 12}))
+    with pytest.raises(Refusal, match="clothes or scenes"):
+        context.pictures(Setting({**SMALL, "pictures": "cats"}))
+
+
+def test_patches_of_a_shifted_picture_lie_its_square_apart() -> None:
+    """Any direction u sees a shift of v in each of 9 entries as v (u . 1), and E (u . 1)^2 = 1."""
+    x = 0.1 * Rng(range(300)).normal("x", (1, 14, 12))
+    assert context.patches(x, x) == 0.0
+    assert context.patches(x + 0.5, x) == pytest.approx(0.25, rel=0.3)
+    three = x.expand(-1, 3, -1, -1)
+    assert context.patches(three + 0.5, three) == pytest.approx(0.25, rel=0.3)
+
+
+@pytest.fixture(scope="module")
+def clothes() -> Tensor:
+    try:
+        find("fashion_mnist")
+    except Refusal as refusal:
+        pytest.skip(str(refusal))
+    return context.real(SMALL, "held_out")
+
+
+@pytest.fixture(scope="module")
+def judge(clothes: Tensor) -> Extractor:
+    labels = context._real("clothes", 14, "held_out")[1]
+    return Extractor.train(clothes[:1_000], labels[:1_000], seen=1_500, width=8)
+
+
+def alive(kind: str = BASE) -> Any:
+    """A model whose weights are none of them zero."""
+    model: Any = untrained(context.training(SMALL, kind))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.add_(0.05 * Rng([1]).at(name).normal("weight", tuple(weight.shape))[0])
+    return model
+
+
+def test_one_pipeline_draws_and_completes(clothes: Tensor) -> None:
+    """Rows that know nothing are those of a model alone; the others end at what they know, one apart from the other."""
+    from mezzotint.samplers import Heun, Sampling
+
+    model, cond, keys = alive(), context.asked(SMALL), sample_keys(0, SMALL.samples)
+    many = context.drawn(SMALL)
+    with torch.no_grad():
+        x = context.arm(SMALL, BASE).pipeline({"model": model})(cond, keys)
+        alone = Sampling(Heun(SMALL.steps), model)(NONE, keys[:many])
+    assert torch.allclose(x[:many], alone, atol=1e-5)
+    truth, left = cond["known.x"][many:], slice(0, 7)
+    assert torch.allclose(x[many:, ..., left], truth[..., left], atol=1e-5)
+    assert (x[many:, ..., 7:] - truth[..., 7:]).abs().mean() > 0.05
+    same = x[many:].unflatten(0, (SMALL.completed, SMALL.several))
+    assert torch.equal(truth.unflatten(0, (4, 3))[:, 0], truth.unflatten(0, (4, 3))[:, 2])
+    assert (same[:, 0] - same[:, 1]).abs().amax((1, 2, 3)).min() > 0.05
+
+
+def test_distance_in_the_hole_is_of_the_hole(clothes: Tensor, judge: Extractor) -> None:
+    x, hole = clothes[:200], context.Right(judge)
+    other = clothes[200:400]
+    right, left = (torch.where(mask, other, x) for mask in (torch.arange(14) >= 7, torch.arange(14) < 7))
+    inside, outside = (feature_distances(hole, x, each).mean() for each in (right, left))
+    assert inside > 2 * outside
+    assert feature_distances(hole, x, x).max() == 0
+
+
+def test_measures_know_real_pictures_and_halves_of_others(clothes: Tensor, judge: Extractor) -> None:
+    """The true picture as its completion lies at 0 without diversity; other pictures' halves lie far."""
+    s = Setting({**SMALL, "samples": 900, "completed": 100, "several": 3})
+    cond, train = context.asked(s), context.real(s, "train")
+    floor = context.measure(s, torch.cat([train[:600], cond["known.x"][600:]]), cond, judge)
+    blurred = torch.nn.functional.avg_pool2d(train[:600], 3, 1, 1)
+    far = context.measure(s, torch.cat([blurred, train[600:900]]), cond, judge)
+    assert floor["hole"] == 0 and floor["diversity"] == pytest.approx(0, abs=1e-6)
+    assert far["hole"] > 0.5 and far["diversity"] > 0.5
+    for column in ("frechet", "validation", "patches"):
+        assert far[column] > 5 * floor[column], column
+
+
+def test_linear_reading_is_ridge_regression_of_the_neighbours(clothes: Tensor) -> None:
+    """Against least squares on rows for the penalty, neighbours visited one by one."""
+    model = alive()
+    found, itself = context.read(SMALL, model)
+    parts = []
+    for k in (0, 1):
+        x = clothes[60 * k : 60 * (k + 1)]
+        t = model.process.time(torch.full((60,), 0.5, dtype=torch.float64))
+        assert torch.allclose(model.process.sigma(t), model.process.alpha(t))
+        noisy = model.process.corrupt(x, t).sample(Rng([k]).at("read").repeat(60).at(torch.arange(60)))
+        with torch.no_grad():
+            h = model(noisy, t, NONE, want=("up.0",)).aux["up.0"].double().numpy()
+        rows, values = [], []
+        for b in range(60):
+            for i in range(1, 13):
+                for j in range(1, 13):
+                    rows.append(h[b, :, i, j])
+                    values.append([float(x[b, 0, i + di, j + dj]) for di in (-1, 0, 1) for dj in (-1, 0, 1)])
+        parts.append((np.array(rows), np.array(values)))
+    (a, y), (b, z) = parts
+    n, C = a.shape
+    penalty = context.RIDGE * ((a**2).sum(0) - a.sum(0) ** 2 / n).mean()
+    padded = np.concatenate([a - a.mean(0), np.sqrt(penalty) * np.eye(C)])
+    beta = np.linalg.lstsq(padded, np.concatenate([y - y.mean(0), np.zeros((C, 9))]), rcond=None)[0]
+    left = ((z - y.mean(0) - (b - a.mean(0)) @ beta) ** 2).sum(0)
+    spread = ((z - z.mean(0)) ** 2).sum(0)
+    around = [k for k in range(9) if k != 4]
+    assert found == pytest.approx(1 - left[around].sum() / spread[around].sum(), abs=1e-6)
+    assert itself == pytest.approx(1 - left[4] / spread[4], abs=1e-6)
+    assert 0.1 < found < itself < 1
