@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mezzotint.core import NONE, Refusal, Rng
+from mezzotint.core.spec import spec
+from mezzotint.core.store import load_model
 from mezzotint.data.root import find
 from mezzotint.evidence.recipe import Setting
 from mezzotint.evidence.verdict import Seen
@@ -18,6 +21,7 @@ from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.perceptual import feature_distances
 from mezzotint.recipes import context
 from mezzotint.recipes.context import BASE, CONTROL, ORDERED, SET, WIDE
+from mezzotint.training import train
 
 SMALL = Setting(
     {
@@ -196,3 +200,37 @@ def test_linear_reading_is_ridge_regression_of_the_neighbours(clothes: Tensor) -
     assert found == pytest.approx(1 - left[around].sum() / spread[around].sum(), abs=1e-6)
     assert itself == pytest.approx(1 - left[4] / spread[4], abs=1e-6)
     assert 0.1 < found < itself < 1
+
+
+def trained(folder: Path, kind: str) -> dict[str, Tensor]:
+    """What three steps at seed 3 leave where the decoder's loss weighs nothing."""
+    s = Setting({**SMALL, "images": 48, "train_batch": 16, "weight": 0.0, "steps": 2})
+    train(context.training(s, kind).tree(3), folder)
+    return load_model(folder).state_dict()
+
+
+def test_arms_share_weights_order_and_noise(clothes: Tensor, tmp_path: Path) -> None:
+    """With a weight of 0 every arm is the base to the bit, though its decoder is trained beside it."""
+    base, *others = (trained(tmp_path / kind, kind) for kind in (BASE, SET, CONTROL))
+    for other in others:
+        assert list(other) == list(base)
+        assert all(torch.equal(weight, base[name]) for name, weight in other.items())
+
+
+def test_other_arms_are_what_they_are_called() -> None:
+    s = Setting({**SMALL, "weight": 0.3, "sites": 0.25, "source": "prediction"})
+    found: dict[str, Any] = {kind: context.training(s, kind).training.objective for kind in context.KINDS}
+    assert [type(found[kind]).__name__ for kind in context.KINDS] == [
+        "Denoising", "ContextPrediction", "Elsewhere", "ContextPrediction", "ContextPrediction"
+    ]  # fmt: skip
+    assert [type(found[kind].decoder).__name__ for kind in (SET, CONTROL, WIDE, ORDERED)] == [
+        "SetDecoder", "SetDecoder", "SetDecoder", "OrderedDecoder"
+    ]  # fmt: skip
+    assert [found[kind].strides for kind in (SET, CONTROL, WIDE, ORDERED)] == [(1,), (1,), (2,), (1,)]
+    for kind in (SET, CONTROL, WIDE, ORDERED):
+        assert (found[kind].weight, found[kind].sites, found[kind].source) == (0.3, 0.25, "prediction")
+        assert spec(found[kind].inner) == spec(found[BASE])
+    settings = [context.training(s, kind).tree(5) for kind in context.KINDS]
+    for tree in settings:
+        del tree["training"]["objective"]
+    assert all(tree == settings[0] for tree in settings)

@@ -1,0 +1,46 @@
+"""The control of context prediction looks at the next picture of the batch, and at nothing of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mezzotint.core import NONE, Refusal, Rng
+from mezzotint.objectives import ContextPrediction, Denoising, Elsewhere
+from mezzotint.processes import EDM
+from mezzotint.testing.truth import model
+
+
+def test_a_row_is_asked_about_the_next_ones_neighbours() -> None:
+    learner: Any = model(EDM())
+    shape, keys = tuple(learner.shape), Rng(range(4))
+    x, other = (0.5 * keys.normal(name, shape) for name in ("x", "other"))
+    objective = Elsewhere(Denoising(dropout=0.0), sites=1.0)
+    objective.meet(learner, x[:1], NONE)
+    plain = ContextPrediction(Denoising(dropout=0.0), sites=1.0)
+    plain.meet(learner, x[:1], NONE)
+    loss = objective(learner, x, NONE, keys)
+    beside = plain(learner, x, NONE, keys)
+    shot = loss.shot
+    assert shot is not None
+    # The inner loss, its noise and its times are those without a control; the seed alone makes the decoder.
+    assert torch.equal(loss.value - objective.weight * loss.parts["context"],
+                       beside.value - plain.weight * beside.parts["context"])  # fmt: skip
+    before = objective.term(learner, shot, keys)
+    for row in range(4):
+        changed = shot.x0.clone()
+        changed[row] = other[row]
+        after = objective.term(learner, replace(shot, x0=changed), keys)
+        assert (after != before).nonzero().flatten().tolist() == [(row - 1) % 4]
+    # Where all pictures are one, the control is the method.
+    alike = replace(shot, x0=shot.x0[:1].expand_as(shot.x0))
+    assert torch.equal(objective.term(learner, alike, keys), plain.term(learner, alike, keys))
+
+
+def test_alone_there_is_no_other_picture() -> None:
+    learner: Any = model(EDM())
+    with pytest.raises(Refusal, match="a batch of one has none"):
+        Elsewhere(Denoising())(learner, torch.zeros(1, *learner.shape), NONE, Rng([0]))
