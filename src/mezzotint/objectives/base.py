@@ -84,10 +84,13 @@ class Objective(Module, ABC):
     Attributes:
         players: the turns of a round; player p trains ``objective.p``, ``"model"`` the rest.
         summed: whether its value is a sum over the entries of a sample, as nats are, and not a mean.
+        coupled: whether a row's loss reads other rows of its batch, as a control's may, so that pieces of a batch have
+            other losses; all others are functions of their own row and key.
     """
 
     players: tuple[str, ...] = ("model",)
     summed: bool = False
+    coupled: bool = False
 
     @property
     def remembers(self) -> bool:

@@ -35,6 +35,7 @@ from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.frechet import frechet
 from mezzotint.metrics.perceptual import feature_distances
 from mezzotint.metrics.sliced import along
+from mezzotint.objectives import ContextPrediction, Elsewhere, OrderedDecoder, SetDecoder
 from mezzotint.objectives.base import Objective
 from mezzotint.recipes import classes
 from mezzotint.samplers.heun import Heun
@@ -111,8 +112,6 @@ def objective(s: Setting, kind: str, inner: Objective) -> Objective:
     """What an arm minimises around the plain loss."""
     if kind == BASE:
         return inner
-    from mezzotint.objectives import ContextPrediction, Elsewhere, OrderedDecoder, SetDecoder
-
     made = Elsewhere if kind == CONTROL else ContextPrediction
     found: Objective = made(
         inner, OrderedDecoder() if kind == ORDERED else SetDecoder(), weight=s.weight,
