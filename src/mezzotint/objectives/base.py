@@ -84,12 +84,14 @@ class Objective(Module, ABC):
     Attributes:
         players: the turns of a round; player p trains ``objective.p``, ``"model"`` the rest.
         summed: whether its value is a sum over the entries of a sample, as nats are, and not a mean.
+        denoises: whether it trains a denoiser, so that its shot says what the model holds of clean data.
         coupled: whether a row's loss reads other rows of its batch, as a control's may, so that pieces of a batch have
             other losses; all others are functions of their own row and key.
     """
 
     players: tuple[str, ...] = ("model",)
     summed: bool = False
+    denoises: bool = True
     coupled: bool = False
 
     @property

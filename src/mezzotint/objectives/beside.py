@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mezzotint.conditions.augment import Augment
@@ -72,7 +73,16 @@ class Beside(Objective, ABC):
         if player != "model" or loss.shot is None:
             return loss
         term = self.term(model, loss.shot, rng).to(loss.value)
-        return replace(loss, value=loss.value + self.weight * term, parts={**loss.parts, self.name: term.detach()})
+        parts = {**loss.parts, self.name: term.detach()}
+        if self.weight == 0:  # not even zeros go back: added to gradients, they can change how these are summed
+            return replace(loss, value=loss.value + self._idle(), parts=parts)
+        return replace(loss, value=loss.value + self.weight * term, parts=parts)
+
+    def _idle(self) -> Tensor | float:
+        """Zero, which depends on every weight of the term's own: several processes wait for a gradient of each."""
+        theirs = set(self.inner.parameters())
+        mine = [weight.reshape(-1)[0] for weight in self.parameters() if weight not in theirs]
+        return 0.0 * torch.stack(mine).sum() if mine else 0.0
 
     def update(self, model: Denoiser, loss: Loss) -> None:
         parts = dict(loss.parts)

@@ -36,6 +36,8 @@ class Classification(Objective):
             schedule, those of the paper, are in log(sigma / alpha), and means the same on every process.
     """
 
+    denoises = False
+
     def __init__(self, levels: Levels | None = None) -> None:
         super().__init__()
         self.levels = LogNormal(1.3, 1.9) if levels is None else levels

@@ -87,6 +87,11 @@ class ContextPrediction(Beside):
         codebook: str | None = None,
     ) -> None:
         super().__init__(inner, weight)
+        if not inner.denoises:
+            raise Refusal(
+                f"{type(inner).__name__} trains no denoiser, and context is predicted from what one says of clean "
+                "samples: train it alone"
+            )
         if decoder is not None and not isinstance(decoder, ContextDecoder):
             raise Refusal(f"decoder is SetDecoder() or OrderedDecoder(), not a {type(decoder).__name__}")
         strides = tuple(strides) if isinstance(strides, Sequence) else (strides,)
@@ -116,11 +121,6 @@ class ContextPrediction(Beside):
         return True
 
     def asked(self, model: Denoiser) -> Denoiser:
-        if not isinstance(model, Denoiser):
-            raise Refusal(
-                f"ContextPrediction reads what a denoiser says of clean samples, and a {type(model).__name__} says "
-                f"nothing of them: train it with {type(self.inner).__name__} alone"
-            )
         return Asking(model, (self._feature(model),)) if self.source == "features" else model
 
     def _feature(self, model: Denoiser) -> str:

@@ -90,8 +90,8 @@ class Neighbourhood:
 
 def at_sites(values: Tensor, sites: Tensor) -> Tensor:
     """What stands at sites: (B, d, *space) at (B, n) to (B, n, d)."""
-    flat = values.flatten(2)
-    return flat.gather(2, sites[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
+    flat = values.movedim(1, -1).flatten(1, -2)  # channels last, as features are, whose gradient keeps this order, too
+    return flat.gather(1, sites[..., None].expand(-1, -1, flat.shape[-1]))
 
 
 @lru_cache(maxsize=64)

@@ -72,6 +72,7 @@ class Reconstruction(Objective):
         Refusal: if a weight is negative or all are 0, or the discriminator is missing or has nothing to do.
     """
 
+    denoises = False
     seen: Tensor
     balance: Tensor
 

@@ -26,8 +26,8 @@ from mezzotint.data import Digits
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.denoiser.preconditioned import Preconditioned
 from mezzotint.denoiser.tokens import Tokens
-from mezzotint.evidence.recipe import Closed, Setting, Value
-from mezzotint.evidence.verdict import Criterion, Numbers, Seen, Statistic, Verdict
+from mezzotint.evidence.recipe import Setting, Value
+from mezzotint.evidence.verdict import Numbers
 from mezzotint.networks import TokenTransformer, UNet
 from mezzotint.objectives import Bound, ContextPrediction, Denoising, LevelBound, OrderedDecoder, SetDecoder
 from mezzotint.objectives.base import Objective, Shot
@@ -35,7 +35,7 @@ from mezzotint.objectives.decoders import ContextDecoder
 from mezzotint.processes import EDM, VP, Absorbing, Continuous, Flow
 from mezzotint.processes.poisson import PoissonFlow
 from mezzotint.recipes import context_sets
-from mezzotint.recipes.context_sets import Rows, apart, away, differ
+from mezzotint.recipes.context_sets import Rows, apart, differ
 from mezzotint.samplers import Ancestral, Heun
 from mezzotint.training import Rate, Run, Trainer, train
 
