@@ -50,7 +50,7 @@ SETTING: dict[str, Value] = {
 }  # fmt: skip
 LARGE = SETTING | {
     "size": 28, "width": 64, "images": 5_000_000, "train_batch": 128, "precision": "bf16", "steps": 18,
-    "samples": 15_000, "batch": 1_000,
+    "samples": 15_000, "batch": 1_000, "arms": KINDS,
 }  # fmt: skip
 SEEDS = 5
 """The fewest seeds at which a direction that is the same at all of them counts."""
@@ -208,8 +208,7 @@ def measure(s: Setting, x: Tensor, cond: Condition, judge: Extractor) -> Mapping
 
 def patches(samples: Tensor, pictures: Tensor) -> float:
     """The squared sliced Wasserstein distance of 3 x 3 patches at random places, as they are, in [-1, 1]."""
-    cut = [_cut(some).flatten(1) for some in (samples, pictures)]
-    return along(*cut, PATCHES, PATCHES, DIRECTIONS, None, "patches").value
+    return along(_cut(samples), _cut(pictures), PATCHES, PATCHES, DIRECTIONS, None, "patches").value
 
 
 def _cut(x: Tensor) -> Tensor:
