@@ -64,11 +64,11 @@ DEPARTURES = """Fashion-MNIST at 14 pixels without labels (the paper: FFHQ, Cele
 on COCO); a U-Net of 0.60 M parameters that sees 192,000 pictures in 3,000 steps of 64 (the page: 6,000 steps, 0.5 M);
 EDM in place of VP-cosine, Heun with 15 evaluations in place of 50 steps of DDIM, averages of relative length 0.05. The
 decoder reads the last features and the clean estimate, where the paper may mean the estimate alone; 8 draws of the 8
-neighbours without replacement, at a sixteenth of the places of every picture, in units of the data's variance, weighed by min(SNR, 5) / 5 and 0.1 times. Wider
-neighbourhoods and the ordered decoder are reported only, at two seeds. Distances of 5,000 samples from all held-out
-pictures in the features of a classifier of the same clothes. Completion of the right half, 1,000 held-out pictures
-5 times each, by giving the answer of the denoiser what is known, without going up and down again (RePaint); distances
-in the maps of that classifier over the hole, not LPIPS."""
+neighbours without replacement, at a sixteenth of the places of every picture, in units of the data's variance, weighed
+by min(SNR, 5) / 5 and 0.1 times. Wider neighbourhoods and the ordered decoder are reported only, at two seeds.
+Distances of 5,000 samples from all 5,000 held-out pictures in the features of a classifier of the same clothes.
+Completion of the right half, 1,000 held-out pictures 5 times each, by giving the answer of the denoiser what is known,
+without going up and down again (RePaint); distances in the maps of that classifier over the hole, not LPIPS."""
 LESS = """Fashion-MNIST without labels, EDM and Heun; distances in the features of a classifier of the same clothes; a
 sixteenth of the places of every picture. Scenes by --set pictures=scenes size=32."""
 
