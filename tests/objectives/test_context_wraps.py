@@ -17,6 +17,7 @@ from mezzotint.objectives import (
     Classification,
     ContextPrediction,
     Denoising,
+    Hybrid,
     Importance,
     LevelBound,
     Loss,
@@ -28,9 +29,10 @@ from mezzotint.processes import EDM, Absorbing, Multinomial
 from mezzotint.processes.discrete import Discrete
 from mezzotint.processes.poisson import PoissonFlow
 from mezzotint.testing import check_objective, example, parts
+from mezzotint.testing.objective import learners as of_the_house
 from mezzotint.testing.truth import Guess, labels, model, nudge
 
-OBJECTIVES = [cls for cls in parts("objective") if cls is not ContextPrediction]
+OBJECTIVES = [cls for cls in parts("objective") if not issubclass(cls, ContextPrediction)]
 WRAPPED = [cls for cls in OBJECTIVES if cls not in (Classification, Reconstruction)]
 
 
@@ -194,26 +196,51 @@ def test_levels_below_remember_what_they_would_have_without() -> None:
         torch.testing.assert_close(inner.levels.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_one_around_another_adds_both_or_is_refused() -> None:
-    """Two of them tell their terms apart, or a sentence says that one is enough; nothing is lost in silence."""
-    learner = model(EDM())
+def test_one_around_another_of_its_kind_is_refused() -> None:
+    """Their terms would have one name, and what is inside would hear one of them; through a third one as well."""
+    for inner in (ContextPrediction(Denoising()), Hybrid(ContextPrediction(Denoising()), 10)):
+        with pytest.raises(Refusal, match="context") as refused:
+            ContextPrediction(inner)
+        assert "\n" not in str(refused.value)
+
+
+def test_another_kind_of_term_stands_inside_and_outside_alike() -> None:
+    """Hybrid of context and context of Hybrid: one value, one gradient, and the innermost hears its own."""
+    learner = model(EDM(), variance=True)
     x, cond, rng = batch(learner), learner.prepare(labels(6)), Rng(range(6))
     ear = Ear(Denoising())
     own = ear(learner, x, cond, rng)
-    try:
-        both = ContextPrediction(ContextPrediction(ear, weight=2.0), weight=3.0)
-    except Refusal as refusal:
-        assert len(str(refusal)) > 30
-        return
-    both.update(learner, both(learner, x, cond, rng))
-    torch.testing.assert_close(ear.heard[0].value, own.value.detach(), rtol=1e-5, atol=1e-5)
+    one = ContextPrediction(Hybrid(ear, 10, weight=0.5), weight=2.0)
+    other = Hybrid(ContextPrediction(ear, weight=2.0), 10, weight=0.5)
+    losses = [each(learner, x, cond, rng) for each in (one, other)]
+    torch.testing.assert_close(losses[0].value, losses[1].value)
+    assert losses[0].parts.keys() == losses[1].parts.keys() == {"bound", "context"}
+    for each, loss in zip((one, other), losses, strict=True):
+        each.update(learner, loss)
+        heard = ear.heard.pop()
+        assert not heard.parts
+        torch.testing.assert_close(heard.value, own.value.detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [Classification, Reconstruction], ids=lambda cls: cls.__name__)
 def test_what_trains_no_denoiser_is_refused_with_a_sentence(cls: type) -> None:
-    with pytest.raises(Refusal, match="denois") as refused:
-        ContextPrediction(example(cls))
+    """Before a step is taken: at once, or when it meets what it is to train."""
+    inner = example(cls)
+    learner = next(made for made in of_the_house() if trains(inner, made))
+    with pytest.raises(Refusal, match="denoiser") as refused:
+        ContextPrediction(inner).meet(learner, batch(learner)[:1], NONE, 0)
     assert "\n" not in str(refused.value) and cls.__name__ in str(refused.value)
+
+
+def trains(objective: Objective, learner: Learner) -> bool:
+    x = batch(learner, 2)
+    try:
+        objective(
+            learner, x, learner.prepare(labels(2) if isinstance(objective, Classification) else NONE), Rng([0, 1])
+        )
+    except (Refusal, AttributeError, TypeError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", [*LAWS, "guess"])

@@ -157,8 +157,8 @@ def test_nothing_of_the_decoder_leaves_the_run(plain: training.Run, whole: train
     assert not same(last, baseline, ("model",))  # and the model heard of it
     assert len(last["optimizer"]) > len(baseline["optimizer"])
     mine, other = mz.load(str(whole.path)), mz.load(str(plain.path))
-    assert sum(p.numel() for p in mine.denoiser.parameters()) == sum(p.numel() for p in other.denoiser.parameters())
-    assert spec(mine.denoiser) == spec(other.denoiser)
+    assert sum(p.numel() for p in mine.parameters()) == sum(p.numel() for p in other.parameters())
+    assert spec(mine) == spec(other)
 
 
 def test_sampling_is_the_same_to_the_bit_with_it_and_without(tmp_path: Path) -> None:
@@ -195,24 +195,27 @@ def stop(progress: Any) -> None:
         raise Stop
 
 
-@pytest.mark.parametrize("decoder", [None, OrderedDecoder], ids=["set", "ordered"])
-def test_a_run_that_stopped_ends_the_same(decoder: Any, whole: training.Run, tmp_path: Path) -> None:
-    """Decoder, its moments, and levels that remember: all to the bit, by another objective that has met nobody."""
-
-    def objective() -> Objective:
-        given = {} if decoder is None else {"decoder": decoder(), "strides": (1, 2)}
-        return wrapped(inner=Denoising(Importance(4, 2)), **given)
-
-    straight = fit(tmp_path / "straight", objective())
+def test_a_run_that_stopped_ends_the_same(whole: training.Run, tmp_path: Path) -> None:
+    """Decoder and its moments to the bit, by another objective that has met nobody."""
     with pytest.raises(Stop):
-        fit(tmp_path / "run", objective(), progress=stop)
+        fit(tmp_path / "run", wrapped(), progress=stop)
     assert training.Run.open(tmp_path / "run").checkpoints() == [STEPS // 2 * BATCH]
     torch.manual_seed(7)
-    again = fit(tmp_path / "run", objective(), resume=True)
-    one, other = kept(straight), kept(again)
-    assert one.keys() == other.keys() and "objective" in one and same(one, other)
-    assert column(straight, "loss") == column(again, "loss")
-    assert int(sum(v.sum() for k, v in one["objective"].items() if k.endswith("levels.seen"))) == STEPS * BATCH
+    again = fit(tmp_path / "run", wrapped(), resume=True)
+    assert kept(whole).keys() == kept(again).keys() and same(kept(whole), kept(again))
+    assert column(whole, "loss") == column(again, "loss")
+
+
+def test_with_an_ordered_decoder_and_levels_that_remember_too(tmp_path: Path) -> None:
+    def objective() -> ContextPrediction:
+        return wrapped(inner=Denoising(Importance(4, 2)), decoder=OrderedDecoder(), strides=(2, 1))
+
+    straight = fit(tmp_path / "straight", objective())
+    shutil.copytree(straight.path, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / f"{STEPS * BATCH:010d}")
+    one, other = kept(straight), kept(fit(tmp_path / "run", objective(), resume=True))
+    assert one.keys() == other.keys() and same(one, other)
+    assert sum(int(v.sum()) for k, v in one["objective"].items() if k.endswith("levels.seen")) == STEPS * BATCH
 
 
 def test_a_run_with_another_decoder_is_not_gone_on_with(whole: training.Run, tmp_path: Path) -> None:
@@ -227,13 +230,15 @@ def near(one: Weights, other: Weights) -> None:
     for name in one:
         assert one[name].keys() == other[name].keys(), name
         for key, value in one[name].items():
-            torch.testing.assert_close(other[name][key], value, rtol=0, atol=1e-9, msg=f"{name} {key}")
+            # The decoder has the precision of its making, float32, and so have its moments.
+            some = 1e-6 if name in ("objective", "optimizer") else 1e-8
+            torch.testing.assert_close(other[name][key], value, rtol=0, atol=some, msg=f"{name} {key}")
 
 
 def test_a_batch_in_two_pieces_is_the_batch(whole: training.Run, tmp_path: Path) -> None:
     pieces = fit(tmp_path / "pieces", wrapped(), accumulate=2)
     near(kept(whole), kept(pieces))
-    np.testing.assert_allclose(column(pieces, "loss"), column(whole, "loss"), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(column(pieces, "loss"), column(whole, "loss"), rtol=0, atol=1e-8)
 
 
 def half_way() -> tuple[Phase, ...]:
@@ -284,14 +289,14 @@ def place(tmp_path_factory: pytest.TempPathFactory, whole: training.Run) -> Path
 def test_two_processes_take_the_steps_of_one(place: Path, whole: training.Run) -> None:
     for name in ("copies", "begun"):
         near(kept(whole), kept(place / name))
-        np.testing.assert_allclose(column(place / name, "loss"), column(whole, "loss"), rtol=0, atol=1e-9)
-        np.testing.assert_allclose(column(place / name, "norm"), column(whole, "norm"), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(column(place / name, "loss"), column(whole, "loss"), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(column(place / name, "norm"), column(whole, "norm"), rtol=0, atol=1e-8)
 
 
 def test_two_processes_and_two_pieces_with_levels_that_remember(place: Path, tmp_path: Path) -> None:
     alone = fit(tmp_path / "alone", remembering())
     near(kept(alone), kept(place / "both"))
-    np.testing.assert_allclose(column(place / "both", "loss"), column(alone, "loss"), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(column(place / "both", "loss"), column(alone, "loss"), rtol=0, atol=1e-8)
 
 
 def test_a_chain_in_two_processes(place: Path, tmp_path: Path) -> None:
@@ -314,7 +319,7 @@ def test_a_wrapped_phase_and_a_plain_one(place: Path, whole: training.Run, tmp_p
     assert same(kept(whole, half), kept(run, half), ("model", "objective"))
     assert not same(kept(whole), kept(run), ("model",))
     near(kept(run), kept(place / "phases-copies"))
-    np.testing.assert_allclose(column(place / "phases-copies", "loss"), column(run, "loss"), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(column(place / "phases-copies", "loss"), column(run, "loss"), rtol=0, atol=1e-8)
 
 
 def test_a_second_phase_that_brings_a_decoder_is_refused() -> None:
