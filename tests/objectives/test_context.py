@@ -82,6 +82,7 @@ def network(shape: tuple[int, ...], **more: object) -> UNet:
 
 
 def unet(shape: tuple[int, ...], process: Continuous | None = None, **more: object) -> Preconditioned:
+    more = {"sigma_data": 1.0} | more
     made = Preconditioned(network(shape), process or EDM(), Encoder(label=Classes(CLASSES, 8)), **more)  # type: ignore[arg-type]
     nudge(made)
     return made.eval()
@@ -131,6 +132,17 @@ def test_an_ordered_decoder_that_says_one_number(shape: tuple[int, ...], strides
                 objective.decoder.heads.bias.fill_(says)
             due = torch.stack([mean_around(x, stride, says) for stride in strides]).mean(0)
             torch.testing.assert_close(context(objective, learner, x).double(), due, rtol=1e-5, atol=1e-6)
+
+
+def test_a_weight_means_the_same_for_data_of_any_scale() -> None:
+    """Ten times the data, told so: the same term, of a decoder that says nothing."""
+    shape, terms = (2, 4, 5), []
+    for scale in (0.1, 1.0, 10.0):
+        learner, x = unet(shape, sigma_data=scale), 2 * scale * noise(3, shape)
+        objective = silent(ContextPrediction(Denoising(), SetDecoder(), sites=1.0, by_level=False), learner, x)
+        terms.append(context(objective, learner, x))
+    torch.testing.assert_close(terms[0], terms[1])
+    torch.testing.assert_close(terms[2], terms[1])
 
 
 def test_draws_are_of_all_neighbours_while_there_are_enough() -> None:
@@ -389,7 +401,7 @@ class Mean(Objective):
 
 
 def test_symbols_count_by_what_is_alive_and_as_nats_do() -> None:
-    """One-hot vectors, a decoder that says 0: every neighbour is off by 1, of V numbers; sums count every entry."""
+    """Vectors at one distance, a decoder that says 0: every neighbour is off by 1; sums count every entry."""
     V, shape, shares = 5, (3, 4), (0.25, 0.5, 1.0)
     network = TokenTransformer(V + 1, V, shape, width=16, depth=2, heads=2, level=True)
     learner, x = nudge(Tokens(network, Absorbing(V))).eval(), (V * Rng(range(3)).uniform("x", shape)).long()
@@ -399,7 +411,7 @@ def test_symbols_count_by_what_is_alive_and_as_nats_do() -> None:
             gain = silent(objective, learner, x)(learner, x, NONE, Rng(range(3))).value
             gain = (gain - inner(learner, x, NONE, Rng(range(3))).value).detach().double()
             alive = torch.tensor([1 - share if by_level else 1.0 for share in shares]).double()
-            torch.testing.assert_close(gain, 0.5 * entries / V * alive, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(gain, 0.5 * entries * alive, rtol=1e-4, atol=1e-4)
 
 
 def test_the_value_is_the_inner_s_and_the_part_s() -> None:
@@ -502,7 +514,8 @@ def test_latents_with_learnt_variance_and_bounds() -> None:
     gain = (loss.value - own.value).detach().double()
     if own.shot is not None and own.shot.weight is not None:
         gain = gain / own.shot.weight
-    torch.testing.assert_close(gain / mean_around(x, 1), torch.full((4,), 72.0).double(), rtol=1e-2, atol=0)
+    due = 72 * mean_around(x, 1) / 0.8**2  # the model's own standard deviation of the data
+    torch.testing.assert_close(gain, due, rtol=1e-2, atol=0)
 
 
 def test_bf16_inside_the_network_and_not_in_the_loss() -> None:
