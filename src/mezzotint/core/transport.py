@@ -87,8 +87,8 @@ def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if a.is_complex() or b.is_complex():
         raise Refusal("points of sets are real; give the real and the imaginary part as two numbers")
     try:
-        leading = torch.broadcast_shapes(here[:-2], there[:-2])  # type: ignore[no-untyped-call]
-    except RuntimeError:
+        leading = np.broadcast_shapes(here[:-2], there[:-2])  # torch's own loads symbolic algebra first
+    except ValueError:
         raise Refusal(f"leading axes {here[:-2]} and {there[:-2]} of two batches of sets do not fit") from None
     kind = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     a, b = (x.to(kind).expand(*leading, *x.shape[-2:]) for x in (a, b))

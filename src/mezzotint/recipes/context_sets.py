@@ -99,7 +99,7 @@ def distances(s: Setting, seed: int) -> Rows:
     yield "distance: a linear programme", {"apart": max(apart(set_w2(x, y), programmed(x, y)) for x, y in few)}
     hot = [torch.eye(5).double()[(5 * rng.uniform(name, (s.sets, 8))[0]).long()] for name in ("hot", "other")]
     variation = (hot[0].mean(1) - hot[1].mean(1)).abs().sum(-1) / 2
-    yield "distance: symbols and total variation", {"apart": apart(set_w2(*hot), 2 * variation)}
+    yield "distance: symbols and total variation", {"apart": apart(set_w2(hot[0], hot[1]), 2 * variation)}
 
 
 @torch.enable_grad()
@@ -278,7 +278,8 @@ def constant(s: Setting, seed: int) -> Rows:
     due = float((mean - c).square().sum()) + d * spread**2
     for Q in (1, 8):
         decoder, h = identity(d, mean, spread, Q, 2)
-        yield f"one colour: {Q} draws", {"errors": away(decoder(h.expand(s.rows, -1, -1), around, there, keys), due)}
+        found = decoder(h.expand(s.rows, -1, -1), around, there, keys).mean(1)
+        yield f"one colour: {Q} draws", {"errors": away(found, due)}
     decoder, h = identity(d, c, 0.0, 8, 2)
     yield "one colour: all said at c", {"apart": float(decoder(h.expand(s.rows, -1, -1), around, there, keys).max())}
 
