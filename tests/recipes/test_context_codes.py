@@ -22,7 +22,7 @@ from mezzotint.recipes.context_codes import BASE, CONTROL, SET
 from mezzotint.testing.truth import nudge
 from mezzotint.training import train
 
-SMALL = Setting(context_codes.SETTING | {"vocab": 5, "width": 16, "depth": 1, "measured": 6, "batch": 4})
+SMALL = Setting({**context_codes.SETTING, "vocab": 5, "width": 16, "depth": 1, "measured": 6, "batch": 4})
 
 
 class Hot(Autoencoder):
@@ -81,12 +81,12 @@ class Pictures(Hot):
 
 
 def test_the_arms_differ_in_what_is_learnt_beside_and_share_the_rest(tmp_path: Path) -> None:
-    s = Setting(SMALL | {"images": 192, "codes": 64, "vocab": 16})
+    s = Setting({**SMALL, "images": 192, "codes": 64, "vocab": 16})
     train(context_codes.autoencoder(s).tree(0), tmp_path / "vq")
 
     def weights(name: str, **changes: Any) -> dict[str, Tensor]:
         folder = tmp_path / (name + str(changes.get("weight", "")))
-        tree = context_codes.training(Setting(s | changes), name).tree(10, {"vq": str(tmp_path / "vq")})
+        tree = context_codes.training(Setting({**s, **changes}), name).tree(10, {"vq": str(tmp_path / "vq")})
         train(tree, folder)
         found: dict[str, Tensor] = load_model(folder, "cpu").state_dict()
         return found
