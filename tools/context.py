@@ -2,10 +2,10 @@
 
 python tools/context.py            two models of 14 pixels are trained for it; three minutes of one core
 
-Rows: two places of held-out pictures. Columns: the picture with the place and the rings at distance 1, 2 and 3 around it; the
-noisy picture, which is all that the model is given; and for each distance the values around the place from dark to light, in
-three strips: as they are, as a decoder says that was trained on the neighbours, and as one says that was trained on those
-in the next picture of the batch.
+Rows: two places of held-out pictures. Columns: the picture with the place and the rings at distance 1, 2 and 3 around
+it; the noisy picture, which is all that the model is given; and for each distance the values around the place from dark
+to light, in three strips: as they are, as a decoder says that was trained on the neighbours, and as one says that was
+trained on those in the next picture of the batch.
 """
 
 from __future__ import annotations

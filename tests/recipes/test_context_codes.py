@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,13 +13,14 @@ from torch.nn import functional as F
 from mezzotint.autoencoders import VQ, Autoencoder
 from mezzotint.core import NONE, Condition, Rng
 from mezzotint.core.distribution import Dirac
-from mezzotint.core.store import load_model
+from mezzotint.core.spec import build
+from mezzotint.core.store import save_model
 from mezzotint.evidence import Seen, Setting
+from mezzotint.objectives import Loss
 from mezzotint.recipes import context_codes
 from mezzotint.recipes.completion import encoded
 from mezzotint.recipes.context_codes import BASE, CONTROL, SET
 from mezzotint.testing.truth import nudge
-from mezzotint.training import train
 
 SMALL = Setting({**context_codes.SETTING, "vocab": 5, "width": 16, "depth": 1, "measured": 6, "batch": 4})
 
@@ -80,23 +80,30 @@ class Pictures(Hot):
         return Dirac((2.49 * (F.avg_pool2d(x, 4)[:, 0] + 1)).long())
 
 
-def test_the_arms_differ_in_what_is_learnt_beside_and_share_the_rest(tmp_path: Path) -> None:
-    s = Setting({**SMALL, "images": 192, "codes": 64, "vocab": 16})
-    train(context_codes.autoencoder(s).tree(0), tmp_path / "vq")
+def test_the_arms_share_everything_but_what_is_learnt_beside(tmp_path: Path) -> None:
+    s = Setting({**SMALL, "vocab": 16, "weight": 0.3})
+    save_model(tmp_path / "vq", VQ((1, 28, 28), vocab=16, width=8, code=4))
+    z = (16 * Rng(range(12)).uniform("z", (7, 7))).long()
 
-    def weights(name: str, **changes: Any) -> dict[str, Tensor]:
-        folder = tmp_path / (name + str(changes.get("weight", "")))
+    def gradients(name: str, **changes: float) -> tuple[Loss, dict[str, Tensor]]:
         tree = context_codes.training(Setting({**s, **changes}), name).tree(10, {"vq": str(tmp_path / "vq")})
-        train(tree, folder)
-        found: dict[str, Tensor] = load_model(folder, "cpu").state_dict()
-        return found
+        torch.manual_seed(10)
+        model, objective = build(tree["model"]), build(tree["training"]).objective
+        objective.meet(model, z[:1], NONE, 10)
+        loss = objective(model, z, NONE, Rng(range(12)))
+        loss.value.mean().backward()
+        return loss, {k: w.grad for k, w in model.named_parameters() if w.grad is not None}
 
-    base, nothing, ours, control = weights(BASE), weights(SET, weight=0.0), weights(SET), weights(CONTROL)
-    assert base.keys() == ours.keys() == control.keys()
-    assert all(torch.equal(base[name], nothing[name]) for name in base)  # same weights, codes and masks
-    ours_off, control_off = (max(float((w - base[k]).abs().max()) for k, w in one.items()) for one in (ours, control))
-    assert ours_off > 1e-5 and control_off > 1e-5
-    assert any(not torch.equal(ours[name], control[name]) for name in ours)
+    (base, plain), (_, nothing), (ours, grown), (control, elsewhere) = (
+        gradients(BASE), gradients(SET, weight=0.0), gradients(SET), gradients(CONTROL),
+    )  # fmt: skip
+    assert all(torch.equal(plain[name], nothing[name]) for name in plain)  # same weights and masks
+    for loss in (ours, control):
+        assert torch.allclose(loss.value - 0.3 * loss.parts["context"], base.value)
+    off = {k: [float((one[k] - plain[k]).abs().max()) for one in (grown, elsewhere)] for k in plain}
+    # The last layer starts at zero, so all that the blocks below learn at first, they learn from the context.
+    assert all(min(pair) > 1e-6 for name, pair in off.items() if "blocks" in name)
+    assert any(not torch.equal(grown[name], elsewhere[name]) for name in grown)
 
 
 def test_the_verdict_fails_by_each_criterion() -> None:

@@ -1,4 +1,4 @@
-"""Beside the claim of context prediction: the same on a masked model of codes, where neighbours are vectors of codes."""
+"""Beside the claim of context prediction: the same on a masked model of codes, whose neighbours are vectors."""
 
 from dataclasses import replace
 

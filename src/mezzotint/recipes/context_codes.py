@@ -1,8 +1,9 @@
 """Context prediction on codes: a masked model of 7 x 7 codes of clothes, with neighbours to predict beside, or without.
 
-The autoencoder is trained once for all seeds and arms. All models of a seed begin with the same weights and see the same
-pictures under the same masks: what the context draws, it draws from a stream of its own. Neighbours are the vectors
-that codes stand for. The control predicts those of the next picture of the batch, which say nothing about this one.
+The autoencoder is trained once for all seeds and arms. All models of a seed begin with the same weights and see the
+same pictures under the same masks: what the context draws, it draws from a stream of its own. Neighbours are the
+vectors that codes stand for. The control predicts those of the next picture of the batch, which know nothing of this
+one.
 
 What is completed is a held-out picture of which the left half is known. Its right half is blank before it is encoded,
 as in :mod:`.completion`, and of its codes those are kept that lie wholly in the left half, but for the column at the
@@ -184,4 +185,5 @@ def measure(s: Setting, x: Tensor, cond: Condition, judge: Extractor) -> Mapping
 
 def verdict(seen: Seen) -> Verdict:
     """The rule of the claim itself: nearer than both others at every seed."""
-    return seen.all(*(below(seen, f"distance, set over {row}", over(SET, row, "frechet"), 1.0) for row in (BASE, CONTROL)))
+    others = (BASE, CONTROL)
+    return seen.all(*(below(seen, f"distance, set over {row}", over(SET, row, "frechet"), 1.0) for row in others))
