@@ -27,7 +27,7 @@ from mezzotint.objectives import ContextPrediction, Elsewhere, Shot  # noqa: E40
 from mezzotint.recipes import classes  # noqa: E402
 
 SIZE, STRIDES, NOISE = 14, (1, 2, 3), 0.3
-SHOWN = ((9, 11, 3), (8, 4, 7))
+SHOWN = ((1, 8, 3), (39, 5, 9))
 """Places: which held-out picture, row and column."""
 STRIPS = ("there", "said", "said by the control")
 COLOURS = ("#d9541e", "#e0a526", "#2f7fc1")
@@ -72,7 +72,8 @@ def said(decoder: Any, h: Tensor, count: int) -> Tensor:
     """So many draws of the decoder about one site, h (inputs,), from dark to light."""
     calls = -(-count // decoder.draws)
     drawn = decoder.said(h.expand(calls, 1, -1), Rng(range(calls)))
-    return drawn.flatten()[:count].sort().values
+    found: Tensor = drawn.flatten()[:count].sort().values
+    return found
 
 
 def around(x: Tensor, row: int, column: int, stride: int) -> Tensor:
@@ -88,7 +89,7 @@ def around(x: Tensor, row: int, column: int, stride: int) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw docs/images/context.png.")
-    parser.add_argument("--images", type=int, default=40_000, help="how long both are trained")
+    parser.add_argument("--images", type=int, default=32_000, help="how long both are trained")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "context.png", help="the picture")
     given = parser.parse_args(arguments)
     pair = [trained(kind, given.images) for kind in (ContextPrediction, Elsewhere)]
