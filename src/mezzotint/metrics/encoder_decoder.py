@@ -18,6 +18,7 @@ from mezzotint.core.errors import Refusal
 from mezzotint.core.spec import Module
 
 _GROUPS = 8
+_LEVELS = 16  # halves of 32,768 pixels down to one
 
 
 class EncoderDecoder(Module):
@@ -27,15 +28,16 @@ class EncoderDecoder(Module):
         channels: C of the pictures.
         classes: answers for every pixel.
         width: channels at full size, a multiple of 8; doubled at each level up to four times that.
-        levels: sizes, each half of the one before.
+        levels: sizes, each half of the one before; at most 16.
     """
 
     def __init__(self, channels: int, classes: int, width: int = 32, levels: int = 3) -> None:
         super().__init__()
-        if channels < 1 or classes < 1 or width < _GROUPS or width % _GROUPS or levels < 1:
+        if channels < 1 or classes < 1 or width < _GROUPS or width % _GROUPS or not 1 <= levels <= _LEVELS:
             raise Refusal(
-                f"a segmenting network has a channel, a class and a level at least, and a width that is a multiple of "
-                f"{_GROUPS}, not channels {channels}, classes {classes}, levels {levels} and width {width}"
+                f"a segmenting network has a channel, a class and a level at least, {_LEVELS} levels at most, and a "
+                f"width that is a multiple of {_GROUPS}, not channels {channels}, classes {classes}, levels {levels} "
+                f"and width {width}"
             )
         widths = [min(2**level, 4) * width for level in range(levels)]
         self.channels = channels
