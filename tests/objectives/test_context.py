@@ -625,3 +625,16 @@ def test_symbols_stand_for_the_vectors_of_a_codebook(kind: type, vq: tuple[str, 
     with pytest.raises(Refusal, match="symbols"):
         network = TokenTransformer(8, 7, (2,), width=16, depth=2, heads=2, level=True)
         ContextPrediction(inner, codebook=folder)(Tokens(network, Absorbing(7)), x % 7, NONE, Rng(range(V)))
+
+
+def test_what_is_not_finite_is_a_loss_that_is_not_and_no_error() -> None:
+    """The trainer skips such a step; an error would end the run."""
+    decoder = SetDecoder()
+    decoder.meet(4, 2, 8)
+    h, clean = torch.randn(3, 5, 4), torch.randn(3, 5, 8, 2)
+    there = torch.ones(3, 5, 8, dtype=torch.bool)
+    whole = decoder(h, clean, there, Rng(range(3)))
+    h[1, 2], clean[2] = float("nan"), float("inf")
+    found = decoder(h, clean, there, Rng(range(3)))
+    assert torch.isnan(found).nonzero().tolist() == [[1, 2], *([2, site] for site in range(5))]
+    assert torch.equal(found[~torch.isnan(found)], whole[~torch.isnan(found)])
