@@ -41,7 +41,7 @@ def test_one_set_puts_it_around_the_usual_loss(command: Command, run: Path, tmp_
     weights = [load_tensors(folder / "model" / "model.safetensors") for folder in (run, plain)]
     assert weights[0].keys() == weights[1].keys()
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    sampled = command("sample", run, "--count", 2, "--steps", 1, "--out", tmp_path / "samples")
+    sampled = command("sample", run, "--seeds", "0-1", "--steps", 1, "--out", tmp_path / "samples")
     assert sampled.code == 0 and "Traceback" not in sampled.err
 
 
