@@ -216,7 +216,7 @@ def subsets(s: Setting, seed: int) -> Rows:
         shot = Shot(x[rows], shot.x_t[rows], shot.t[rows], NONE, answer, shot.weight[rows])
         some, whole = few.term(model, shot, many).double(), every.term(model, shot, many.at("others")).double()
         error = math.sqrt((float(some.var()) + float(whole.var())) / s.subsets)  # the ordered whole draws nothing
-        yield f"subsets: {name}", {"errors": abs(float(some.mean() - whole.mean())) / error}
+        yield f"subsets: {name}", {"errors": abs(float(some.mean() - whole.mean())) / max(error, 1e-9)}
 
 
 @torch.enable_grad()

@@ -108,7 +108,7 @@ def slopes(s: Setting, seed: int) -> Rows:
     rng = Rng([seed]).at("slopes")
     for n, m, d in ((6, 6, 3), (4, 6, 2), (5, 5, 1)):
         a, b = (points(rng.at(n, m), name, s.sets, k, d).requires_grad_() for name, k in (("a", n), ("b", m)))
-        found = torch.autograd.grad(set_w2(a, b).sum(), (a, b))
+        found = torch.autograd.grad(set_w2(a, b).sum(), (a, b), materialize_grads=True)
         gap, step = 0.0, 1e-6
         for x, grad in zip((a, b), found, strict=True):
             for q, k in itertools.product(range(x.shape[1]), range(d)):
