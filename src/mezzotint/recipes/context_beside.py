@@ -140,7 +140,7 @@ def costs(s: Setting, seed: int) -> Rows:
 def beside(s: Setting, seed: int) -> Rows:
     """The inner loss as it was, torch's generator as it was, and the term's weight by level."""
     rng = Rng([seed]).at("beside")
-    for name, case in cases(rng).items():
+    for name, case in cases(rng, FEW).items():
         x, keys = clean(case.model, rng, 8)
         due = case.inner(case.model, x, NONE, keys)
         before = torch.get_rng_state()
@@ -223,7 +223,7 @@ def subsets(s: Setting, seed: int) -> Rows:
 def gradients(s: Setting, seed: int) -> Rows:
     """The term reaches every weight of model and decoder, and no target; at weight 0 the model's gradients stay."""
     rng = Rng([seed]).at("gradients")
-    for name, case in cases(rng).items():
+    for name, case in cases(rng, FEW).items():
         x, keys = clean(case.model, rng, 4)
         for source in ("features", "prediction"):
             objective = ContextPrediction(case.inner, weight=0.0, sites=0.5, source=source)

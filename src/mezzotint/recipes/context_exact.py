@@ -85,10 +85,10 @@ def runs(s: Setting, seed: int) -> Rows:
 
 def trained(objective: Objective, folder: Path, seed: int) -> Run:
     """A run of a small model of digits from the same weights, in the same order, with the same noise."""
-    model = Preconditioned(UNet((1, 8, 8), 8, (1, 2), vector=None, head=4), EDM(), sigma_data=0.7)
+    model = Preconditioned(UNet((1, 8, 8), 8, (1,), vector=None, head=4), EDM(), sigma_data=0.7)
     trainer = Trainer(
         objective, images=STEPS * BATCH, batch=BATCH, rate=Rate(1e-3, warmup=0, cooldown=0.0), seed=seed,
-        clip=0.1, sampler=Heun(2), log=BATCH, save=STEPS * BATCH, picture=STEPS * BATCH,
+        clip=0.1, averages=(0.1,), sampler=Heun(2), log=BATCH, save=STEPS * BATCH, picture=STEPS * BATCH,
     )  # fmt: skip
     return train({"model": spec(model), "data": spec(Untold(Digits())), "training": spec(trainer)}, folder)
 
