@@ -1,6 +1,6 @@
 """Draw docs/images/context.png: places of clothes, what lies around them, and what two decoders say lies there.
 
-python tools/context.py            two models of 14 pixels are trained for it; three minutes of one core
+python tools/context.py            two models of 14 pixels are trained for it; a minute of one core
 
 Rows: two places of held-out pictures. Columns: the picture with the place and the rings at distance 1, 2 and 3 around
 it; the noisy picture, which is all that the model is given; and for each distance the values around the place from dark
@@ -89,7 +89,7 @@ def around(x: Tensor, row: int, column: int, stride: int) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw docs/images/context.png.")
-    parser.add_argument("--images", type=int, default=32_000, help="how long both are trained")
+    parser.add_argument("--images", type=int, default=9_600, help="how long both are trained")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "context.png", help="the picture")
     given = parser.parse_args(arguments)
     pair = [trained(kind, given.images) for kind in (ContextPrediction, Elsewhere)]
