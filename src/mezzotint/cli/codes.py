@@ -162,7 +162,7 @@ def edits(tree: Mapping[str, Any], changes: list[str]) -> list[str]:
 
     def placed(change: str) -> str:
         room, dot, rest = change.strip().partition(".")
-        inside = room == "data" and dot and re.split(r"[.=\s]", rest)[0] not in own
+        inside = room == "data" and dot and re.split(r"[.=+\s]", rest)[0] not in own
         return f"data.source.{rest}" if inside else change
 
     return [placed(change) for change in changes]
@@ -170,7 +170,7 @@ def edits(tree: Mapping[str, Any], changes: list[str]) -> list[str]:
 
 def _key(change: str) -> str:
     """What an edit ``key=value`` is of."""
-    return change.partition("=")[0].strip()
+    return change.partition("=")[0].strip().removesuffix("+").strip()
 
 
 def is_codes(before: Mapping[str, Any]) -> bool:

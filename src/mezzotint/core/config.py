@@ -182,7 +182,8 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
     """A copy of ``tree`` with ``a.b=value`` applied; a key that does not exist is refused with the nearest one.
 
     Where ``a.part`` becomes another part, the settings of ``a`` that this part does not know go with the old one.
-    ``a.b+=value`` puts a part, by its name or written out, around the one that is there, as its first argument.
+    ``a.b+=value`` puts a part, by its name or written out, around the one that is there, as its first argument; said
+    again, it changes nothing but what it says.
     """
     tree = _copy(tree, {})
     for change in changes:
@@ -208,7 +209,8 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
             else:
                 raise Refusal(f"{where} is {node!r} and has no settings of its own")
             if depth == len(keys) - 1 and around:
-                node[index] = _around(loads(text, f"the value of {path}"), node.get(index), path)
+                there = node[index] if isinstance(node, list) else node.get(index)
+                node[index] = _around(loads(text, f"the value of {path}"), there, path)
             elif depth == len(keys) - 1:
                 node[index] = loads(text, f"the value of {path}")
                 if key == PART:
@@ -222,13 +224,16 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
 
 
 def _around(outer: Tree, inner: Tree, where: str) -> Tree:
-    """A part with another one as its first argument."""
+    """A part with another one as its first argument; one that stands around it already is edited instead."""
     made = {PART: outer} if isinstance(outer, str) else dict(outer) if isinstance(outer, Mapping) else {}
     if not isinstance(made.get(PART), str):
         raise Refusal(f"{where}= takes the part that is put around what is there, such as objectives.Name")
     if not isinstance(inner, Mapping) or PART not in inner:
         raise Refusal(f"{where}= puts a part around a part, but there is {inner!r:.60}; write the whole value with =")
-    names = list(parameters(resolve(made[PART])))
+    known = resolve(made[PART])
+    names = list(parameters(known))
+    if resolve(inner[PART]) is known:  # said again, as by whoever repeats a command to go on
+        return {**inner, **made}
     if not names:
         raise Refusal(f"{made[PART]} takes no arguments, so nothing can stand in it")
     if names[0] in made:

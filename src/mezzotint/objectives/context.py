@@ -42,7 +42,8 @@ from mezzotint.objectives.neighbourhood import at_sites, neighbourhood
 
 SOURCES = ("features", "prediction")
 _CAP = 5.0  # the SNR from which on neighbours count in full
-_LARGEST = 1e12
+_LARGEST = 1e12  # an SNR, as in the weights of denoising
+_MOST = 2048  # symbols without vectors of their own
 
 
 class ContextPrediction(Beside):
@@ -163,6 +164,11 @@ class ContextPrediction(Beside):
     def _vectors(self, model: Denoiser) -> Tensor:
         """What symbols stand for, (V, d)."""
         vocab = int(cast(Any, model.process).vocab)
+        if self.codebook is None and vocab > _MOST:
+            raise Refusal(
+                f"{vocab:,} symbols that are all equally far apart would be vectors of as many numbers, more than "
+                f"{_MOST:,}; name the autoencoder whose vectors they stand for as codebook"
+            )
         if self.codebook is None:
             return _standard(torch.eye(vocab))
         book = getattr(Frozen(self.codebook).open(), "codebook", None)

@@ -62,17 +62,18 @@ RIDGE = 1e-4
 """Of the linear reading, in units of the mean variance of a feature."""
 TRAIN, HELD_OUT = 20_000, 10_000  # scenes; further 5,000 are for validation
 VALIDATION = 5_000
-DEPARTURES = """Fashion-MNIST at 14 pixels without labels (the paper: FFHQ, CelebA-HQ and LSUN at 256, text to image
-on COCO); a U-Net of 0.60 M parameters that sees 192,000 pictures in 3,000 steps of 64 (the page: 6,000 steps, 0.5 M);
-bfloat16 inside the network; EDM in place of VP-cosine, Heun with 15 evaluations in place of 50 steps of DDIM, averages of relative length 0.05. The
-decoder reads the last features and the clean estimate, where the paper may mean the estimate alone; 8 draws of the 8
-neighbours without replacement, at a sixteenth of the places of every picture, in units of the data's variance, weighed
-by min(SNR, 5) / 5, which is 1 below sigma = 0.45 and a tenth at 1.4 (the page: EDM's own weight). Wider neighbourhoods,
-the ordered decoder and a weight of 1e-4, which shows what chance alone makes of an arm, are reported only, at two
-seeds. Five of five has the chance 1/32 where there is no effect, a correction for two comparisons is not made.
-Distances of 5,000 samples from all 5,000 held-out pictures in the features of a classifier of the same clothes.
-Completion of the right half, 1,000 held-out pictures 5 times each, by giving the answer of the denoiser what is known,
-without going up and down again (RePaint); distances in the maps of that classifier over the hole, not LPIPS."""
+DEPARTURES = """Fashion-MNIST at 14 pixels without labels (the paper: FFHQ, CelebA-HQ and LSUN at 256, text to image on
+COCO); a U-Net of 0.60 M parameters that sees 192,000 pictures in 3,000 steps of 64 (the page: 6,000 steps, 0.5 M);
+bfloat16 inside the network; EDM in place of VP-cosine, Heun with 15 evaluations in place of 50 steps of DDIM, averages
+of relative length 0.05. The decoder reads the last features and the clean estimate, where the paper may mean the
+estimate alone; 8 draws of the 8 neighbours without replacement, at a sixteenth of the places of every picture, in units
+of the data's variance, weighed by min(SNR, 5) / 5, which is 1 below sigma = 0.45 and a tenth at 1.4 (the page: EDM's
+own weight). Wider neighbourhoods, the ordered decoder and a weight of 1e-4, which shows what chance alone makes of an
+arm, are reported only, at two seeds. Five of five has the chance 1/32 where there is no effect, a correction for two
+comparisons is not made. Distances of 5,000 samples from all 5,000 held-out pictures in the features of a classifier of
+the same clothes. Completion of the right half, 1,000 held-out pictures 5 times each, by giving the answer of the
+denoiser what is known, without going up and down again (RePaint); distances in the maps of that classifier over the
+hole, not LPIPS."""
 LESS = """Fashion-MNIST without labels, EDM and Heun; distances in the features of a classifier of the same clothes; a
 sixteenth of the places of every picture. Scenes by --set pictures=scenes size=32."""
 
