@@ -97,3 +97,17 @@ def test_where_it_cannot_be_there_is_a_sentence(change: str, said: str) -> None:
 def test_around_what_takes_no_such_part_it_is_refused_before_anything_is_trained(part: str) -> None:
     with pytest.raises(Refusal):
         objective(f"training.objective+={part}")
+
+
+def test_said_again_it_changes_what_it_says_wherever_it_stands() -> None:
+    """Whoever goes on with a run repeats the command that began it."""
+    both = [f"training.objective+={{part: {HYBRID}, steps: 10}}", f"training.objective+={CONTEXT}"]
+    assert spec(objective(*both, *both)) == spec(objective(*both))
+    made = objective(*both, f"training.objective+={{part: {HYBRID}, steps: 12}}")
+    assert isinstance(made, ContextPrediction) and made.inner.steps == 12
+
+
+def test_said_again_it_takes_nothing_in_the_place_of_what_is_there() -> None:
+    for inner in ("3", "{part: objectives.Denoising}"):
+        with pytest.raises(Refusal, match="inner"):
+            objective(f"training.objective+={CONTEXT}", f"training.objective+={{part: {CONTEXT}, inner: {inner}}}")

@@ -134,15 +134,18 @@ def test_an_ordered_decoder_that_says_one_number(shape: tuple[int, ...], strides
             torch.testing.assert_close(context(objective, learner, x).double(), due, rtol=1e-5, atol=1e-6)
 
 
-def test_a_weight_means_the_same_for_data_of_any_scale() -> None:
-    """Ten times the data, told so: the same term, of a decoder that says nothing."""
-    shape, terms = (2, 4, 5), []
-    for scale in (0.1, 1.0, 10.0):
-        learner, x = unet(shape, sigma_data=scale), 2 * scale * noise(3, shape)
-        objective = silent(ContextPrediction(Denoising(), SetDecoder(), sites=1.0, by_level=False), learner, x)
+@pytest.mark.parametrize("cost", ["squared", "rms"])
+def test_distances_mean_the_same_for_data_of_any_scale_and_any_channels(cost: str) -> None:
+    """Ten times the data, told so, or the same channel thrice: the same term, of a decoder that says nothing."""
+    terms = []
+    for channels, scale in ((1, 1.0), (1, 0.1), (1, 10.0), (3, 1.0)):
+        shape = (channels, 4, 5)
+        learner, x = unet(shape, sigma_data=scale), (2 * scale * noise(3, (1, 4, 5))).expand(3, *shape)
+        objective = silent(ContextPrediction(Denoising(), SetDecoder(cost=cost), sites=1.0, by_level=False), learner, x)
         terms.append(context(objective, learner, x))
-    torch.testing.assert_close(terms[0], terms[1])
-    torch.testing.assert_close(terms[2], terms[1])
+    assert float(terms[0].min()) > 0.1
+    for other in terms[1:]:
+        torch.testing.assert_close(other, terms[0])
 
 
 def test_draws_are_of_all_neighbours_while_there_are_enough() -> None:
@@ -306,6 +309,76 @@ def test_the_gradient_reaches_the_backbone_and_no_target(source: str, decoder: t
     assert moved["enter"] and moved["down"] and moved["up"] and moved["leave"]  # the estimate is read in both
     heard = torch.autograd.grad(loss.value.sum(), list(objective.decoder.parameters()))
     assert all(bool(g.any()) for g in heard)
+
+
+def test_meeting_leaves_torch_s_generator_alone_though_layers_drop_out() -> None:
+    torch.manual_seed(0)
+    network = UNet((1, 4, 6), width=8, vector=None, dropout=0.5)
+    learner, x = Preconditioned(network, EDM()).train(), noise(2, (1, 4, 6))
+    learner.network.mid.eval() if learner.network.mid is not None else None
+    modes = [part.training for part in learner.modules()]
+    state = torch.random.get_rng_state()
+    ContextPrediction(Denoising(dropout=0.0)).meet(learner, x[:1], NONE, 3)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert [part.training for part in learner.modules()] == modes
+    weights = ContextPrediction(Denoising(dropout=0.0), weight=0.0)
+    weights.meet(learner, x[:1], NONE, 3)
+    values = []
+    for objective in (Denoising(dropout=0.0), weights):
+        torch.manual_seed(1)
+        values.append(objective(learner, x, NONE, Rng(range(2))).value)
+    assert torch.equal(*values)
+
+
+class Own(Objective):
+    """An objective of a user's that holds another one and knows nothing of meeting."""
+
+    def __init__(self, inner: Objective) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
+        loss: Loss = self.inner(model, x, cond, rng, player)
+        return loss
+
+
+def test_what_stands_inside_another_meets_the_model_too() -> None:
+    learner, x = unet((1, 4, 6)), noise(2, (1, 4, 6))
+    outer = Own(ContextPrediction(Denoising()))
+    assert outer.remembers and not Own(Denoising()).remembers
+    assert not list(outer.parameters())
+    outer.meet(learner, x[:1], learner.prepare(labels(1)), 3)
+    alone = ContextPrediction(Denoising())
+    alone.meet(learner, x[:1], learner.prepare(labels(1)), 3)
+    for mine, other in zip(outer.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_met_again_with_other_symbols_it_is_made_anew() -> None:
+    objective = ContextPrediction(LevelBound(), sites=1.0)
+    for vocab in (5, 7):
+        learner = Tokens(TokenTransformer(vocab + 1, vocab, (4, 3), width=8, depth=1, heads=1), Absorbing(vocab))
+        x = (vocab * Rng(range(2)).uniform("x", (4, 3))).long()
+        objective.meet(learner, x[:1], NONE)
+        assert objective(learner, x, NONE, Rng(range(2))).value.isfinite().all()
+        assert tuple(objective.vectors.shape) == (vocab, vocab)
+        assert not any("vectors" in name for name in objective.state_dict())  # they can be made again
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: SetDecoder(draws=1.5), lambda: SetDecoder(draws=True), lambda: SetDecoder(draws=10**7),
+        lambda: SetDecoder(width=10**9), lambda: SetDecoder(hidden=0), lambda: OrderedDecoder(width=1.5),
+        lambda: OrderedDecoder(width=10**10), lambda: ContextPrediction(Denoising(), feature=3),
+        lambda: ContextPrediction(Denoising(), sites=True), lambda: ContextPrediction(Denoising(), weight=float("nan")),
+        lambda: Neighbourhood((64, 64), 100),
+    ],
+)  # fmt: skip
+def test_hostile_settings_are_refused_at_once(made: object) -> None:
+    with pytest.raises(Refusal) as refused:
+        made()  # type: ignore[operator]
+    assert "\n" not in str(refused.value)
 
 
 def test_draws_of_its_own_leave_the_inner_s_alone() -> None:

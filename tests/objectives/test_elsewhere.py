@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mezzotint import recipes
 from mezzotint.core import NONE, Refusal, Rng
-from mezzotint.objectives import ContextPrediction, Denoising, Elsewhere
+from mezzotint.core.spec import build
+from mezzotint.data import Digits
+from mezzotint.objectives import ContextPrediction, Denoising, Elsewhere, Hybrid
 from mezzotint.processes import EDM
 from mezzotint.testing.truth import model
 
@@ -44,3 +48,19 @@ def test_alone_there_is_no_other_picture() -> None:
     learner: Any = model(EDM())
     with pytest.raises(Refusal, match="a batch of one has none"):
         Elsewhere(Denoising())(learner, torch.zeros(1, *learner.shape), NONE, Rng([0]))
+    with torch.no_grad():  # a last held-out picture is only looked at
+        loss = Elsewhere(Denoising())(learner, torch.zeros(1, *learner.shape), NONE, Rng([0]))
+    assert loss.value.isfinite().all() and loss.parts["context"].tolist() == [0.0]
+
+
+def test_what_stands_around_it_says_that_rows_are_coupled_too() -> None:
+    assert Hybrid(Elsewhere(Denoising()), 10).coupled and not Hybrid(Denoising(), 10).coupled
+    assert Elsewhere(Denoising()).coupled and not ContextPrediction(Denoising()).coupled
+
+
+def test_a_batch_in_pieces_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    tree = recipes.of_data(Digits(), images=256, width=8, steps=2)
+    trainer = replace(build(tree["training"]), objective=Elsewhere(Denoising()), batch=32, accumulate=2)
+    with pytest.raises(Refusal, match="other samples of its batch"):
+        trainer.fit(build(tree["model"]), Digits(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

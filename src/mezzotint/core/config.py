@@ -224,7 +224,7 @@ def edit(tree: Tree, changes: Iterable[str]) -> Tree:
 
 
 def _around(outer: Tree, inner: Tree, where: str) -> Tree:
-    """A part with another one as its first argument; one that stands around it already is edited instead."""
+    """A part with another one as its first argument; one that stands around or inside it already is edited instead."""
     made = {PART: outer} if isinstance(outer, str) else dict(outer) if isinstance(outer, Mapping) else {}
     if not isinstance(made.get(PART), str):
         raise Refusal(f"{where}= takes the part that is put around what is there, such as objectives.Name")
@@ -232,12 +232,17 @@ def _around(outer: Tree, inner: Tree, where: str) -> Tree:
         raise Refusal(f"{where}= puts a part around a part, but there is {inner!r:.60}; write the whole value with =")
     known = resolve(made[PART])
     names = list(parameters(known))
-    if resolve(inner[PART]) is known:  # said again, as by whoever repeats a command to go on
-        return {**inner, **made}
     if not names:
         raise Refusal(f"{made[PART]} takes no arguments, so nothing can stand in it")
     if names[0] in made:
         raise Refusal(f"{made[PART]}.{names[0]} is what is there: leave it out, or write the whole value with =")
+    node: Tree = inner
+    while isinstance(node, dict) and isinstance(node.get(PART), str):  # said again, as by whoever goes on with a run
+        part = resolve(node[PART])
+        if part is known:
+            node.update(made)
+            return inner
+        node = node.get(next(iter(parameters(part)), ""))
     return {PART: made.pop(PART), names[0]: inner, **made}
 
 

@@ -97,17 +97,23 @@ class Objective(Module, ABC):
     @property
     def remembers(self) -> bool:
         """Whether it keeps something of its own from step to step: weights, or what it has heard."""
-        return bool(self.state_dict())
+        return bool(self.state_dict()) or any(inside.remembers for inside in self._inside())
+
+    def _inside(self) -> list[Objective]:
+        return [child for child in self.children() if isinstance(child, Objective)]
 
     def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
         """Look at the model and one item before training: where an objective makes weights that depend on them.
+
+        What derives from this shows them to the objectives inside it as well.
 
         Arguments:
             model: what it will train.
             x, cond: one item, prepared.
             seed: of the initial weights, which are drawn from nothing else and leave torch's generator alone.
         """
-        return None
+        for inside in self._inside():
+            inside.meet(model, x, cond, seed)
 
     @abstractmethod
     def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:

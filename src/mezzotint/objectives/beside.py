@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mezzotint.conditions.augment import Augment
 from mezzotint.core.condition import Condition
@@ -45,17 +45,14 @@ class Beside(Objective, ABC):
         if self.name in (getattr(each, "name", None) for each in inner.modules() if isinstance(each, Beside)):
             raise Refusal(f"the loss inside has a term of its own called {self.name!r}; one of a name is enough")
         self.inner, self.weight = inner, weight
-        self.players, self.summed = inner.players, inner.summed
+        self.players, self.summed, self.denoises = inner.players, inner.summed, inner.denoises
+        self.coupled = type(self).coupled or inner.coupled
 
     @property
     def augment(self) -> Augment | None:
         """What the inner loss does to a condition before the model hears it."""
         found: Augment | None = getattr(self.inner, "augment", None)
         return found
-
-    @property
-    def remembers(self) -> bool:
-        return super().remembers or self.inner.remembers
 
     @abstractmethod
     def term(self, model: Denoiser, shot: Shot, rng: Rng) -> Tensor:
@@ -64,9 +61,6 @@ class Beside(Objective, ABC):
     def asked(self, model: Denoiser) -> Denoiser:
         """What the inner loss is given for the model; it must answer as the model does."""
         return model
-
-    def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
-        self.inner.meet(model, x, cond, seed)
 
     def forward(self, model: Denoiser, x: Tensor, cond: Condition, rng: Rng, player: str = "model") -> Loss:
         loss: Loss = self.inner(self.asked(model), x, cond, rng, player)
@@ -88,7 +82,8 @@ class Beside(Objective, ABC):
         parts = dict(loss.parts)
         term = parts.pop(self.name, None)
         if term is not None:
-            loss = replace(loss, value=(loss.value - self.weight * term).detach(), parts=parts)
+            value = loss.value - self.weight * term if self.weight else loss.value
+            loss = replace(loss, value=value.detach(), parts=parts)
         self.inner.update(model, loss)
 
 

@@ -3,13 +3,14 @@
     L = L_inner + weight * E over sites i, strides s of  w(t) W_2^2( psi(h_i, t), P_i^s ) / (d sigma^2),
 
 where P_i^s is the law of the clean neighbours of site i (:class:`Neighbourhood`), d the numbers of a value and sigma^2
-their variance (1 of the vectors that symbols stand for), so that a weight means the same for any data, and psi a small
+their variance (1 of the vectors that symbols stand for), so that distances mean the same for any data, and psi a small
 decoder (:mod:`.decoders`) of what the model knows at i: the last features of its network and its estimate of x_0 there.
 Gradients flow through the decoder into the model; that is the point. The decoder belongs to the objective
 and is thrown away with it: averages, exports and samplers never see it, and a model costs what it cost without.
 
-w(t) in [0, 1] is min(SNR, 5) / 5 of real data, since at high noise neighbours cannot be known, and the share of entries
-that are not lost of symbols. The page of the paper that says its own weight was not available to us.
+w(t) in [0, 1] is min(SNR, 5) / 5 of real data, since at high noise neighbours cannot be known; the SNR is alpha^2 /
+sigma^2 of the process, as in every weight of the house, and not in units of the data. Of symbols w(t) is the share that
+is not lost. The page of the paper that says its own weight was not available to us.
 
 Sites are drawn, 1 in 16 by default: the mean is that over all of them.
 
@@ -49,10 +50,10 @@ _MOST = 2048  # symbols without vectors of their own
 class ContextPrediction(Beside):
     """The inner loss, and ``weight`` times what predictions of every site's neighbours are off.
 
-    It stands beside any loss that trains a denoiser: of pictures, latents, series and volumes, of symbols (as vectors),
-    on any process. Where the inner loss is a sum over entries, as nats are, so is the term. ``parts`` holds
-    ``context``, the term without ``weight``. Its draws have a stream of their own, so the inner loss draws what it
-    would draw alone.
+    It stands beside any loss that trains a denoiser: of pictures, latents, series and volumes, of symbols (as vectors;
+    all their axes are of the grid), on any process. Where the inner loss is a sum over entries, as nats are, so is the
+    term. ``parts`` holds ``context``, the term without ``weight``. Its draws have a stream of their own, so the inner
+    loss draws what it would draw alone.
 
     Arguments:
         inner: the loss that it stands beside.
@@ -100,10 +101,12 @@ class ContextPrediction(Beside):
             raise Refusal(f"strides are whole numbers from 1 on, such as (1, 2), not {strides}")
         if len(set(strides)) < len(strides):
             raise Refusal(f"a stride that stands twice counts once: write {tuple(dict.fromkeys(strides))}")
-        if not 0 < sites <= 1:
+        if isinstance(sites, bool) or not 0 < sites <= 1:
             raise Refusal(f"sites is the share of sites asked, above 0 and at most 1, not {sites}")
         if source not in SOURCES:
             raise Refusal(f"there is no source {source!r}: {nearest(source, SOURCES)}")
+        if feature is not None and not isinstance(feature, str):
+            raise Refusal(f"feature is the name of some of the network's features, not {feature!r:.60}")
         if feature is not None and source != "features":
             raise Refusal(f"source={source!r} reads no features, so {feature!r} would not be heard; leave it out")
         self.decoder = SetDecoder() if decoder is None else decoder
@@ -119,7 +122,7 @@ class ContextPrediction(Beside):
 
     @property
     def remembers(self) -> bool:
-        return True
+        return True  # from when it has met a model on
 
     def asked(self, model: Denoiser) -> Denoiser:
         return Asking(model, (self._feature(model),)) if self.source == "features" else model
@@ -137,29 +140,39 @@ class ContextPrediction(Beside):
 
     def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
         super().meet(model, x, cond, seed)
-        denoiser = cast(Denoiser, model)
-        with torch.no_grad():
-            shot = self.inner(self.asked(denoiser), x, cond, Rng([seed] * len(x))).shot
+        denoiser, modes = cast(Denoiser, model), [(part, part.training) for part in model.modules()]
+        model.eval()  # dropout layers would draw from torch's own generator
+        try:
+            with torch.no_grad():
+                shot = self.inner(self.asked(denoiser), x, cond, Rng([seed] * len(x))).shot
+        finally:
+            for part, mode in modes:
+                part.training = mode
         if shot is None:
             raise Refusal(f"{type(self.inner).__name__} keeps no shot, so nothing can be predicted beside it")
         self._settle(denoiser, shot, seed)
 
+    @torch.no_grad()
     def _settle(self, model: Denoiser, shot: Shot, seed: int = 0) -> None:
         """Make what depends on the model and its data: the vectors of symbols and the decoder's weights."""
-        if not shot.x0.is_floating_point():
-            if not hasattr(self, "vectors"):
-                self.register_buffer("vectors", self._vectors(model).to(shot.x0.device))
+        x0 = shot.x0
+        if not x0.is_floating_point():
+            self._name(model, x0.device)
         elif self.codebook is not None:
             raise Refusal("a codebook says what symbols stand for, and these data are real numbers: leave it out")
-        clean = self._valued(self.clean(shot))
-        if clean.ndim < 3:
-            raise Refusal(f"samples of the shape {tuple(shot.x0.shape[1:])} have no grid, so no site has neighbours")
-        widest = neighbourhood(tuple(clean.shape[2:]), max(self.strides))
-        with torch.no_grad():
-            sites = torch.zeros(len(clean), 1, dtype=torch.int64, device=clean.device)
-            inputs = self._seen(model, shot, sites, 0).shape[-1]
-        self.decoder.meet(inputs, clean.shape[1], widest.count, seed)
-        self.decoder.to(clean.device)
+        space = _space(x0)
+        if not space:
+            raise Refusal(f"samples of the shape {tuple(x0.shape[1:])} have no grid, so no site has neighbours")
+        widest = neighbourhood(space, max(self.strides))
+        sites = torch.zeros(len(x0), 1, dtype=torch.int64, device=x0.device)
+        d = x0.shape[1] if x0.is_floating_point() else self.vectors.shape[1]
+        inputs = self._seen(model, shot, sites).shape[-1] + len(self._which(0))
+        self.decoder.meet(inputs, d, widest.count, seed)
+        self.decoder.to(x0.device)
+
+    def _name(self, model: Denoiser, device: torch.device) -> None:
+        """Keep what symbols stand for; in the state of the objective where it comes from a file."""
+        self.register_buffer("vectors", self._vectors(model).to(device), persistent=self.codebook is not None)
 
     def _vectors(self, model: Denoiser) -> Tensor:
         """What symbols stand for, (V, d)."""
@@ -187,52 +200,55 @@ class ContextPrediction(Beside):
         return shot.x0
 
     def _valued(self, x: Tensor) -> Tensor:
-        """Samples as values of sites, (B, d, *space), without gradients."""
-        if x.is_floating_point():
-            return x.detach()
-        return self.vectors[x].movedim(-1, 1)
+        """Values (..., d) of sites without gradients, as gathered: numbers of symbols (..., 1), or the values."""
+        return x.detach() if x.is_floating_point() else self.vectors[x[..., 0]]
 
-    def _estimate(self, shot: Shot) -> Tensor:
-        """What the model expects at every site, (B, d, *space)."""
+    def _estimate(self, shot: Shot, sites: Tensor) -> Tensor:
+        """What the model expects at sites, (B, n, d)."""
         law = shot.answer if shot.entries is None else shot.entries
-        if isinstance(law, Categorical):
-            shares = law.logits.softmax(-1)
-            if shares.shape[-1] != len(self.vectors):
-                raise Refusal(f"this model answers about {shares.shape[-1]} symbols, not {len(self.vectors)}")
-            return (shares @ self.vectors.to(shares)).movedim(-1, 1)
-        return law.mean
+        if not isinstance(law, Categorical):
+            return at_sites(law.mean, sites)
+        shares = at_sites(law.logits.movedim(-1, 1), sites).softmax(-1)
+        if shares.shape[-1] != len(self.vectors):
+            raise Refusal(f"this model answers about {shares.shape[-1]} symbols, not {len(self.vectors)}")
+        return shares @ self.vectors.to(shares)
 
-    def _seen(self, model: Denoiser, shot: Shot, sites: Tensor, stride: int) -> Tensor:
-        """What the decoder is given of sites (B, n): (B, n, inputs)."""
-        said = self._estimate(shot)
-        kind, n = torch.promote_types(said.dtype, torch.float32), sites.shape[1]
-        found = [at_sites(said, sites).to(kind)]
+    def _seen(self, model: Denoiser, shot: Shot, sites: Tensor) -> Tensor:
+        """What is known of sites (B, n) whatever the stride: (B, n, numbers)."""
+        said = self._estimate(shot, sites)
+        found = [said.to(torch.promote_types(said.dtype, torch.float32))]
         if self.source == "features":
-            found.append(_read(shot.answer.aux[self._feature(model)], tuple(said.shape[2:]), sites).to(kind))
+            found.append(_read(shot.answer.aux[self._feature(model)], _space(shot.x0), sites).to(found[0]))
         level = model.process.level(shot.t).to(found[0])
-        found.append(level.reshape(len(level), -1).mean(1)[:, None, None].expand(-1, n, 1))
-        if len(self.strides) > 1:
-            which = torch.eye(len(self.strides))[stride].to(found[0])
-            found.append(which.expand(len(sites), n, -1))
+        found.append(level.reshape(len(level), -1).mean(1)[:, None, None].expand(-1, sites.shape[1], 1))
         return torch.cat(found, -1)
+
+    def _which(self, stride: int) -> Tensor:
+        """Which of several strides is asked about, one number each; none where there is one alone."""
+        return torch.eye(len(self.strides))[stride] if len(self.strides) > 1 else torch.zeros(0)
 
     def term(self, model: Denoiser, shot: Shot, rng: Rng) -> Tensor:
         if self.decoder.sizes is None:  # in a loop of one's own
             self._settle(model, shot)
-        own = rng.at("context")
-        clean = self._valued(self.clean(shot))
-        space, d = tuple(clean.shape[2:]), clean.shape[1]
+        elif not shot.x0.is_floating_point() and not hasattr(self, "vectors"):  # weights that came from a file
+            self._name(model, shot.x0.device)
+        own, clean = rng.at("context"), self.clean(shot)
+        real, space = clean.is_floating_point(), _space(clean)
+        clean = clean if real else clean[:, None]
         sites = self._sites(math.prod(space), own).to(clean.device)
         weights = next(self.decoder.parameters())
+        seen = self._seen(model, shot, sites).to(weights)
         total = torch.zeros(len(clean), dtype=weights.dtype, device=clean.device)
         for k, stride in enumerate(self.strides):
             around, there = neighbourhood(space, stride).gather(clean, sites)
-            h = self._seen(model, shot, sites, k)
-            self.decoder.check(h.shape[-1], d, around.shape[2])
-            off = self.decoder(h.to(weights), around.to(weights), there, own.at(stride))
-            total = total + off.mean(1) / (d * len(self.strides))
-        if shot.x0.is_floating_point():
-            total = total / getattr(model, "sigma_data", 1.0) ** 2
+            around = self._valued(around).to(weights)
+            h = torch.cat([seen, self._which(k).to(seen).expand(*seen.shape[:2], -1)], -1)
+            self.decoder.check(h.shape[-1], around.shape[-1], around.shape[2])
+            total = total + self.decoder(h, around, there, own.at(stride)).mean(1) / len(self.strides)
+        if self.decoder.power == 2:
+            total = total / around.shape[-1]
+        if real:
+            total = total / getattr(model, "sigma_data", 1.0) ** self.decoder.power
         if self.summed:
             total = total * math.prod(shot.x0.shape[1:])
         return weighed(total * self._by_level(model, shot).to(total), shot)
@@ -261,6 +277,11 @@ class ContextPrediction(Beside):
         if found is not None and not hasattr(self, "vectors"):
             self.register_buffer("vectors", torch.empty_like(found))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _space(x: Tensor) -> tuple[int, ...]:
+    """The grid of samples (B, C, *space) of numbers, or (B, *space) of symbols."""
+    return tuple(x.shape[2:] if x.is_floating_point() else x.shape[1:])
 
 
 def _standard(vectors: Tensor) -> Tensor:

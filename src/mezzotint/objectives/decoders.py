@@ -21,6 +21,7 @@ from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Module
 from mezzotint.core.transport import set_w2
 
+_WIDEST, _DRAWS = 65_536, 256
 _SPREAD = 8.0  # the logarithm of a learnt spread stays within -8 and 8, smoothly
 
 
@@ -29,9 +30,11 @@ class ContextDecoder(Module, ABC):
 
     Attributes:
         sizes: numbers of a vector, of a neighbour's value, and of neighbours, once it has met a model; None before.
+        power: 2 where it answers with squared distances, summed over a value's numbers; 1 where with their root mean.
     """
 
     sizes: tuple[int, int, int] | None = None
+    power: int = 2
     made: Tensor
 
     def meet(self, inputs: int, outputs: int, slots: int, seed: int = 0) -> None:
@@ -44,14 +47,16 @@ class ContextDecoder(Module, ABC):
             seed: of the weights.
         """
         before = torch.get_rng_state()
+        self.sizes = (inputs, outputs, slots)
         try:
             torch.default_generator.manual_seed(seed)  # the CPU's alone: another device's could not be put back so
             with torch.device("cpu"):
                 self.build(inputs, outputs, slots)
+        except RuntimeError as error:  # what torch's allocator says
+            raise Refusal(f"a {type(self).__name__} of these widths does not fit into memory: {error}") from None
         finally:
             torch.set_rng_state(before)
-        self.register_buffer("made", torch.tensor([inputs, outputs, slots]))
-        self.sizes = (inputs, outputs, slots)
+        self.register_buffer("made", torch.tensor(self.sizes))
 
     def check(self, inputs: int, outputs: int, slots: int) -> None:
         """Refuse a model of other sizes than the one it has met."""
@@ -70,7 +75,7 @@ class ContextDecoder(Module, ABC):
 
     @abstractmethod
     def forward(self, h: Tensor, clean: Tensor, there: Tensor, rng: Rng) -> Tensor:
-        """How far off what is said lies, (B, n): squared distances, summed over a value's numbers.
+        """How far off what is said lies, (B, n), as ``power`` says.
 
         Arguments:
             h: vectors of sites, (B, n, inputs).
@@ -81,9 +86,13 @@ class ContextDecoder(Module, ABC):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         # A decoder that has met nobody takes its sizes from the weights that it is given.
-        sizes = state_dict.get(f"{prefix}made")
-        if self.sizes is None and sizes is not None:
-            self.meet(*(int(size) for size in sizes))
+        found = state_dict.get(f"{prefix}made")
+        if found is not None:
+            sizes = tuple(found.tolist()) if found.shape == (3,) and not found.is_floating_point() else ()
+            if not sizes or not all(0 < size <= _WIDEST for size in sizes) or self.sizes not in (None, sizes):
+                raise Refusal(f"these weights are not of this {type(self).__name__}: their sizes are {found.tolist()}")
+            if self.sizes is None:
+                self.meet(*sizes)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
@@ -98,8 +107,7 @@ class OrderedDecoder(ContextDecoder):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        if width < 1:
-            raise Refusal(f"a decoder has a width of at least 1, not {width}")
+        _check(width=width)
         self.width = width
 
     def build(self, inputs: int, outputs: int, slots: int) -> None:
@@ -109,7 +117,7 @@ class OrderedDecoder(ContextDecoder):
     def said(self, h: Tensor, count: int) -> Tensor:
         """The values at the first ``count`` offsets, (B, n, count, d)."""
         values: Tensor = self.heads(self.body(h))
-        return values.reshape(*h.shape[:2], -1, int(self.made[1]))[..., :count, :]
+        return values.reshape(*h.shape[:2], -1, (self.sizes or (0, 0))[1])[..., :count, :]
 
     def forward(self, h: Tensor, clean: Tensor, there: Tensor, rng: Rng) -> Tensor:
         off = (self.said(h, clean.shape[2]) - clean).square().sum(-1)
@@ -122,24 +130,27 @@ class SetDecoder(ContextDecoder):
         mu, log s = linear in h;    xi_q = mu + s eps_q,  eps_q ~ N(0, 1);    said_q = FNN(xi_q),
         loss_i = min over permutations pi of  mean_q | said_q - y_pi(q) |^2,
 
-    four linear layers with ReLU between, Q draws on both sides, so neither weights nor time grow with the
-    neighbourhood. The y are neighbours without replacement while there are enough; where there are fewer than Q, all
-    of them equally often to within one. Two draws of one law differ, so the loss is not 0 at its best.
+    four linear layers with ReLU between, Q draws on both sides, so neither its weights nor the work of its layers grow
+    with the neighbourhood; only choosing Q of it does. The y are neighbours without replacement while there are enough;
+    where there are fewer than Q, all of them equally often to within one. Two draws of one law differ, so the loss is
+    not 0 at its best.
 
     Arguments:
         draws: Q.
         hidden: m, numbers of xi.
         width: of the FNN.
-        cost: ``squared``, or ``rms`` as the code of the set decoder's source has it.
+        cost: ``squared``, or ``rms`` as the code of the set decoder's source has it: the root mean square over a
+            value's numbers, in units of the data's standard deviation and not of its variance.
     """
 
     def __init__(self, draws: int = 8, hidden: int = 32, width: int = 64, cost: str = "squared") -> None:
         super().__init__()
-        if min(draws, hidden, width) < 1:
-            raise Refusal(f"draws, hidden and width are at least 1, not {draws}, {hidden} and {width}")
+        _check(hidden=hidden, width=width)
+        _check(_DRAWS, draws=draws)
         if cost not in ("squared", "rms"):
             raise Refusal(f"cost is squared or rms, not {cost!r}")
         self.draws, self.hidden, self.width, self.cost = draws, hidden, width, cost
+        self.power = 2 if cost == "squared" else 1
 
     def build(self, inputs: int, outputs: int, slots: int) -> None:
         w = self.width
@@ -172,3 +183,9 @@ class SetDecoder(ContextDecoder):
         held = whole[..., None, None]
         off = set_w2(torch.where(held, said, 0.0), torch.where(held, due, 0.0), cost=self.cost)
         return torch.where(whole, off, torch.nan)
+
+
+def _check(most: int = _WIDEST, **counts: int) -> None:
+    for name, value in counts.items():
+        if type(value) is not int or not 1 <= value <= most:
+            raise Refusal(f"{name} is a whole number from 1 to {most:,}, not {value!r:.60}")

@@ -7,6 +7,7 @@ it gains as well is owed to a second loss of any kind; what only :class:`~.conte
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from mezzotint.core.errors import Refusal
@@ -35,6 +36,8 @@ class Elsewhere(ContextPrediction):
         return shot.x0.roll(-1, 0)
 
     def term(self, model: Denoiser, shot: Shot, rng: Rng) -> Tensor:
+        if len(shot.x0) < 2 and not torch.is_grad_enabled():  # what is only looked at, such as the last held-out one
+            return torch.zeros(len(shot.x0), device=shot.x0.device)
         if len(shot.x0) < 2:
             raise Refusal("the control looks at the next picture of the batch, and a batch of one has none")
         return super().term(model, shot, rng)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mezzotint.core.errors import Refusal
 
-MOST = 4096
+MOST = 1024
 """Neighbours that one site may have."""
 
 
@@ -28,10 +28,10 @@ class Neighbourhood:
 
     Arguments:
         space: sides of the grid, one or more.
-        stride: how far it reaches along every axis; a row may be shorter, then it reaches as far as there are sites.
+        stride: how far it reaches along every axis; beyond the grid there are no neighbours.
 
     Raises:
-        Refusal: the grid has one site only, or a site would have more than 4,096 neighbours.
+        Refusal: the grid has one site only, or a site would have more than 1,024 neighbours.
     """
 
     def __init__(self, space: Sequence[int], stride: int = 1) -> None:
@@ -49,18 +49,14 @@ class Neighbourhood:
             )
 
     @property
-    def _reach(self) -> tuple[int, ...]:
-        return tuple(min(self.stride, side - 1) for side in self.space)
-
-    @property
     def count(self) -> int:
-        """K, the most neighbours that a site has."""
-        return math.prod(2 * reach + 1 for reach in self._reach) - 1
+        """K, the most neighbours that a site can have."""
+        return int((2 * self.stride + 1) ** len(self.space) - 1)
 
     @cached_property
     def offsets(self) -> Tensor:
-        """From a site to its neighbours, int64 (K, axes); those of a smaller stride come first."""
-        every = [o for o in product(*(range(-reach, reach + 1) for reach in self._reach)) if any(o)]
+        """From a site to its neighbours, int64 (K, axes), the same on any grid; the nearest ring first."""
+        every = [o for o in product(range(-self.stride, self.stride + 1), repeat=len(self.space)) if any(o)]
         return torch.tensor(sorted(every, key=lambda o: (max(map(abs, o)), o)))
 
     @cached_property

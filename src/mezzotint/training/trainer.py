@@ -195,6 +195,7 @@ class Trainer(Part):
     def _introduced(self, denoiser: Learner, data: Data, seed: int) -> None:
         """Let the objectives look at the model and an item, and make what weights they own by a seed."""
         x, cond = data[:1]
+        x, cond = x.to(denoiser.device), cond.to(denoiser.device)
         for objective in (self.objective, *(phase.objective for phase in self.then)):
             objective.meet(denoiser, unpacked(x), denoiser.prepare(cond), seed)
 
@@ -227,6 +228,13 @@ class Trainer(Part):
         if self.batch % (ranks * self.accumulate):
             pieces = f" in {self.accumulate} pieces each" if self.accumulate > 1 else ""
             raise Refusal(f"a batch of {self.batch} cannot be shared equally by {ranks} processes{pieces}")
+        if ranks * self.accumulate > 1 and any(
+            each.coupled for each in (self.objective, *(p.objective for p in self.then))
+        ):
+            raise Refusal(
+                f"{type(self.objective).__name__} looks at other samples of its batch, so a batch in pieces would be "
+                "another one: train in one process, with training.accumulate=1"
+            )
         denoiser.to(device).train().requires_grad_(True)
         denoiser.lower(PRECISIONS[self.precision])
         averages = [PowerAverage(denoiser, length) for length in self.averages]
