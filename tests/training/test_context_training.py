@@ -330,3 +330,14 @@ def test_a_wrapped_phase_and_a_plain_one(place: Path, whole: training.Run, tmp_p
 def test_a_second_phase_that_brings_a_decoder_is_refused() -> None:
     with pytest.raises(Refusal, match="keeps something of its own"):
         Phase(0.5, wrapped())
+
+
+def test_the_log_says_the_term_by_itself(whole: training.Run, tmp_path: Path) -> None:
+    """Before the first step the models are one: the losses differ by the term, which stands beside."""
+    plain = fit(tmp_path / "plain", Denoising())
+    mine, theirs = (run.metrics()[0] for run in (whole, plain))
+    assert mine["step"] == theirs["step"] == 1 and "parts" not in theirs
+    assert mine["parts"]["context"] > 0
+    assert mine["loss"] - theirs["loss"] == pytest.approx(0.5 * mine["parts"]["context"], abs=1e-7)
+    held = [row["held_out"] for row in whole.metrics() if row.get("held_out")]
+    assert held and all(0 < row["parts"]["context"] and row["loss"] > 0.5 * row["parts"]["context"] for row in held)

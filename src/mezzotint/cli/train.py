@@ -58,6 +58,7 @@ class Train:
       mezzotint train shakespeare.txt --out runs/shakespeare
       mezzotint train pictures/ --size 32 --dry-run > recipe.yaml       write the recipe, edit it, then
       mezzotint train recipe.yaml --set training.rate.peak=1e-3
+      mezzotint train digits --set training.objective+=objectives.ContextPrediction
       mezzotint train runs/digits --resume --images 400k
       mezzotint train streets/ --size 64 --layout map                   pictures that follow a map of things
       mezzotint train pictures/ --size 64 --processes 8                 eight GPUs of this machine

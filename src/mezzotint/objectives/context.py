@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -95,7 +96,7 @@ class ContextPrediction(Beside):
                 "samples: train it alone"
             )
         if decoder is not None and not isinstance(decoder, ContextDecoder):
-            raise Refusal(f"decoder is SetDecoder() or OrderedDecoder(), not a {type(decoder).__name__}")
+            raise Refusal(f"decoder is a part, such as {{part: objectives.SetDecoder}}, not a {type(decoder).__name__}")
         strides = tuple(strides) if isinstance(strides, Sequence) else (strides,)
         if not strides or not all(type(stride) is int and stride > 0 for stride in strides):
             raise Refusal(f"strides are whole numbers from 1 on, such as (1, 2), not {strides}")
@@ -184,6 +185,11 @@ class ContextPrediction(Beside):
             )
         if self.codebook is None:
             return _standard(torch.eye(vocab))
+        if not Path(self.codebook).is_dir():
+            raise Refusal(
+                f"there is no autoencoder {self.codebook!r} whose vectors the symbols stand for; say where it is by "
+                "codebook, a setting of the loss: --set training.objective.codebook=runs/vq"
+            )
         book = getattr(Frozen(self.codebook).open(), "codebook", None)
         found: Tensor | None = getattr(book, "weight", None)
         if found is None:

@@ -117,13 +117,15 @@ def restore(
     modules = {"model": turn.get_submodule("model"), "objective": turn.get_submodule("objective")}
     modules |= {average_name(average.sigma_rel): average.model for average in averages}
     for name, module in modules.items():
-        found_in = header(files[name]) if name in files else {}
-        if name == "objective" and set(found_in) != set(module.state_dict()):
+        try:
+            check_fit(module, header(files[name]) if name in files else {}, f"the {name} in {where}")
+        except Refusal as refusal:
+            if name != "objective":
+                raise
             raise Refusal(
-                f"the loss has other weights of its own than in {where}: what has some, such as a term with a decoder, "
-                "is trained from the first step on and to the last; train into a new folder"
-            )
-        check_fit(module, found_in, f"the {name} in {where}")
+                f"{refusal}; a loss with weights of its own, such as a decoder's, is trained from the first step on "
+                "and to the last: train into a new folder"
+            ) from None
     _check_moments(header(files["optimizer"]) if "optimizer" in files else {}, optimizer, where)
     counters = _counters(state, header(files[WINDOW]) if WINDOW in files else {}, where)
     for name, module in modules.items():

@@ -140,7 +140,7 @@ def _asked(data: Data) -> tuple[Condition, int, Tensor]:
 @quiet()
 @torch.no_grad()
 def held_out(objective: Objective, model: nn.Module, data: Data, seed: int) -> dict[str, Any] | None:
-    """The loss on up to 512 held-out pictures under fixed keys, and the error by level; None without any."""
+    """The loss on up to 512 held-out pictures under fixed keys, its parts, and the error by level; None without any."""
     if not isinstance(model, Learner):
         return None
     try:
@@ -148,13 +148,15 @@ def held_out(objective: Objective, model: nn.Module, data: Data, seed: int) -> d
         few = min(_HELD_OUT, len(others))
     except Refusal:  # nothing was held out
         return None
-    errors, total = ErrorByLevel(model.device), 0.0
+    errors, total, parts = ErrorByLevel(model.device), 0.0, dict[str, float]()
     for rows in together(np.arange(few), others.buckets, 128):
         x, cond = others[rows]
         keys = Rng([seed]).at("held out").repeat(len(rows)).at(torch.from_numpy(rows))
         cond = model.prepare(cond.to(model.device))
         loss = objective(model, x.to(model.device), cond, keys)  # its own dropout included, as in training
         total += float(loss.value.double().sum())
+        for name, part in loss.parts.items():
+            parts[name] = parts.get(name, 0.0) + float(part.double().sum()) / few
         if loss.shot is not None and isinstance(model, Trainable):
             errors.add(model, loss.shot)
-    return {"loss": total / few, "count": few, "levels": errors.rows()}
+    return {"loss": total / few, **({"parts": parts} if parts else {}), "count": few, "levels": errors.rows()}

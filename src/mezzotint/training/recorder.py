@@ -100,6 +100,7 @@ class Recorder:
     def _restart(self) -> None:
         self.errors = ErrorByLevel(self.model.device)
         self.losses: list[float] = []
+        self.parts: dict[str, Tensor] = {}
         self.seen, self.waited, self.clock = 0, 0.0, time.perf_counter()
 
     def timed(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -114,6 +115,9 @@ class Recorder:
         """Take in a step that went through: its mean loss and its corrupted batches."""
         self.losses.append(value)
         self.seen += self.batch
+        # Of this step alone: what a line of the log says of parts does not hang on where a run was stopped.
+        names = shots[0].parts
+        self.parts = {name: torch.cat([loss.parts[name].detach().double() for loss in shots]).sum() for name in names}
         for loss in shots:
             if loss.shot is not None and isinstance(self.model, Trainable):
                 self.errors.add(self.model, loss.shot)
@@ -147,9 +151,11 @@ class Recorder:
             row = {"loss": float(np.mean(self.losses)), "rate": rate, "norm": norm, "images_per_second": pace}
             row["waiting"] = self.waited / spent
             self.errors.sums = ranks.total(self.errors.sums)
+            parts = {name: float(ranks.total(part)) / self.batch for name, part in self.parts.items()}
             if self.main:
-                self.run.log(images=images, step=step, **row, skipped=skips.total, levels=self.errors.rows())
-            for name, number in row.items():
+                more = {"parts": parts} if parts else {}
+                self.run.log(images=images, step=step, **row, **more, skipped=skips.total, levels=self.errors.rows())
+            for name, number in {**row, **{f"parts/{name}": part for name, part in parts.items()}}.items():
                 if self.writer is not None:
                     self.writer.add_scalar(name, number, images)
             if self.progress is not None and self.main:
