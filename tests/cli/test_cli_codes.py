@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import mezzotint as mz
 from mezzotint.autoencoders import KL, VQ, Encoded
@@ -183,3 +184,16 @@ def test_flags_that_make_no_sense_are_refused(command: Command, home: Path, tmp_
     ]
     for words, why in cases:
         assert why in command("train", *words).sentence
+
+
+def test_vectors_of_another_autoencoder_are_refused_though_they_fit(command: Command, home: Path, tmp_path: Path) -> None:
+    """One that was copied is the same; one whose weights moved has as many vectors, of other codes."""
+    same, other = (shutil.copytree(home / "vq", tmp_path / name) for name in ("same", "other"))
+    weights = load_file(other / "model" / "model.safetensors")
+    weights["codebook.weight"] = weights["codebook.weight"] + 0.1
+    save_file(weights, other / "model" / "model.safetensors")
+    words = ["train", "digits", "--codes", home / "vq", "--out", tmp_path / "run", *SHORT]
+    around = "training.objective+={part: objectives.ContextPrediction, codebook: '%s'}"
+    said = command(*words, around % other).sentence
+    assert "other" in said and "vq" in said and not (tmp_path / "run").exists()
+    assert command(*words, around % same, "--dry-run").code == 0

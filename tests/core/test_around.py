@@ -93,6 +93,20 @@ def test_where_it_cannot_be_there_is_a_sentence(change: str, said: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("ContextPrediction", "did you mean 'objectives.ContextPrediction'"),
+        ("objective.Hybrid", "did you mean 'objectives.Hybrid'"),
+        ("networks.UNet", "networks.UNet cannot stand around objectives.Denoising"),
+        ("Nobody", "known: "),
+    ],
+)
+def test_a_name_without_its_room_and_a_part_of_another_room_are_named(part: str, said: str) -> None:
+    with pytest.raises(Refusal, match=said):
+        config.edit(tree(), [f"training.objective+={part}"])
+
+
 @pytest.mark.parametrize("part", ["training.Rate", "objectives.LogNormal", "samplers.Heun", "conditions.Encoder"])
 def test_around_what_takes_no_such_part_it_is_refused_before_anything_is_trained(part: str) -> None:
     with pytest.raises(Refusal):

@@ -175,6 +175,10 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(tmp_path):
     with pytest.raises(mz.Refusal, match=r"3 steps in a row.*the weight model\.network\."):
         trainer.fit(model, mz.data.Digits(), tmp_path / "two")
 
+    made["training"]["patience"] = 100  # more than there are steps: it ends, and does not call itself trained
+    with pytest.raises(mz.Refusal, match=r"nothing was trained: not one of \d+ steps"):
+        mz.build(made["training"]).fit(model, mz.data.Digits(), tmp_path / "three")
+
 
 def test_non_empty_folder_and_other_recipe_are_refused(whole, tmp_path):
     before = sorted(p.name for p in whole.path.rglob("*"))

@@ -20,7 +20,7 @@ import yaml
 
 from mezzotint.core.bounded import is_text, read_text
 from mezzotint.core.errors import Refusal, nearest
-from mezzotint.core.spec import DEPTH, NODES, PART, Tree, parameters, resolve
+from mezzotint.core.spec import DEPTH, NODES, PART, Tree, parameters, resolve, rooms_of
 
 TEXT = 2**18
 """The longest config that is read, in bytes: 256 KiB."""
@@ -234,6 +234,9 @@ def _around(outer: Tree, inner: Tree, where: str) -> Tree:
     names = list(parameters(known))
     if not names:
         raise Refusal(f"{made[PART]} takes no arguments, so nothing can stand in it")
+    mine, theirs = ([room for room in rooms_of(cls) if room != "core"] for cls in (known, resolve(inner[PART])))
+    if mine and theirs and not set(mine) & set(theirs):
+        raise Refusal(f"{made[PART]} cannot stand around {inner[PART]}: it is of {mine[0]}, and that of {theirs[0]}")
     if names[0] in made:
         raise Refusal(f"{made[PART]}.{names[0]} is what is there: leave it out, or write the whole value with =")
     node: Tree = inner

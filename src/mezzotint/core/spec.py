@@ -167,7 +167,8 @@ def resolve(name: str, within: Collection[str] | None = None) -> type:
         declared = {point.value.partition(":")[0] for point in entry_points(group="mezzotint.parts")}
         homes = [home for home in declared if name == home or name.startswith(home + ".")]
         if not homes:
-            raise Refusal(f"no part is called {name!r}: {nearest(first, [*inside, *declared])}")
+            known, open_to = [*inside, *declared], [room for room in inside if within is None or room in within]
+            raise Refusal(f"no part is called {name!r}: {_meant(name, open_to) or nearest(first, known)}")
         module = max(homes, key=len)
         path = name[len(module) + 1 :]
     found: Any = importlib.import_module(module)
@@ -186,9 +187,29 @@ def resolve(name: str, within: Collection[str] | None = None) -> type:
         found, here = child, f"{here}.{step}"
     if not (isinstance(found, type) and issubclass(found, Part)) or inspect.isabstract(found):
         raise Refusal(f"{name!r} is not a part that can be built")
-    modules = [base.__module__.split(".") for base in found.__mro__]
-    _check_rooms(name, [steps[1] for steps in modules if steps[0] == "mezzotint" and len(steps) > 1], within)
+    _check_rooms(name, rooms_of(found), within)
     return found
+
+
+def rooms_of(cls: type) -> list[str]:
+    """The rooms of mezzotint of the classes that a class derives from, its own first."""
+    modules = [base.__module__.split(".") for base in cls.__mro__]
+    return [steps[1] for steps in modules if steps[0] == "mezzotint" and len(steps) > 1]
+
+
+def _meant(name: str, inside: Collection[str]) -> str | None:
+    """What a name that was written without its room, or with one misspelt, may mean: ``did you mean 'room.Class'?``."""
+    from difflib import get_close_matches
+
+    last = name.rpartition(".")[2]
+    for room in get_close_matches(name.partition(".")[0], inside, n=1, cutoff=0.5) if "." in name else inside:
+        try:
+            found = getattr(importlib.import_module(f"mezzotint.{room}"), last, None)
+        except ImportError:  # of a room whose optional packages are not here
+            continue
+        if isinstance(found, type) and issubclass(found, Part):
+            return f"did you mean {f'{room}.{last}'!r}?"
+    return None
 
 
 def _check_rooms(name: str, found: Collection[str], within: Collection[str] | None) -> None:

@@ -40,8 +40,8 @@ class Beside(Objective, ABC):
         super().__init__()
         if not isinstance(inner, Objective):
             raise Refusal(f"{type(self).__name__} stands beside an objective, not a {type(inner).__name__}")
-        if not 0 <= weight < float("inf"):
-            raise Refusal(f"the weight of the {self.name} cannot be negative or infinite, but is {weight}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            raise Refusal(f"the weight of the {self.name} is a number from 0 on, and finite, not {weight!r:.60}")
         if self.name in (getattr(each, "name", None) for each in inner.modules() if isinstance(each, Beside)):
             raise Refusal(f"the loss inside has a term of its own called {self.name!r}; one of a name is enough")
         self.inner, self.weight = inner, weight

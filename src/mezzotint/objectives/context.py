@@ -102,8 +102,8 @@ class ContextPrediction(Beside):
             raise Refusal(f"strides are whole numbers from 1 on, such as (1, 2), not {strides}")
         if len(set(strides)) < len(strides):
             raise Refusal(f"a stride that stands twice counts once: write {tuple(dict.fromkeys(strides))}")
-        if isinstance(sites, bool) or not 0 < sites <= 1:
-            raise Refusal(f"sites is the share of sites asked, above 0 and at most 1, not {sites}")
+        if isinstance(sites, bool) or not isinstance(sites, int | float) or not 0 < sites <= 1:
+            raise Refusal(f"sites is the share of sites asked, above 0 and at most 1, not {sites!r:.60}")
         if source not in SOURCES:
             raise Refusal(f"there is no source {source!r}: {nearest(source, SOURCES)}")
         if feature is not None and not isinstance(feature, str):

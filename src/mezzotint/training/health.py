@@ -87,3 +87,11 @@ class Skips:
                 f"training stopped: {self.running} steps in a row were not finite, beginning in {where}; "
                 "the last checkpoint is intact - lower training.rate.peak, clip harder, or use precision fp32"
             )
+
+    def end(self, steps: int) -> None:
+        """All ``steps`` are done; refuses to call a run trained of which not one was finite."""
+        if steps and self.total >= steps:
+            raise Refusal(
+                f"nothing was trained: not one of {steps} steps was finite, so the model is what it was at the start; "
+                "mezzotint doctor says where it began"
+            )

@@ -330,6 +330,7 @@ class Trainer(Part):
         recorder.close()
         accelerator.wait_for_everyone()
         denoiser.eval()
+        skips.end(total)
         return run
 
 
