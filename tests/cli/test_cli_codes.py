@@ -186,7 +186,9 @@ def test_flags_that_make_no_sense_are_refused(command: Command, home: Path, tmp_
         assert why in command("train", *words).sentence
 
 
-def test_vectors_of_another_autoencoder_are_refused_though_they_fit(command: Command, home: Path, tmp_path: Path) -> None:
+def test_vectors_of_another_autoencoder_are_refused_though_they_fit(
+    command: Command, home: Path, tmp_path: Path
+) -> None:
     """One that was copied is the same; one whose weights moved has as many vectors, of other codes."""
     same, other = (shutil.copytree(home / "vq", tmp_path / name) for name in ("same", "other"))
     weights = load_file(other / "model" / "model.safetensors")

@@ -1,4 +1,4 @@
-"""The control of context prediction looks at the next picture of the batch, and at nothing of its own."""
+"""The controls of context prediction: the next picture of the batch and nothing of its own, and the site itself."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from surroundings import silent
 
 from mezzotint import recipes
 from mezzotint.core import NONE, Refusal, Rng
 from mezzotint.core.spec import build
 from mezzotint.data import Digits
-from mezzotint.objectives import ContextPrediction, Denoising, Elsewhere, Hybrid
+from mezzotint.objectives import ContextPrediction, Denoising, Elsewhere, Hybrid, Itself, OrderedDecoder, SetDecoder
 from mezzotint.processes import EDM
 from mezzotint.testing.truth import model
 
@@ -42,6 +43,27 @@ def test_a_row_is_asked_about_the_next_ones_neighbours() -> None:
     # Where all pictures are one, the control is the method.
     alike = replace(shot, x0=shot.x0[:1].expand_as(shot.x0))
     assert torch.equal(objective.term(learner, alike, keys), plain.term(learner, alike, keys))
+
+
+@pytest.mark.parametrize("decoder", [OrderedDecoder, SetDecoder])
+def test_the_site_itself_is_asked_for_and_nothing_around_it(decoder: type) -> None:
+    """A decoder that says one number is off by the square of what stands at a site, whichever stands around it."""
+    learner: Any = model(EDM())
+    shape, keys = tuple(learner.shape), Rng(range(3))
+    x = 0.5 * keys.normal("x", shape)
+    objective = silent(Itself(Denoising(dropout=0.0), decoder(), sites=1.0, by_level=False), learner, x, 0.3)
+    loss = objective(learner, x, NONE, keys)
+    assert loss.shot is not None and loss.shot.weight is not None
+    due = (x.double() - 0.3).square().flatten(1).mean(1) / learner.sigma_data**2
+    torch.testing.assert_close(objective.term(learner, loss.shot, keys).double() / loss.shot.weight, due)
+    one = replace(loss.shot, x0=x.roll(1, -1))  # other neighbours, as many values
+    found = objective.term(learner, one, keys).double() / loss.shot.weight
+    torch.testing.assert_close(found, due)
+    objective = Itself(Denoising(dropout=0.0), decoder(), sites=1 / 4)
+    plain = ContextPrediction(Denoising(dropout=0.0), decoder(), sites=1 / 4)
+    mine, theirs = (each(learner, x, NONE, keys) for each in (objective, plain))
+    inner = [each.value - 0.1 * each.parts["context"] for each in (mine, theirs)]
+    torch.testing.assert_close(*inner)
 
 
 def test_alone_there_is_no_other_picture() -> None:

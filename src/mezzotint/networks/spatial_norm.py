@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mezzotint.networks.space import convolution, norm
+from mezzotint.networks.space import GroupNorm, convolution, norm
 
 
 def resized(y: Tensor, size: Sequence[int]) -> Tensor:
@@ -44,7 +44,7 @@ class SpatialNorm(nn.Module):
     ) -> None:
         super().__init__()
         usual = norm(channels, groups, least, eps)
-        self.norm = nn.GroupNorm(usual.num_groups, channels, eps=eps, affine=False)
+        self.norm = GroupNorm(usual.num_groups, channels, eps=eps, affine=False)
         self.read = convolution(dims, maps, hidden)
         self.say = convolution(dims, hidden, 2 * channels)
 

@@ -8,7 +8,7 @@ from mezzotint.objectives.classification import Classification
 from mezzotint.objectives.context import ContextPrediction
 from mezzotint.objectives.decoders import ContextDecoder, OrderedDecoder, SetDecoder
 from mezzotint.objectives.denoising import Denoising
-from mezzotint.objectives.elsewhere import Elsewhere
+from mezzotint.objectives.elsewhere import Elsewhere, Itself
 from mezzotint.objectives.hybrid import Hybrid
 from mezzotint.objectives.importance import Importance
 from mezzotint.objectives.levels import LogitNormal, LogNormal, LogUniform, UniformTimes
@@ -28,6 +28,7 @@ __all__ = [
     "Elsewhere",
     "Hybrid",
     "Importance",
+    "Itself",
     "LevelBound",
     "Levels",
     "LogNormal",

@@ -164,11 +164,10 @@ class ContextPrediction(Beside):
         space = _space(x0)
         if not space:
             raise Refusal(f"samples of the shape {tuple(x0.shape[1:])} have no grid, so no site has neighbours")
-        widest = neighbourhood(space, max(self.strides))
         sites = torch.zeros(len(x0), 1, dtype=torch.int64, device=x0.device)
         d = x0.shape[1] if x0.is_floating_point() else self.vectors.shape[1]
         inputs = self._seen(model, shot, sites).shape[-1] + len(self._which(0))
-        self.decoder.meet(inputs, d, widest.count, seed)
+        self.decoder.meet(inputs, d, self.slots(space), seed)
         self.decoder.to(x0.device)
 
     def _name(self, model: Denoiser, device: torch.device) -> None:
@@ -204,6 +203,14 @@ class ContextPrediction(Beside):
     def clean(self, shot: Shot) -> Tensor:
         """The samples (B, *shape) whose neighbourhoods are to be predicted."""
         return shot.x0
+
+    def slots(self, space: tuple[int, ...]) -> int:
+        """The most values that are predicted of a site on a grid of the sides ``space``."""
+        return neighbourhood(space, max(self.strides)).count
+
+    def around(self, clean: Tensor, sites: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        """What is predicted of sites: values (B, n, K, d) as they are gathered, and where there are any, (B, n, K)."""
+        return neighbourhood(tuple(clean.shape[2:]), stride).gather(clean, sites)
 
     def _valued(self, x: Tensor) -> Tensor:
         """Values (..., d) of sites without gradients, as gathered: numbers of symbols (..., 1), or the values."""
@@ -246,7 +253,7 @@ class ContextPrediction(Beside):
         seen = self._seen(model, shot, sites).to(weights)
         total = torch.zeros(len(clean), dtype=weights.dtype, device=clean.device)
         for k, stride in enumerate(self.strides):
-            around, there = neighbourhood(space, stride).gather(clean, sites)
+            around, there = self.around(clean, sites, stride)
             around = self._valued(around).to(weights)
             h = torch.cat([seen, self._which(k).to(seen).expand(*seen.shape[:2], -1)], -1)
             self.decoder.check(h.shape[-1], around.shape[-1], around.shape[2])

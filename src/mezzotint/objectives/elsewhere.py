@@ -1,8 +1,10 @@
-"""The control of context prediction: as much to predict, of what cannot be known.
+"""Controls of context prediction: what a second loss of the same make is good for that asks for no context.
 
 What stands around a site of another picture says nothing of this one. A model that has to predict it costs the same,
 has the same decoder and draws the same sites, but can learn of context only how pictures look there on average. What
-it gains as well is owed to a second loss of any kind; what only :class:`~.context.ContextPrediction` gains, to context.
+stands at the site itself is what the inner loss asks for anyway: a model that has to say it twice hears a second loss,
+weighed by level in another way, about the same. What a model gains by either is owed to a second loss; what only
+:class:`~.context.ContextPrediction` gains, to context.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from torch import Tensor
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.denoiser.base import Denoiser
-from mezzotint.objectives.base import Shot
+from mezzotint.objectives.base import Objective, Shot
 from mezzotint.objectives.context import ContextPrediction
+from mezzotint.objectives.decoders import ContextDecoder
+from mezzotint.objectives.neighbourhood import at_sites
 
 
 class Elsewhere(ContextPrediction):
@@ -41,3 +45,35 @@ class Elsewhere(ContextPrediction):
         if len(shot.x0) < 2:
             raise Refusal("the control looks at the next picture of the batch, and a batch of one has none")
         return super().term(model, shot, rng)
+
+
+class Itself(ContextPrediction):
+    """The inner loss, and ``weight`` times what predictions of the value at *the site itself* are off.
+
+    A point mass instead of the law of neighbours: a :class:`~.decoders.SetDecoder` is best where all it draws are that
+    value.
+
+    Arguments:
+        inner, decoder, weight, sites, source, feature, by_level, codebook: as of ContextPrediction.
+    """
+
+    def __init__(
+        self,
+        inner: Objective,
+        decoder: ContextDecoder | None = None,
+        weight: float = 0.1,
+        sites: float = 1 / 16,
+        source: str = "features",
+        feature: str | None = None,
+        by_level: bool = True,
+        codebook: str | None = None,
+    ) -> None:
+        super().__init__(
+            inner, decoder, weight, sites=sites, source=source, feature=feature, by_level=by_level, codebook=codebook
+        )
+
+    def slots(self, space: tuple[int, ...]) -> int:
+        return 1
+
+    def around(self, clean: Tensor, sites: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+        return at_sites(clean, sites)[:, :, None], torch.ones(*sites.shape, 1, dtype=torch.bool, device=sites.device)

@@ -35,14 +35,15 @@ from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.frechet import frechet
 from mezzotint.metrics.perceptual import feature_distances
 from mezzotint.metrics.sliced import along
-from mezzotint.objectives import ContextPrediction, Elsewhere, OrderedDecoder, SetDecoder
+from mezzotint.objectives import ContextPrediction, Elsewhere, Itself, OrderedDecoder, SetDecoder
 from mezzotint.objectives.base import Objective
 from mezzotint.recipes import classes
 from mezzotint.samplers.heun import Heun
 from mezzotint.samplers.sampling import Sampling
 
-REAL, BASE, SET, CONTROL, WIDE, ORDERED, NULL = "real pictures", "base", "set", "control", "wide", "ordered", "null"
-KINDS = (BASE, SET, CONTROL, WIDE, ORDERED, NULL)
+REAL, BASE, SET, CONTROL = "real pictures", "base", "set", "control"
+WIDE, ORDERED, ITSELF, NULL = "wide", "ordered", "itself", "null"
+KINDS = (BASE, SET, CONTROL, WIDE, ORDERED, ITSELF, NULL)
 NOTHING = 1e-4
 """The weight of the null arm, whose gradient is far below that of the plain loss: what chance alone makes of an arm."""
 SETTING: dict[str, Value] = {
@@ -68,12 +69,12 @@ bfloat16 inside the network; EDM in place of VP-cosine, Heun with 15 evaluations
 of relative length 0.05. The decoder reads the last features and the clean estimate, where the paper may mean the
 estimate alone; 8 draws of the 8 neighbours without replacement, at a sixteenth of the places of every picture, in units
 of the data's variance, weighed by min(SNR, 5) / 5, which is 1 below sigma = 0.45 and a tenth at 1.4 (the page: EDM's
-own weight). Wider neighbourhoods, the ordered decoder and a weight of 1e-4, which shows what chance alone makes of an
-arm, are reported only, at two seeds. Five of five has the chance 1/32 where there is no effect, a correction for two
-comparisons is not made. Distances of 5,000 samples from all 5,000 held-out pictures in the features of a classifier of
-the same clothes. Completion of the right half, 1,000 held-out pictures 5 times each, by giving the answer of the
-denoiser what is known, without going up and down again (RePaint); distances in the maps of that classifier over the
-hole, not LPIPS."""
+own weight). Wider neighbourhoods, the ordered decoder, one that says the site itself instead of its neighbours and a
+weight of 1e-4, which shows what chance alone makes of an arm, are reported only, at two seeds. Five of five has the
+chance 1/32 where there is no effect, a correction for two comparisons is not made. Distances of 5,000 samples from all
+5,000 held-out pictures in the features of a classifier of the same clothes. Completion of the right half, 1,000
+held-out pictures 5 times each, by giving the answer of the denoiser what is known, without going up and down again
+(RePaint); distances in the maps of that classifier over the hole, not LPIPS."""
 LESS = """Fashion-MNIST without labels, EDM and Heun; distances in the features of a classifier of the same clothes; a
 sixteenth of the places of every picture. Scenes by --set pictures=scenes size=32."""
 
@@ -117,10 +118,14 @@ def objective(s: Setting, kind: str, inner: Objective) -> Objective:
     """What an arm minimises around the plain loss."""
     if kind == BASE:
         return inner
-    made = Elsewhere if kind == CONTROL else ContextPrediction
-    found: Objective = made(
-        inner, OrderedDecoder() if kind == ORDERED else SetDecoder(), weight=NOTHING if kind == NULL else s.weight,
-        strides=(2,) if kind == WIDE else (1,), sites=s.sites, source=s.source,
+    decoder, alike = SetDecoder(), {"sites": s.sites, "source": s.source}
+    if kind == ITSELF:
+        return Itself(inner, decoder, s.weight, **alike)
+    if kind == CONTROL:
+        return Elsewhere(inner, decoder, s.weight, **alike)
+    found: Objective = ContextPrediction(
+        inner, OrderedDecoder() if kind == ORDERED else decoder, NOTHING if kind == NULL else s.weight,
+        strides=(2,) if kind == WIDE else (1,), **alike,
     )  # fmt: skip
     return found
 
@@ -348,6 +353,7 @@ def reported(seen: Seen) -> list[Criterion]:
     rows = next(iter(seen.tables.values()))
     asked = [(SET, BASE, column, 1.0) for column in ("frechet", "validation", "patches", "hole")]
     asked += [(SET, CONTROL, column, 1.0) for column in ("frechet", "patches", "hole")]
+    asked += [(SET, ITSELF, column, 1.0) for column in ("frechet", "patches", "hole")]
     asked += [(WIDE, SET, "frechet", 1.05), (SET, ORDERED, "frechet", 1.05)]
     found = [
         seen.at_most(f"reported: {column}, {row} over {other}", over(row, other, column), threshold)
