@@ -18,7 +18,7 @@ COMPUTED = {
     "__init__.py": (2, "rooms of this package, from a fixed table"),
     "cli/main.py": (1, "verbs of this package, from a fixed table"),
     "core/spec.py": (
-        3,
+        4,
         "rooms of this package and packages that declare mezzotint.parts; what is found must be a part",
     ),
     "evidence/load.py": (3, "a recipe is a Python file that a person names to be run, as python file.py would"),

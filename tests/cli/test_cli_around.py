@@ -35,7 +35,7 @@ def test_one_set_puts_it_around_the_usual_loss(command: Command, run: Path, tmp_
     mine, theirs = (config.load(folder / "config.yaml") for folder in (run, plain))
     found = mine["training"]["objective"]
     assert found["part"] == CONTEXT and found["inner"] == theirs["training"]["objective"]
-    assert found["weight"] == 0.1 and found["sites"] == 0.0625  # written out, as every other part is
+    assert found["weight"] == 0.01 and found["sites"] == 0.0625  # written out, as every other part is
     mine["training"]["objective"] = found["inner"]
     assert mine == theirs
     weights = [load_tensors(folder / "model" / "model.safetensors") for folder in (run, plain)]

@@ -200,7 +200,7 @@ def test_refusals() -> None:
         Hybrid(Denoising(), 10)(plain, x, NONE, Rng(range(2)))
     with pytest.raises(Refusal, match="interval"):
         Hybrid(Denoising(), 0)
-    with pytest.raises(Refusal, match="negative"):
+    with pytest.raises(Refusal, match="from 0 on"):
         Hybrid(Denoising(), 10, weight=-1.0)
 
     class Silent(Objective):

@@ -24,6 +24,7 @@ from mezzotint.objectives import (
     Denoising,
     Hybrid,
     Importance,
+    Itself,
     LogNormal,
     Reconstruction,
     UniformTimes,
@@ -106,6 +107,7 @@ def others() -> Iterator[Case]:
             Hybrid(Denoising(UniformTimes(steps=20)), 20),
             {"sampler": mz.spec(mz.samplers.Ancestral(2))},
         ),
+        "a decoder that says the site itself": (denoiser(unet()), Itself(plain), {}),
         "the bound at remembered levels": (
             denoiser(unet(outputs=2), mz.processes.DDPM(steps=20), prediction="v", variance=True),
             Bound(20, levels=Importance(4, 2), shades=17),

@@ -61,7 +61,7 @@ class Itself(ContextPrediction):
         self,
         inner: Objective,
         decoder: ContextDecoder | None = None,
-        weight: float = 0.1,
+        weight: float = 0.01,
         sites: float = 1 / 16,
         source: str = "features",
         feature: str | None = None,
