@@ -106,5 +106,8 @@ def test_the_whole_is_as_good_as_its_worst() -> None:
     assert few.all(good, open_).outcome == "undecided"
     assert few.all(open_, bad, good).outcome == "does not hold"
     assert few.all(open_, bad).reason == bad.reason
+    assert few.all(good, good).reason == f"{good.reason}; {good.reason}"
+    assert few.all(*[good] * 9).reason == "each of the 9 criteria holds"  # a wall of clauses is not read
+    assert few.all(*[good] * 9, bad).reason == bad.reason
     with pytest.raises(Refusal, match="at least one"):
         few.all()

@@ -22,6 +22,7 @@ Statistic = Callable[[Numbers], float]
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 _CHANCE = 9 / 256  # 7 or more of 8 fair coins; 5 of 5 is 8/256
+_SAID = 8  # criteria that hold, one by one; of more, the reason says how many
 
 
 def at(row: str, column: str) -> Statistic:
@@ -206,7 +207,10 @@ class Seen:
         if not criteria:
             raise Refusal("a verdict needs at least one criterion")
         outcome = next((o for o in (FAILS, OPEN) if any(c.outcome == o for c in criteria)), HOLDS)
-        return Verdict(outcome, "; ".join(c.reason for c in criteria if c.outcome == outcome), criteria)
+        decided = [c.reason for c in criteria if c.outcome == outcome]
+        if outcome == HOLDS and len(decided) > _SAID:
+            return Verdict(outcome, f"each of the {len(decided)} criteria holds", criteria)
+        return Verdict(outcome, "; ".join(decided), criteria)
 
 
 def _number(statistic: Statistic, table: Numbers) -> float:
