@@ -199,3 +199,15 @@ def test_vectors_of_another_autoencoder_are_refused_though_they_fit(
     said = command(*words, around % other).sentence
     assert "other" in said and "vq" in said and not (tmp_path / "run").exists()
     assert command(*words, around % same, "--dry-run").code == 0
+    # The same without this command line: a recipe by hand that records no hash, and codes inside another data set.
+    tree = command(*words, around % other, "--dry-run", "--json").json
+    tree["data"]["sha256"] = None
+    with pytest.raises(mz.Refusal, match="another autoencoder"):
+        mz.training.train(tree, tmp_path / "run")
+    objective = mz.build(tree["training"]["objective"])
+    with pytest.raises(mz.Refusal, match="another autoencoder"):
+        objective.suits(mz.data.Untold(mz.build(tree["data"])))
+    mz.objectives.Hybrid(mz.build({**tree["training"]["objective"], "codebook": str(same)}), 10).suits(
+        mz.build(tree["data"])
+    )
+    assert not (tmp_path / "run").exists()

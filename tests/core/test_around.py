@@ -97,6 +97,8 @@ def test_where_it_cannot_be_there_is_a_sentence(change: str, said: str) -> None:
     ("part", "said"),
     [
         ("ContextPrediction", "did you mean 'objectives.ContextPrediction'"),
+        ("mezzotint.objectives.ContextPrediction", "did you mean 'objectives.ContextPrediction'"),
+        ("objective.Beside", "known: |did you mean 'objectives'"),  # it derives from nothing that can be built
         ("objective.Hybrid", "did you mean 'objectives.Hybrid'"),
         ("networks.UNet", "networks.UNet cannot stand around objectives.Denoising"),
         ("Nobody", "known: "),

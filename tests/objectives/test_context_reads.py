@@ -17,6 +17,7 @@ from mezzotint.denoiser import Preconditioned, Tokens
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.networks import MLP, DiT, TokenTransformer, UNet, UViT
 from mezzotint.networks.context import Output
+from mezzotint.networks.space import grown, halved
 from mezzotint.objectives import (
     Bound,
     ContextPrediction,
@@ -27,6 +28,7 @@ from mezzotint.objectives import (
     OrderedDecoder,
     UniformTimes,
 )
+from mezzotint.objectives.context import _read
 from mezzotint.processes import EDM, Absorbing, Cosine, Flow, Multinomial
 from mezzotint.processes.base import Continuous
 from mezzotint.processes.poisson import PoissonFlow
@@ -177,6 +179,26 @@ def test_features_are_those_of_the_site() -> None:
             for site, cell in enumerate(due):
                 cells.setdefault(cell, set()).add(tuple(seen.h[0, site, 1:4].tolist()))
             assert all(len(found) == due.count(cell) for cell, found in cells.items())
+
+
+@pytest.mark.parametrize("sizes", [(7, 4), (14, 7, 4), (5, 3), (9, 5), (13, 7, 4, 2), (8, 4, 2), (3, 2, 1)])
+def test_coarse_features_are_read_where_the_network_grows_them(sizes: tuple[int, ...]) -> None:
+    """Halved and grown back as a U-Net does it, a map of the numbers of cells says in which of them a site lies."""
+    due = torch.arange(float(sizes[-1])).reshape(1, 1, -1)
+    for size in reversed(sizes[:-1]):
+        assert halved(torch.zeros(1, 1, size)).shape[2] == due.shape[2]
+        due = grown(due, (size,))
+    read = _read(torch.arange(float(sizes[-1])).reshape(1, 1, -1), sizes[:1], torch.arange(sizes[0])[None])
+    assert torch.equal(read[0, :, 0], due[0, 0])
+    assert (read[0, :, 1].abs() < 0.5).all()
+    flat = _read(torch.arange(2.0 * sizes[-1]).reshape(1, 1, 2, -1), (6, sizes[0]), torch.arange(6 * sizes[0])[None])
+    rows = torch.arange(6).repeat_interleave(sizes[0]) // 3
+    assert torch.equal(flat[0, :, 0], rows * sizes[-1] + due[0, 0].repeat(6))
+
+
+def test_features_of_patches_are_read_by_patch() -> None:
+    read = _read(torch.arange(5.0).reshape(1, 1, 5), (15,), torch.arange(15)[None])
+    assert torch.equal(read[0, :, 0], torch.arange(5.0).repeat_interleave(3))
 
 
 def test_latents_with_learnt_variance_and_bounds() -> None:

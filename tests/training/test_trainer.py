@@ -164,6 +164,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_named(tmp_path):
     made = tree()
     trainer, model = mz.build(made["training"]), mz.build(made["model"])
     run = trainer.fit(model, Poisoned(), tmp_path / "one")
+    less = mz.build(made["training"] | {"images": 64})  # as many steps as were skipped, of a run that did more
+    less.fit(mz.build(made["model"]), Poisoned(), tmp_path / "one", resume=True)
     skipped = [row for row in run.metrics() if row.get("event") == "skipped"]
     assert [row["images"] for row in skipped] == [6 * 64]
     assert all(p.isfinite().all() for p in mz.load(run.path).parameters())

@@ -234,15 +234,15 @@ class Encoded(Wrapped):
     def _cached(self) -> Cached | None:
         if self.cache is None:
             return None
-        return _Shelf(_Numbers(dataclasses.replace(self, sha256=self._hash, cache=None)), self.cache)
+        return _Shelf(_Numbers(dataclasses.replace(self, sha256=self.hashed, cache=None)), self.cache)
 
     @cached_property
     def _kept(self) -> _Kept:
         return _Kept(self)
 
     @cached_property
-    def _hash(self) -> str:
-        """Of the autoencoder that is recorded, or of the one that is there."""
+    def hashed(self) -> str:
+        """The hash of the autoencoder that is recorded, or of the one that is there."""
         return self.sha256 or Frozen(self.folder).found()
 
     def made(self, rows: Rows) -> Tensor:
@@ -263,7 +263,7 @@ class Encoded(Wrapped):
         return self._measured() if train is self else train._moments
 
     def _marks(self) -> Iterator[bytes]:
-        yield repr((self._hash, self.latent, self.vocab, self.draw)).encode()
+        yield repr((self.hashed, self.latent, self.vocab, self.draw)).encode()
 
     def __getstate__(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)} | {"split": self.split}

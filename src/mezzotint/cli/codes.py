@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mezzotint.autoencoders import Autoencoder, Encoded
-from mezzotint.autoencoders.frozen import digest
 from mezzotint.cli.console import note, progress
 from mezzotint.core import config, ranks
 from mezzotint.core.errors import Refusal
@@ -172,28 +171,6 @@ def edits(tree: Mapping[str, Any], changes: list[str]) -> list[str]:
 def _key(change: str) -> str:
     """What an edit ``key=value`` is of."""
     return change.partition("=")[0].strip().removesuffix("+").strip()
-
-
-def same_vectors(tree: Mapping[str, Any]) -> None:
-    """Refuse a loss that takes the vectors of codes from another autoencoder than the one that made the codes.
-
-    One with as many vectors fits: the training would run, towards distances that mean nothing.
-    """
-    hashed = tree["data"].get("sha256") if is_codes(tree) else None
-    if not isinstance(hashed, str):
-        return
-    waiting: list[Any] = [tree.get("training")]
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, Mapping | list):
-            continue
-        waiting += node.values() if isinstance(node, Mapping) else node
-        book = node.get("codebook") if isinstance(node, Mapping) else None
-        if isinstance(book, str) and Path(book).is_dir() and digest(book) != hashed:
-            raise Refusal(
-                f"the vectors would be those of {book!r}, and the codes are of another autoencoder, the one in "
-                f"{tree['data']['folder']!r}: name that one as codebook"
-            )
 
 
 def is_codes(before: Mapping[str, Any]) -> bool:

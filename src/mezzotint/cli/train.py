@@ -155,7 +155,6 @@ def run(args: Train) -> int:
     if args.shard:
         changes.append("training.shard=true")
     tree = config.edit(tree, codes.edits(tree, changes))
-    codes.same_vectors(tree)
     if args.dry_run:
         check(tree, parameters_of(args.max_parameters))
         emit(tree) if args.json else print(config.dumps(tree), end="")

@@ -201,13 +201,14 @@ def _meant(name: str, inside: Collection[str]) -> str | None:
     """What a name that was written without its room, or with one misspelt, may mean: ``did you mean 'room.Class'?``."""
     from difflib import get_close_matches
 
+    name = name.removeprefix("mezzotint.")
     last = name.rpartition(".")[2]
     for room in get_close_matches(name.partition(".")[0], inside, n=1, cutoff=0.5) if "." in name else inside:
         try:
             found = getattr(importlib.import_module(f"mezzotint.{room}"), last, None)
         except ImportError:  # of a room whose optional packages are not here
             continue
-        if isinstance(found, type) and issubclass(found, Part):
+        if isinstance(found, type) and issubclass(found, Part) and not inspect.isabstract(found):
             return f"did you mean {f'{room}.{last}'!r}?"
     return None
 

@@ -20,6 +20,7 @@ from mezzotint.core.distribution import Distribution
 from mezzotint.core.errors import Refusal
 from mezzotint.core.rng import Rng
 from mezzotint.core.spec import Module
+from mezzotint.data.data import Data
 from mezzotint.denoiser.base import Denoiser
 from mezzotint.processes.base import Process
 
@@ -43,11 +44,15 @@ class Shot:
 
 @dataclass(frozen=True)
 class Loss:
-    """Values (B,) to be reduced by the trainer, their parts by name for the log, and the shot they came from."""
+    """Values (B,) to be reduced by the trainer, their parts by name for the log, and the shot they came from.
+
+    ``inner`` is what the objective inside said, without gradients, where a further term stands beside it.
+    """
 
     value: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     shot: Shot | None = None
+    inner: Loss | None = None
 
     def unweighted(self) -> Tensor:
         """The value (B,) before the levels weighed it, without gradients: what they are to hear; 0 at weight 0."""
@@ -101,6 +106,11 @@ class Objective(Module, ABC):
 
     def _inside(self) -> list[Objective]:
         return [child for child in self.children() if isinstance(child, Objective)]
+
+    def suits(self, data: Data) -> None:
+        """Refuse data from which it would learn something wrong; objectives inside are asked as well."""
+        for inside in self._inside():
+            inside.suits(data)
 
     def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
         """Look at the model and one item before training: where an objective makes weights that depend on them.

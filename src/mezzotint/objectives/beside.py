@@ -67,10 +67,12 @@ class Beside(Objective, ABC):
         if player != "model" or loss.shot is None:
             return loss
         term = self.term(model, loss.shot, rng).to(loss.value)
+        # What the inner loss hears is kept: taken back from the sum, it would be what rounding has left of it.
+        inner = replace(loss, value=loss.value.detach())
         parts = {**loss.parts, self.name: term.detach()}
         if self.weight == 0:  # not even zeros go back: added to gradients, they can change how these are summed
-            return replace(loss, value=loss.value + self._idle(), parts=parts)
-        return replace(loss, value=loss.value + self.weight * term, parts=parts)
+            return replace(loss, value=loss.value + self._idle(), parts=parts, inner=inner)
+        return replace(loss, value=loss.value + self.weight * term, parts=parts, inner=inner)
 
     def _idle(self) -> Tensor | float:
         """Zero, which depends on every weight of the term's own: several processes wait for a gradient of each."""
@@ -79,12 +81,7 @@ class Beside(Objective, ABC):
         return 0.0 * torch.stack(mine).sum() if mine else 0.0
 
     def update(self, model: Denoiser, loss: Loss) -> None:
-        parts = dict(loss.parts)
-        term = parts.pop(self.name, None)
-        if term is not None:
-            value = loss.value - self.weight * term if self.weight else loss.value
-            loss = replace(loss, value=value.detach(), parts=parts)
-        self.inner.update(model, loss)
+        self.inner.update(model, loss if loss.inner is None else loss.inner)
 
 
 def innermost(tree: Mapping[str, Any], path: str = "training.objective") -> tuple[str, Mapping[str, Any]]:

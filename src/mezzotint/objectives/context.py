@@ -27,11 +27,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mezzotint.autoencoders.frozen import Frozen
+from mezzotint.autoencoders.encoded import Encoded
+from mezzotint.autoencoders.frozen import Frozen, digest
 from mezzotint.core.condition import Condition
 from mezzotint.core.distribution import Categorical
 from mezzotint.core.errors import Refusal, nearest
 from mezzotint.core.rng import Rng
+from mezzotint.data.data import Data
+from mezzotint.data.wrapped import Wrapped
 from mezzotint.denoiser.asking import Asking
 from mezzotint.denoiser.autoregressive import Autoregressive
 from mezzotint.denoiser.base import Denoiser
@@ -59,7 +62,8 @@ class ContextPrediction(Beside):
     Arguments:
         inner: the loss that it stands beside.
         decoder: :class:`SetDecoder` (the default) or :class:`OrderedDecoder`.
-        weight: lambda; of 0.01, 0.1 and 1 the one that did the least harm to clothes of 14 pixels (``conprediff``).
+        weight: lambda; of 0.01, 0.1 and 1 the one whose mean harm to clothes of 14 pixels was least at three seeds,
+            within their spread (``conprediff``).
         strides: how far neighbourhoods reach; with several, their mean.
         sites: the share of sites asked of a sample; 1 is all of them, which costs several times the step itself.
         source: ``features``, the network's and the estimate; ``prediction``, the estimate alone, as the paper's formula
@@ -138,6 +142,20 @@ class ContextPrediction(Beside):
         if self.feature is not None and self.feature not in known:
             raise Refusal(f"this network has no features {self.feature!r}: {nearest(self.feature, known)}")
         return self.feature or known[-1]
+
+    def suits(self, data: Data) -> None:
+        super().suits(data)
+        if self.codebook is None or not Path(self.codebook).is_dir():  # the latter is refused when it is read
+            return
+        codes: Any = data
+        while not isinstance(codes, Encoded) and isinstance(codes, Wrapped):
+            codes = codes.source
+        # One with as many vectors fits: the training would run, towards distances that mean nothing.
+        if isinstance(codes, Encoded) and digest(self.codebook) != codes.hashed:
+            raise Refusal(
+                f"the vectors would be those of {self.codebook!r}, and the codes are of another autoencoder, the one "
+                f"in {codes.folder!r}: name that one as codebook"
+            )
 
     def meet(self, model: nn.Module, x: Tensor, cond: Condition, seed: int = 0) -> None:
         super().meet(model, x, cond, seed)
@@ -317,9 +335,26 @@ def _read(features: Tensor, space: tuple[int, ...], sites: Tensor) -> Tensor:
     if grid == space:
         return at_sites(features, sites)
     place = neighbourhood(space, 1).places(sites)
-    ratio = torch.tensor([g / s for g, s in zip(grid, space, strict=True)], device=sites.device, dtype=torch.float64)
-    exact = (place + 0.5) * ratio
-    cell = exact.floor()
-    steps = torch.tensor([math.prod(grid[axis + 1 :]) for axis in range(len(grid))], device=sites.device)
-    found = at_sites(features, (cell.long() * steps).sum(-1))
-    return torch.cat([found, (exact - cell - 0.5).to(found)], -1)
+    cell, inside = torch.zeros_like(sites), []
+    for axis, (s, g) in enumerate(zip(space, grid, strict=True)):
+        along, where = _cell(place[..., axis], s, g)
+        cell = cell * g + along
+        inside.append(where)
+    found = at_sites(features, cell)
+    return torch.cat([found, torch.stack(inside, -1).to(found)], -1)
+
+
+def _cell(place: Tensor, sites: int, cells: int) -> tuple[Tensor, Tensor]:
+    """In which of ``cells`` along an axis of so many sites places lie, int64, and where in it, from -1/2 to 1/2.
+
+    Cells are as wide as each other but for the last: patches, or halves of halves, each rounded up.
+    """
+    if cells > sites:  # the one in the middle of a site
+        middle = (2 * place + 1) * cells
+        return middle // (2 * sites), middle % (2 * sites) / (2 * sites) - 0.5
+    wide, left, span = -(-sites // cells), sites, 1
+    while left > cells:
+        left, span = -(-left // 2), 2 * span
+    if left == cells and sites % cells:
+        wide = span
+    return place // wide, (place % wide + 0.5) / wide - 0.5

@@ -52,7 +52,9 @@ class ContextDecoder(Module, ABC):
             torch.default_generator.manual_seed(seed)  # the CPU's alone: another device's could not be put back so
             with torch.device("cpu"):
                 self.build(inputs, outputs, slots)
-        except RuntimeError as error:  # what torch's allocator says
+        except RuntimeError as error:
+            if "allocate" not in str(error):  # another fault of a decoder of one's own
+                raise
             raise Refusal(f"a {type(self).__name__} of these widths does not fit into memory: {error}") from None
         finally:
             torch.set_rng_state(before)

@@ -50,8 +50,7 @@ class Elsewhere(ContextPrediction):
 class Itself(ContextPrediction):
     """The inner loss, and ``weight`` times what predictions of the value at *the site itself* are off.
 
-    A point mass instead of the law of neighbours: a :class:`~.decoders.SetDecoder` is best where all it draws are that
-    value.
+    A point mass instead of the law of neighbours: a :class:`~.decoders.SetDecoder` is best where all its draws agree.
 
     Arguments:
         inner, decoder, weight, sites, source, feature, by_level, codebook: as of ContextPrediction.

@@ -189,6 +189,8 @@ class Trainer(Part):
         of_model = getattr(getattr(denoiser, "process", None), "vocab", None)
         if of_model != data.vocab:
             raise Refusal(f"the model is of {_symbols(of_model)}, the data are {_symbols(data.vocab)}")
+        for objective in (self.objective, *(phase.objective for phase in self.then)):
+            objective.suits(data)
         with ExitStack() as stack:
             return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
 
@@ -330,7 +332,7 @@ class Trainer(Part):
         recorder.close()
         accelerator.wait_for_everyone()
         denoiser.eval()
-        skips.end(total)
+        skips.end(step)
         return run
 
 
