@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -33,6 +34,7 @@ SMALL = Setting(
 )  # fmt: skip
 
 
+CHOSEN = Path(__file__).parents[2] / "results" / "chosen"
 Changes = Mapping[str, float]
 """Numbers by ``arm/column``."""
 
@@ -152,9 +154,10 @@ def test_one_pipeline_draws_and_completes(clothes: Tensor) -> None:
 
     model, cond, keys = alive(), context.asked(SMALL), sample_keys(0, SMALL.samples)
     many = context.drawn(SMALL)
+    plain = Setting({**SMALL, "precision": "fp32"})
     with torch.no_grad():
-        x = context.arm(SMALL, BASE).pipeline({"model": model})(cond, keys)
         alone = Sampling(Heun(SMALL.steps), model)(NONE, keys[:many])
+        x = context.arm(plain, BASE).pipeline({"model": model})(cond, keys)
     assert torch.allclose(x[:many], alone, atol=1e-5)
     truth, left = cond["known.x"][many:], slice(0, 7)
     assert torch.allclose(x[many:, ..., left], truth[..., left], atol=1e-5)
@@ -162,6 +165,37 @@ def test_one_pipeline_draws_and_completes(clothes: Tensor) -> None:
     first, second = many + 3 * torch.arange(4), many + 1 + 3 * torch.arange(4)  # of one picture
     assert torch.equal(cond["known.x"][first], cond["known.x"][second])
     assert (x[first] - x[second]).abs().amax((1, 2, 3)).min() > 0.05
+
+
+def test_models_draw_as_they_were_trained_and_are_read_in_float32(clothes: Tensor) -> None:
+    """What bf16 rounds differs from float32 in the third digit; a reading does not ask how was drawn before it."""
+    cond, keys = context.asked(SMALL), sample_keys(0, SMALL.samples)
+    drawn = {}
+    for precision in ("fp32", "bf16"):
+        model, arm = alive(), context.arm(Setting({**SMALL, "precision": precision}), BASE)
+        read = context.read(SMALL, model)
+        with torch.no_grad():
+            drawn[precision] = arm.pipeline({"model": model})(cond, keys)
+        assert arm.facts is not None
+        facts = arm.facts({"model": model})
+        assert (facts["R2"], facts["R2, after the norm"]) == read
+    many = context.drawn(SMALL)
+    off = (drawn["bf16"][:many] - drawn["fp32"][:many]).abs()
+    assert 1e-4 < off.mean() < 0.1
+
+
+def test_the_weight_is_the_one_that_its_rule_chose() -> None:
+    """Of the records of the choice, all at the seeds and with the setting that they should have."""
+    means = {}
+    for path in sorted(CHOSEN.glob("conprediff-weight-*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        setting = dict(record["setting"])
+        weight = setting.pop("weight")
+        assert record["seeds"] == [0, 1, 2] and path.stem == f"conprediff-weight-{weight:g}"
+        assert setting == {k: v for k, v in context.SETTING.items() if k != "weight"} | {"arms": [BASE, SET]}
+        rows = record["numbers"].values()
+        means[weight] = sum(row[SET]["validation"] / row[BASE]["validation"] for row in rows) / 3
+    assert set(means) == {0.01, 0.1, 1.0} and context.SETTING["weight"] == min(means, key=lambda k: means[k])
 
 
 def test_distance_in_the_hole_is_of_the_hole(clothes: Tensor, judge: Extractor) -> None:

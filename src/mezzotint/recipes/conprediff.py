@@ -6,14 +6,15 @@ from mezzotint import evidence as ev
 from mezzotint.evidence import Recipe
 from mezzotint.recipes import context, context_exact
 
-SMALL = ev.Trained(
-    criterion="""Fréchet distance of 5,000 samples at 15 evaluations lower with the set decoder (s = 1) than without it,
+CRITERION = """Fréchet distance of {} samples at {} evaluations lower with the set decoder (s = 1) than without it,
     and lower than with the neighbours of another picture (the control), each at 5 of 5 paired seeds; and R2 of the
     eight neighbours, read linearly from the last features at sigma = alpha, higher than without at every seed. The
     weight is that of 0.01, 0.1 and 1 with the lowest mean of the distance to validation pictures, set over base, at
-    seeds 0 to 2; seeds 10 to 14 are looked at once. Reported, and not counted: control over base, where the control
+    seeds 0 to 2{}; seeds 10 to 14 are looked at once. Reported, and not counted: control over base, where the control
     does harm the second comparison says nothing; s = 2 (wide) within 5 % above s = 1, the set at most 1.05 times the
-    ordered decoder; patches of 3 x 3; completed halves; R2 after the last norm, and less the control's.""",
+    ordered decoder; patches of 3 x 3; completed halves; R2 after the last norm, and less the control's."""
+SMALL = ev.Trained(
+    criterion=CRITERION.format("5,000", 15, ""),
     departures=context.DEPARTURES,
     arms=context.arms, measure=context.measure, verdict=context.verdict, figures=context.figures,
     judge=context.judge, cond=context.asked, data=context.sets, seeds=(10, 11, 12, 13, 14), minutes=20,
@@ -33,6 +34,9 @@ RECIPE = Recipe(
     sizes={
         "exact": context_exact.EXACT,
         "small": SMALL,
-        "full": replace(SMALL, minutes=900, setting=context.LARGE, departures=context.LESS),
+        "full": replace(
+            SMALL, criterion=CRITERION.format("10,000", 35, " of the size small"), minutes=900,
+            setting=context.LARGE, departures=context.LESS,
+        ),
     },
 )  # fmt: skip
