@@ -22,7 +22,7 @@ from mezzotint.evidence.verdict import Seen
 from mezzotint.evidence.work import sample_keys, untrained
 from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.perceptual import feature_distances
-from mezzotint.recipes import context
+from mezzotint.recipes import context, context_read
 from mezzotint.recipes.context import BASE, CONTROL, ITSELF, NULL, ORDERED, SET, WIDE
 from mezzotint.training import train
 
@@ -241,7 +241,7 @@ def test_linear_reading_is_ridge_regression_of_the_neighbours(clothes: Tensor) -
         parts.append((np.array(rows), np.array(values)))
     (a, y), (b, z) = parts
     C = a.shape[1]
-    penalty = context.RIDGE * ((a**2).sum(0) - a.sum(0) ** 2 / len(a)).mean()
+    penalty = context_read.RIDGE * ((a**2).sum(0) - a.sum(0) ** 2 / len(a)).mean()
     padded = np.concatenate([a - a.mean(0), np.sqrt(penalty) * np.eye(C)])
     beta = np.linalg.lstsq(padded, np.concatenate([y - y.mean(0), np.zeros((C, 9))]), rcond=None)[0]
     left = ((z - y.mean(0) - (b - a.mean(0)) @ beta) ** 2).sum(0)
