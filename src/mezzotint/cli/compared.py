@@ -204,7 +204,8 @@ def _losses(sides: Sequence[Side]) -> Html | None:
         last = "; ".join(f"{line.name}: {line.points[-1][1]:.4g} at last" for line in lines if line.points)
         drawn = chart(lines, "images seen", f"{title} {last}", ticks(ends))
         made += [tag("figure", drawn, tag("figcaption", title))] if drawn is not None else []
-    note = tag("p", "Losses compare where the data, the process and the weighting are the same.", class_="note")
+    alike = "Losses compare where the data, the process, the weighting and the terms of the loss are the same."
+    note = tag("p", alike, class_="note")
     return section("How they learnt", tag("div", *made, class_="charts"), note) if made else None
 
 
