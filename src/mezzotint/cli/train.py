@@ -334,8 +334,11 @@ def check(tree: dict[str, Any], parameters: int) -> None:
 
     start.check(tree)
     blueprint(tree["model"], MODEL, parameters)
-    for key, kind in (("model", Learner), ("data", Data), ("training", Trainer)):
+    model, data, trainer = (
         built(tree[key], kind, f"{key!r} of the recipe")
+        for key, kind in (("model", Learner), ("data", Data), ("training", Trainer))
+    )
+    trainer.suits(model, data)
 
 
 def _say_unheard(data: Data, tree: dict[str, Any]) -> None:

@@ -182,6 +182,12 @@ class Trainer(Part):
         """
         if not isinstance(denoiser, Learner):
             raise Refusal(f"a {type(denoiser).__name__} has nothing to train; wrap a network in Preconditioned")
+        self.suits(denoiser, data)
+        with ExitStack() as stack:
+            return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
+
+    def suits(self, denoiser: Learner, data: Data) -> None:
+        """Refuse a model and data that do not go together, or with what is minimised; no item is read."""
         if tuple(denoiser.shape) != tuple(data.shape):
             raise Refusal(
                 f"the model makes samples of shape {tuple(denoiser.shape)}, the data have {tuple(data.shape)}"
@@ -191,8 +197,6 @@ class Trainer(Part):
             raise Refusal(f"the model is of {_symbols(of_model)}, the data are {_symbols(data.vocab)}")
         for objective in (self.objective, *(phase.objective for phase in self.then)):
             objective.suits(data)
-        with ExitStack() as stack:
-            return self._fit(denoiser, data, Run(Path(folder)), resume, progress, saved, stack)
 
     def _introduced(self, denoiser: Learner, data: Data, seed: int) -> None:
         """Let the objectives look at the model and an item, and make what weights they own by a seed."""
