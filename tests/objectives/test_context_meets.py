@@ -159,3 +159,15 @@ def test_models_it_cannot_serve_are_refused_with_a_sentence() -> None:
         objective = ContextPrediction(Denoising())
         objective(learner, x, NONE, Rng(range(2)))
         objective(unet((2, 4, 6)), noise(2, (2, 4, 6)), NONE, Rng(range(2)))
+
+
+@pytest.mark.parametrize(("sides", "said"), [((2**20, 2**30), "memory"), ((2**31, 2**33), "memory"), ((2, 3), None)])
+def test_only_a_lack_of_memory_is_called_so(sides: tuple[int, int], said: str | None) -> None:
+    """A decoder of one's own that is wrong in another way says what torch says."""
+
+    class Own(OrderedDecoder):
+        def build(self, inputs: int, outputs: int, slots: int) -> None:
+            torch.empty(sides) @ torch.empty(2, 2)
+
+    with pytest.raises(Refusal if said else RuntimeError, match=said or "mat1 and mat2"):
+        Own().meet(4, 1, 8)

@@ -199,6 +199,15 @@ def test_coarse_features_are_read_where_the_network_grows_them(sizes: tuple[int,
 def test_features_of_patches_are_read_by_patch() -> None:
     read = _read(torch.arange(5.0).reshape(1, 1, 5), (15,), torch.arange(15)[None])
     assert torch.equal(read[0, :, 0], torch.arange(5.0).repeat_interleave(3))
+    torch.testing.assert_close(read[0, :, 1], torch.tensor([-1 / 3, 0, 1 / 3]).repeat(5))
+
+
+def test_finer_features_are_read_in_the_middle_of_a_site() -> None:
+    """Of 12 cells over 4 sites the one in the middle of each; of 5 over 3 the one in which the middle lies, and where."""
+    read = _read(torch.arange(12.0).reshape(1, 1, 12), (4,), torch.arange(4)[None])
+    assert read[0].tolist() == [[1.0, 0.0], [4.0, 0.0], [7.0, 0.0], [10.0, 0.0]]
+    read = _read(torch.arange(5.0).reshape(1, 1, 5), (3,), torch.arange(3)[None])
+    torch.testing.assert_close(read[0], torch.tensor([[0.0, 1 / 3], [2.0, 0.0], [4.0, -1 / 3]]))
 
 
 def test_latents_with_learnt_variance_and_bounds() -> None:

@@ -23,6 +23,7 @@ from mezzotint.evidence.work import sample_keys, untrained
 from mezzotint.metrics.extractor import Extractor
 from mezzotint.metrics.perceptual import feature_distances
 from mezzotint.recipes import context, context_read
+from mezzotint.recipes.conprediff import RECIPE
 from mezzotint.recipes.context import BASE, CONTROL, ITSELF, NULL, ORDERED, SET, WIDE
 from mezzotint.training import train
 
@@ -182,6 +183,13 @@ def test_models_draw_as_they_were_trained_and_are_read_in_float32(clothes: Tenso
     many = context.drawn(SMALL)
     off = (drawn["bf16"][:many] - drawn["fp32"][:many]).abs()
     assert 1e-4 < off.mean() < 0.1
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_the_criterion_says_what_is_run(size: str) -> None:
+    experiment = RECIPE.sizes[size]
+    s = Setting(experiment.setting)
+    assert f"{context.drawn(s):,} samples at {2 * s.steps - 1} evaluations" in experiment.criterion
 
 
 def test_the_weight_is_the_one_that_its_rule_chose() -> None:

@@ -24,6 +24,9 @@ from mezzotint.core.transport import set_w2
 _WIDEST, _DRAWS = 65_536, 256
 _SPREAD = 8.0  # the logarithm of a learnt spread stays within -8 and 8, smoothly
 
+_TOO_LARGE = ("allocate", "overflow")
+"""What torch says of weights that are more than memory, or than an integer, holds."""
+
 
 class ContextDecoder(Module, ABC):
     """(a vector a site, what stands around it) -> how far off, a number a site.
@@ -53,7 +56,7 @@ class ContextDecoder(Module, ABC):
             with torch.device("cpu"):
                 self.build(inputs, outputs, slots)
         except RuntimeError as error:
-            if "allocate" not in str(error):  # another fault of a decoder of one's own
+            if not any(word in str(error) for word in _TOO_LARGE):  # another fault of a decoder of one's own
                 raise
             raise Refusal(f"a {type(self).__name__} of these widths does not fit into memory: {error}") from None
         finally:
