@@ -203,7 +203,7 @@ def test_features_of_patches_are_read_by_patch() -> None:
 
 
 def test_finer_features_are_read_in_the_middle_of_a_site() -> None:
-    """Of 12 cells over 4 sites the one in the middle of each; of 5 over 3 the one in which the middle lies, and where."""
+    """Of 12 cells over 4 sites the one in the middle of each; of 5 over 3 the one in which it lies, and where."""
     read = _read(torch.arange(12.0).reshape(1, 1, 12), (4,), torch.arange(4)[None])
     assert read[0].tolist() == [[1.0, 0.0], [4.0, 0.0], [7.0, 0.0], [10.0, 0.0]]
     read = _read(torch.arange(5.0).reshape(1, 1, 5), (3,), torch.arange(3)[None])
