@@ -20,6 +20,7 @@ from small_world import recipe
 
 import mezzotint as mz
 from mezzotint.cli import main
+from mezzotint.core.errors import Refusal
 from mezzotint.doctor import ailments, folder, logs
 from mezzotint.doctor.finding import Finding
 from mezzotint.doctor.patient import Patient
@@ -216,6 +217,21 @@ def test_where_numbers_stopped_being_finite(world: Path, tmp_path: Path) -> None
     found = check(run, "skipped steps")["not finite"]
     assert found.severity == "warning" and found.seen.startswith("2 steps not finite") and name in found.seen
     assert works(found.fix)["precision"] == "fp32"
+
+
+def test_a_term_too_heavy_to_be_learnt_is_not_laid_on_the_rate(world: Path, tmp_path: Path) -> None:
+    """Not one step was finite, so none was taken: nothing hangs on how long it would have been."""
+    tree = recipe(world, precision="fp32", patience=5, **SHORT)
+    inner = tree["training"]["objective"]
+    tree["training"]["objective"] = {"part": "objectives.ContextPrediction", "inner": inner, "weight": 1e38}
+    with pytest.raises(Refusal, match="5 steps in a row"):
+        train(tree, tmp_path / "run")
+    found = check(Run(tmp_path / "run"), "skipped steps")["not finite"]
+    assert found.severity == "wrong" and found.fix.endswith("--resume --set training.objective.weight=1")
+    assert works(found.fix)["objective"]["weight"] == 1
+    begun = {"precision": "fp32", "rate": 1e-3, "patience": 5, "batch": 64}
+    late = [{"images": 128, "event": "skipped", "where": "the gradient of a"}]  # the step before went through
+    assert "rate.peak" in logs.skips(late, "run", begun, weights={"training.objective.weight": 1e38})[0].fix
 
 
 @dataclass(frozen=True)

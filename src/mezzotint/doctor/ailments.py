@@ -7,8 +7,9 @@ The rules are in :mod:`mezzotint.doctor.logs`, :mod:`~mezzotint.doctor.folder`, 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -85,8 +86,17 @@ def null(it: Patient) -> list[Finding]:
 
 def skips(it: Patient) -> list[Finding]:
     """Steps that were skipped."""
-    trainer = {"precision": it.trainer.precision, "rate": it.trainer.rate.peak, "patience": it.trainer.patience}
-    return logs.skips(it.rows, it.name, trainer, it.finished)
+    names = ("precision", "patience", "batch")
+    trainer = {name: getattr(it.trainer, name) for name in names} | {"rate": it.trainer.rate.peak}
+    return logs.skips(it.rows, it.name, trainer, it.finished, dict(_terms(it.config["training"], "training")))
+
+
+def _terms(tree: Any, path: str) -> Iterator[tuple[str, float]]:
+    """Every number called ``weight`` in a part of a config, by its path."""
+    for name, value in tree.items() if isinstance(tree, Mapping) else ():
+        if name == "weight" and isinstance(value, (int, float)):
+            yield f"{path}.weight", float(value)
+        yield from _terms(value, f"{path}.{name}")
 
 
 def settings(it: Patient) -> list[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -107,14 +108,21 @@ def diverging(rows: Sequence[Row], run: str, peak: float, clip: float) -> list[F
     return [Finding("loss diverged", "wrong", seen, fix)]
 
 
-def skips(rows: Sequence[Row], run: str, trainer: Mapping[str, Any], finished: bool = False) -> list[Finding]:
+def skips(
+    rows: Sequence[Row],
+    run: str,
+    trainer: Mapping[str, Any],
+    finished: bool = False,
+    weights: Mapping[str, float] = MappingProxyType({}),
+) -> list[Finding]:
     """Steps that were skipped because they were not finite, with where they began.
 
     Arguments:
         rows: of the log.
         run: the folder, as it is written on a command line.
-        trainer: its ``precision``, ``rate`` (the peak) and ``patience``.
+        trainer: its ``precision``, ``rate`` (the peak), ``patience`` and ``batch``.
         finished: whether there is nothing left to train.
+        weights: of the terms of the loss, by where the config has them.
     """
     skipped = [row for row in rows if row.get("event") == "skipped"]
     if not skipped:
@@ -127,8 +135,12 @@ def skips(rows: Sequence[Row], run: str, trainer: Mapping[str, Any], finished: b
     seen = f"{len(skipped)} step{'s' if len(skipped) > 1 else ''} not finite, {count} of them from {where}, "
     seen += f"first at {first.get('images', 0):,} images" + ("; the run stopped there" if stopped else "")
     calmer = f"training.rate.peak={float(trainer['rate']) / 3:.1g}"
+    heaviest = max(weights, key=lambda name: weights[name], default="")
     if trainer["precision"] != "fp32":
         change = "training.precision=fp32"
+    elif skipped[0].get("images") == trainer["batch"] and weights.get(heaviest, 0.0) > 1.0:
+        # The first step has learnt nothing yet: no rate is to blame, and an endless gradient no clip can mend.
+        change = f"{heaviest}=1"
     elif where.startswith("the gradient"):
         change = f"{calmer} training.clip=0.5"
     else:
