@@ -88,7 +88,8 @@ def test_a_level_is_told_row_by_row_and_absent_it_is_zero() -> None:
     apart = torch.pdist(torch.stack(levels))
     assert apart.min() > 1e-3  # no two levels are told alike
     dropped = told(part, torch.tensor([True, False]), low=z, low_level=torch.tensor([0.6, 0.6])).vector
-    assert torch.equal(dropped[1], part.untold) and torch.equal(dropped[0], found[1])
+    assert torch.equal(dropped[1], part.untold)
+    torch.testing.assert_close(dropped[0], found[1])  # the other row of a product, which some processors round apart
     assert torch.equal(told(part, torch.zeros(2, dtype=torch.bool)).vector, part.untold.expand(2, -1))
 
 

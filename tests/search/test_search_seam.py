@@ -154,7 +154,8 @@ class Problem:
         return Problem(draws.normal("means", (SIZE,)).double(), covariances, 1.5 * Rng([5]).normal("b", (SIZE,))[0])
 
     def judge(self, x: Tensor) -> Tensor:
-        return x @ self.slope.double() - 0.5 * Q * x.square().sum(-1)
+        # Not a product of matrices: how a row of one is rounded hangs on its place in some processors.
+        return (x * self.slope.double()).sum(-1) - 0.5 * Q * x.square().sum(-1)
 
     def model(self, process: Continuous) -> Counted:
         return Counted(Mixture(process, self.means, self.covariances, WEIGHTS))

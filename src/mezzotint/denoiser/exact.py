@@ -33,6 +33,7 @@ from mezzotint.denoiser.base import Denoiser, Want
 from mezzotint.processes.base import Continuous
 
 _ROWS = 128
+_LANES = 8
 _NEAREST = 8
 _LOW = 1e-4  # above, the rounding of a squared distance is below 1e-11 of the noise's variance
 Numbers = Tensor | Sequence[float] | Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
@@ -44,13 +45,19 @@ def numbers(values: Numbers, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a (B, K) times b (K, M), the rows of ``a`` in tables of one size, so that each is summed alike in any batch."""
+    """a (B, K) times b (K, M), the rows of ``a`` in tables of one size, so that each is summed alike in any batch.
+
+    K and M are filled up to whole vectors of a processor. In what is left over the order of a sum hangs on the place of
+    the row on some, such as AMD's with AVX2: a row was then another one by its last bit in another batch.
+    """
+    width, (k, m) = b.shape[1], (-size % _LANES for size in b.shape)
+    a, b = torch.nn.functional.pad(a, (0, k)) if k else a, torch.nn.functional.pad(b, (0, m, 0, k)) if k or m else b
     full = len(a) - len(a) % _ROWS
     parts = [a[i : i + _ROWS] @ b for i in range(0, full, _ROWS)]
     if full < len(a):
         rest = a[full:]
         parts.append((torch.nn.functional.pad(rest, (0, 0, 0, _ROWS - len(rest))) @ b)[: len(rest)])
-    return torch.cat(parts)
+    return torch.cat(parts)[:, :width]
 
 
 class _Mixture(Denoiser):

@@ -23,7 +23,8 @@ def test_tables(schedule: str, zero: bool) -> None:
     process = DDPM(schedule=SCHEDULES[schedule], zero_terminal=zero)
     t = torch.arange(1, 1001, dtype=torch.float64) / 1000
     # Theirs are a product of rounded factors, which near t = 1 is off in its fourth digit, as is 1 - it near t = 0.
-    for digits, rtol, atol in (("as shipped", 2e-4, 1e-5), ("float64", 1e-10, 1e-12)):
+    # A last bit of theirs at t = 0.001 is 5e-6 of sigma, and processors differ by some.
+    for digits, rtol, atol in (("as shipped", 2e-4, 3e-5), ("float64", 1e-10, 1e-12)):
         with precision(digits):
             kept = diffusers.DDPMScheduler(beta_schedule=schedule, rescale_betas_zero_snr=zero).alphas_cumprod.double()
         torch.testing.assert_close(process.alpha(t), kept.sqrt(), rtol=rtol, atol=atol)
